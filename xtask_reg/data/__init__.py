@@ -1,0 +1,1 @@
+"""Landmark data: synthetic faces, and conversion between annotation formats."""

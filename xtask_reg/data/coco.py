@@ -1,0 +1,112 @@
+"""COCO-style landmark files: what they must have, and what they say of their landmarks."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FIELDS = {
+    "images": ("id", "file_name", "width", "height"),
+    "annotations": ("id", "image_id", "category_id", "bbox", "keypoints"),
+}
+
+
+@dataclass(frozen=True)
+class LandmarkNames:
+    """Names of the landmarks in file order, all different, and for each the index of its mirror image."""
+
+    names: tuple[str, ...]
+    flip: tuple[int, ...]
+
+    def select(self, indices: Sequence[int]) -> LandmarkNames:
+        """The landmarks at ``indices``; one whose mirror image is not among them becomes its own.
+
+        Raises:
+            ValueError: for an index that is out of range or given twice.
+        """
+        if len(set(indices)) < len(indices) or not all(0 <= index < len(self.names) for index in indices):
+            raise ValueError(f"subset {list(indices)}: expected different indices between 0 and {len(self.names) - 1}")
+        place = {index: new for new, index in enumerate(indices)}
+        flip = tuple(place.get(self.flip[index], place[index]) for index in indices)
+        return LandmarkNames(tuple(self.names[index] for index in indices), flip)
+
+
+def landmark_names(path: Path) -> LandmarkNames:
+    """What a landmark file says of its landmarks; a repeated name gets its index behind it.
+
+    Raises:
+        ValueError: if the flip pairs are not mutual.
+    """
+    category = _read(path)["categories"][0]
+    given = category["keypoints"]
+    names = tuple(name if given.count(name) == 1 else f"{name} ({index})" for index, name in enumerate(given))
+    flip = tuple(category.get("flip_index") or range(len(names)))
+    faults = [i for i, j in enumerate(flip) if not (0 <= j < len(flip) and flip[j] == i)]
+    if len(flip) != len(names) or faults:
+        raise ValueError(
+            f"{path}: flip_index must pair the {len(names)} landmarks mutually; "
+            f"it has {len(flip)} entries, not mutual at indices {faults[:10]}"
+        )
+    return LandmarkNames(names, flip)
+
+
+def read_subset(path: Path, name: str) -> list[int]:
+    """The landmark indices that an entry ``name`` of a JSON file gives as ``{"index": [...]}``.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if there is no such entry.
+    """
+    subsets = _read(path)
+    if name not in subsets or "index" not in subsets[name]:
+        raise ValueError(f"{path}: no subset {name!r} with an 'index'; it has {sorted(subsets)}")
+    return list(subsets[name]["index"])
+
+
+def check_landmark_file(path: Path) -> None:
+    """Look through a COCO-style landmark file before it is used.
+
+    Raises:
+        FileNotFoundError: if the file, or an image that it names beside itself, is not there.
+        ValueError: if it is not JSON, lacks a field, has a point that is not finite, or points and names differ in number.
+    """
+    content = _read(path)
+    for part in ("images", "annotations", "categories"):
+        if not content.get(part):
+            raise ValueError(f"{path}: {part!r} is missing or empty; expected a COCO-style landmark file")
+    if not content["categories"][0].get("keypoints"):
+        raise ValueError(f"{path}: categories[0] has no 'keypoints' (the names of the landmarks)")
+    for part, fields in FIELDS.items():
+        for index, entry in enumerate(content[part]):
+            missing = [field for field in fields if field not in entry]
+            if missing:
+                raise ValueError(f"{path}: {part}[{index}] lacks {missing}")
+    for index, annotation in enumerate(content["annotations"]):
+        _check_points(annotation, len(content["categories"][0]["keypoints"]), f"{path}: annotations[{index}]")
+
+
+def _check_points(annotation: dict[str, Any], count: int, where: str) -> None:
+    values = annotation["keypoints"]
+    if len(values) != 3 * count:
+        raise ValueError(f"{where} has {len(values)} keypoint values; expected 3 x {count} (x, y, visibility)")
+    numbers = [*values, *annotation["bbox"]]
+    if not all(isinstance(number, (int, float)) and math.isfinite(number) for number in numbers):
+        raise ValueError(f"{where} has a keypoint or bbox value that is not a finite number")
+    if len(annotation["bbox"]) != 4 or min(annotation["bbox"][2:]) <= 0:
+        raise ValueError(f"{where} has bbox {annotation['bbox']}; expected [x, y, width, height] with positive sizes")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"annotation file {path} does not exist or is not a file")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not a JSON file: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}; expected a JSON object")
+    return content

@@ -1,0 +1,30 @@
+"""Procedural faces: pictures of invented people with landmarks, identities and part masks, made from a seed.
+
+>>> from xtask_reg.data import synthetic
+>>> face = synthetic.render(synthetic.Identity.from_seed(7), synthetic.View.from_seed(1), size=128)
+>>> face.image.shape, face.landmarks.shape
+((128, 128, 3), (14, 2))
+"""
+
+from __future__ import annotations
+
+from .identity import Identity
+from .landmarks import FLIP_INDEX, LANDMARK_NAMES, SKELETON
+from .parts import PART_NAMES
+from .render import Face, render
+from .view import View
+from .write import view_seed, write_identity_set, write_landmark_set
+
+__all__ = [
+    "FLIP_INDEX",
+    "LANDMARK_NAMES",
+    "PART_NAMES",
+    "SKELETON",
+    "Face",
+    "Identity",
+    "View",
+    "render",
+    "view_seed",
+    "write_identity_set",
+    "write_landmark_set",
+]

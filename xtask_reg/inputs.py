@@ -1,0 +1,86 @@
+"""What a network expects of its input images, and the conversion from one convention to another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class InputConvention:
+    """How a network wants its images: ``(pixel / 255 * value_range - mean) / std`` per channel.
+
+    Args:
+        mean: subtracted from each channel, in units of ``value_range``, in the order of ``channels``.
+        std: divides each channel, likewise.
+        channels: channel order of the tensor, ``'rgb'`` or ``'bgr'``.
+        value_range: the value of a white pixel before the mean is subtracted: 255 or 1, usually.
+        size: ``(height, width)`` in pixels that the network needs; None where any size will do.
+
+    Raises:
+        ValueError: for a channel order other than these, a std or value range that is not positive, or a bad size.
+
+    Example:
+        >>> vggface2 = InputConvention(mean=(131.0912, 103.8827, 91.4953), std=(1, 1, 1), value_range=255)
+    """
+
+    mean: Triple = (0.485, 0.456, 0.406)
+    std: Triple = (0.229, 0.224, 0.225)
+    channels: Literal["rgb", "bgr"] = "rgb"
+    value_range: float = 1.0
+    size: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.channels not in ("rgb", "bgr"):
+            raise ValueError(f"channels={self.channels!r}; expected 'rgb' or 'bgr'")
+        if len(self.mean) != 3 or len(self.std) != 3:
+            raise ValueError(f"mean={self.mean!r} and std={self.std!r} must have three values, one a channel")
+        if min(self.std) <= 0 or self.value_range <= 0:
+            raise ValueError(f"std={self.std!r} and value_range={self.value_range!r} must be positive")
+        if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
+            raise ValueError(f"size={self.size!r}; expected (height, width) in pixels, or None for any size")
+
+
+class InputAdapter(nn.Module):
+    """Converts images ``(B, 3, H, W)`` from the student's input convention to the teacher's.
+
+    Where the conventions agree the very same tensor is returned.
+
+    Raises:
+        ValueError: in the call, if the images are not ``(B, 3, H, W)``.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, student: InputConvention, teacher: InputConvention) -> None:
+        super().__init__()
+        self.student = student
+        self.teacher = teacher
+        self.swap = student.channels != teacher.channels
+        mean_s, std_s = (_in_order(values, self.swap) / student.value_range for values in (student.mean, student.std))
+        mean_t, std_t = (_in_order(values, False) / teacher.value_range for values in (teacher.mean, teacher.std))
+        self.register_buffer("scale", (std_s / std_t).float().view(3, 1, 1))
+        self.register_buffer("shift", ((mean_s - mean_t) / std_t).float().view(3, 1, 1))
+        self._same_values = not self.swap and torch.equal(mean_s, mean_t) and torch.equal(std_s, std_t)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"images of shape {tuple(images.shape)}; expected (images, 3, height, width)")
+        if not self._same_values:
+            images = (images.flip(1) if self.swap else images) * self.scale + self.shift
+        size = self.teacher.size
+        if size is not None and tuple(images.shape[2:]) != tuple(size):
+            images = F.interpolate(images, size=size, mode="bilinear", antialias=True, align_corners=False)
+        return images
+
+
+def _in_order(values: Triple, reverse: bool) -> Tensor:
+    tensor = torch.tensor(values, dtype=torch.float64)
+    return tensor.flip(0) if reverse else tensor

@@ -1,0 +1,1 @@
+"""One room per framework: the only places that import it."""

@@ -1,0 +1,34 @@
+"""xtask_reg as MMPose components.
+
+``custom_imports = dict(imports=['xtask_reg.integrations.mmpose'])`` in a config registers everything here.
+"""
+
+from xtask_reg.integrations.mmpose import compat  # isort: skip  (first: it makes mmpose importable)
+
+from mmpose.registry import MODELS
+
+from xtask_reg.connectors import retained_classifier
+from xtask_reg.integrations.mmpose.backbone import ModuleBackbone
+from xtask_reg.integrations.mmpose.codec import ExactHeatmap
+from xtask_reg.integrations.mmpose.dataset import LandmarkDataset
+from xtask_reg.integrations.mmpose.estimator import CrossTaskTopdownPoseEstimator
+from xtask_reg.integrations.mmpose.hook import CrossTaskHook
+from xtask_reg.integrations.mmpose.metric import LandmarkMetric
+from xtask_reg.integrations.mmpose.source import SourceTeacher, SourceWeights
+from xtask_reg.losses import CosineAlignmentLoss, SoftmaxL2Loss
+
+for _loss in (CosineAlignmentLoss, SoftmaxL2Loss):
+    MODELS.register_module(module=_loss)
+MODELS.register_module("RetainedClassifier", module=retained_classifier)
+
+__all__ = [
+    "CrossTaskHook",
+    "CrossTaskTopdownPoseEstimator",
+    "ExactHeatmap",
+    "LandmarkDataset",
+    "LandmarkMetric",
+    "ModuleBackbone",
+    "SourceTeacher",
+    "SourceWeights",
+    "compat",
+]

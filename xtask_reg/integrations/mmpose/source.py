@@ -1,0 +1,141 @@
+"""Source networks in MMPose configs: their weights in the student's encoder, and as the frozen teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.registry import WEIGHT_INITIALIZERS
+from mmpose.registry import MODELS
+from torch import Tensor, nn
+
+from xtask_reg.connectors import PooledClassifier
+from xtask_reg.inputs import InputAdapter, InputConvention
+from xtask_reg.integrations.mmpose.backbone import ModuleBackbone
+from xtask_reg.integrations.random_state import preserved_random_state
+from xtask_reg.sources import load_covering, load_weights
+from xtask_reg.teacher import FrozenTeacher
+
+CLASSIFIER = "fc."
+
+
+def load_encoder(
+    backbone: nn.Module, weights: dict[str, Tensor], name: str, prefix: str = "", ignore: Sequence[str] = (CLASSIFIER,)
+) -> None:
+    """Fill a backbone with the encoder of a source checkpoint; every tensor must be covered.
+
+    Args:
+        backbone: an MMPose backbone.
+        weights: the checkpoint's tensors.
+        name: what to call the checkpoint in messages.
+        prefix: where the encoder's keys begin in the checkpoint.
+        ignore: beginnings of keys (after ``prefix``) that are not the encoder's.
+
+    Raises:
+        ValueError: if a tensor is missing, left over or misshapen.
+    """
+    ignored = tuple(prefix + beginning for beginning in ignore)
+    encoder = {key: value for key, value in weights.items() if not key.startswith(ignored)} if ignored else weights
+    network = backbone.net if isinstance(backbone, ModuleBackbone) else backbone
+    load_covering(network, encoder, prefix=prefix, name=name)
+
+
+@WEIGHT_INITIALIZERS.register_module()
+class SourceWeights:
+    """``init_cfg`` of a backbone that starts as the source network's encoder.
+
+    Unlike MMEngine's ``Pretrained`` it does not go on when keys are missing, and does not unpickle arbitrary objects.
+
+    Args:
+        checkpoint: path of a ``.safetensors`` file or of a PyTorch file with nothing but tensors.
+        prefix: where the encoder's keys begin in it.
+        ignore: beginnings of keys (after ``prefix``) that are not the encoder's; by default the classifier's, ``fc.``.
+    """
+
+    def __init__(self, checkpoint: str, prefix: str = "", ignore: Sequence[str] = (CLASSIFIER,)) -> None:
+        self.checkpoint = checkpoint
+        self.prefix = prefix
+        self.ignore = ignore
+
+    def __call__(self, module: nn.Module) -> None:
+        load_encoder(module, load_weights(self.checkpoint), str(self.checkpoint), self.prefix, self.ignore)
+
+
+class SourceNetwork(nn.Module):
+    """An encoder and, where the source task was a classification, its classifier behind global average pooling."""
+
+    def __init__(self, backbone: nn.Module, classifier: PooledClassifier | None) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.classifier = classifier
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.backbone(images)[-1]
+        return features if self.classifier is None else self.classifier(features)
+
+
+@MODELS.register_module(name="FrozenTeacher")
+class SourceTeacher(FrozenTeacher):
+    """:class:`xtask_reg.FrozenTeacher` over an MMPose backbone; ``type='FrozenTeacher'`` in configs.
+
+    Its taps are ``backbone.<path>`` and ``classifier``. The weights are read when training starts, not in the
+    constructor: testing and inference do without the file.
+
+    Args:
+        backbone: config of the source's encoder.
+        checkpoint: file with the source's weights, or the word ``'random'`` for an untrained control.
+        classifier: ``dict(in_channels=C, num_classes=N)``; its weights are ``fc.weight`` and ``fc.bias``.
+        prefix: where the source's keys begin in the checkpoint.
+        ignore: beginnings of keys (after ``prefix``) that belong to neither encoder nor classifier.
+        input: what the source expects of its images, as arguments of :class:`xtask_reg.InputConvention`; None if it is
+            what the student's data preprocessor makes.
+        student_input: filled in by the estimator.
+    """
+
+    def __init__(
+        self,
+        backbone: dict[str, Any],
+        checkpoint: str,
+        classifier: dict[str, int] | None = None,
+        prefix: str = "",
+        ignore: Sequence[str] = (),
+        input: dict[str, Any] | None = None,
+        student_input: InputConvention | None = None,
+    ) -> None:
+        with preserved_random_state():
+            head = PooledClassifier(_linear(**classifier)) if classifier else None
+            network = SourceNetwork(MODELS.build(backbone), head)
+        adapter = InputAdapter(student_input or InputConvention(), InputConvention(**input)) if input else None
+        super().__init__(network, adapter)
+        self.checkpoint = checkpoint
+        self.prefix = prefix
+        self.ignore = tuple(ignore)
+        self.has_weights = checkpoint == "random"
+
+    def load_source(self) -> None:
+        """Read the source's weights from the checkpoint.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if its tensors do not cover the network.
+        """
+        if self.checkpoint == "random":
+            return
+        weights = load_weights(self.checkpoint)
+        network, name = self.network, str(self.checkpoint)
+        load_encoder(network.backbone, weights, name, self.prefix, (CLASSIFIER, *self.ignore))
+        if network.classifier is not None:
+            load_covering(network.classifier.fc, weights, prefix=self.prefix + CLASSIFIER, name=name)
+        self.has_weights = True
+
+    def forward(self, images: Tensor) -> Any:
+        if not self.has_weights:
+            raise RuntimeError(
+                f"the teacher's weights were not read from {self.checkpoint}: call the estimator's init_weights() "
+                "before training (MMEngine's Runner.train does)"
+            )
+        return super().forward(images)
+
+
+def _linear(in_channels: int, num_classes: int) -> nn.Linear:
+    return nn.Linear(in_channels, num_classes)

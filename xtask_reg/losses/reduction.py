@@ -1,0 +1,20 @@
+"""The reduction over images that every loss offers."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from torch import Tensor
+
+Reduction = Literal["mean", "sum"]
+
+
+def check_reduction(reduction: str) -> None:
+    """Raise ``ValueError`` unless ``reduction`` is ``'mean'`` or ``'sum'``."""
+    if reduction not in get_args(Reduction):
+        raise ValueError(f"reduction={reduction!r} is unknown; expected 'mean' or 'sum' (over images)")
+
+
+def reduce_images(per_image: Tensor, reduction: Reduction) -> Tensor:
+    """Mean or sum of the values of the images, shape ``(B,)``, as a scalar."""
+    return per_image.mean() if reduction == "mean" else per_image.sum()

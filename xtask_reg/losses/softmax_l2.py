@@ -1,0 +1,76 @@
+"""L2 between temperature-softened classifier outputs (Fu et al. 2020, Eq. 3)."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+
+from xtask_reg.losses.precision import at_least_float32, without_autocast
+from xtask_reg.losses.reduction import Reduction, check_reduction, reduce_images
+
+
+def softmax_l2_loss(
+    student: Tensor, teacher: Tensor, temperature: float = 2.0, reduction: Reduction = "mean"
+) -> Tensor:
+    r"""Squared distance between the softened class probabilities of student and teacher.
+
+    .. math:: L_{CD} = \frac{1}{N} \sum_i \lVert \mathrm{softmax}(z^s_i / \mu) - \mathrm{softmax}(z^t_i / \mu) \rVert_2^2
+
+    Source: Fu et al., "Cross-Task Representation Learning for Anatomical Landmark Detection", 2020 (Eq. 3). The squares
+    are summed over the classes; ``reduction='mean'`` over the images is the equation literally.
+
+    Args:
+        student: logits of the student's copy of the source classifier, shape ``(B, C)``.
+        teacher: logits of the source network on the same images, shape ``(B, C)``.
+        temperature: :math:`\mu`, positive; the paper uses 2.
+        reduction: ``'mean'`` or ``'sum'`` over the images.
+
+    Returns:
+        A scalar in ``[0, 2]`` (times B for ``'sum'``), float32 even under autocast, float64 for float64 input.
+
+    Raises:
+        ValueError: if the shapes are not equal and 2-D, the temperature is not positive, or the reduction is unknown.
+
+    Example:
+        >>> softmax_l2_loss(torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 1000.0]]))
+        tensor(0.5000)
+    """
+    check_temperature(temperature)
+    check_reduction(reduction)
+    if student.shape != teacher.shape or student.ndim != 2:
+        raise ValueError(
+            f"student logits {tuple(student.shape)} and teacher logits {tuple(teacher.shape)} "
+            "must both have the same shape (images, classes)"
+        )
+    with without_autocast(student):
+        student, teacher = at_least_float32(student, teacher)
+        difference = (student / temperature).softmax(dim=1) - (teacher / temperature).softmax(dim=1)
+        return reduce_images(difference.square().sum(dim=1), reduction)
+
+
+def check_temperature(temperature: float) -> None:
+    """Raise ``ValueError`` unless ``temperature`` is a positive finite number."""
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise ValueError(f"temperature={temperature!r}; expected a positive finite number (the paper uses 2.0)")
+
+
+class SoftmaxL2Loss(nn.Module):
+    """Module form of :func:`softmax_l2_loss`, L_CD of Fu et al. 2020 (Eq. 3).
+
+    In an MMPose config: ``loss=dict(type='SoftmaxL2Loss', temperature=2.0)``.
+    """
+
+    def __init__(self, temperature: float = 2.0, reduction: Reduction = "mean") -> None:
+        super().__init__()
+        check_temperature(temperature)
+        check_reduction(reduction)
+        self.temperature = temperature
+        self.reduction: Reduction = reduction
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """See :func:`softmax_l2_loss`."""
+        return softmax_l2_loss(student, teacher, self.temperature, self.reduction)
+
+    def extra_repr(self) -> str:
+        return f"temperature={self.temperature}, reduction={self.reduction!r}"

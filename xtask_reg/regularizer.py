@@ -1,0 +1,229 @@
+"""Terms, and the regularizer that sums them.
+
+total loss = task loss + sum over terms of weight * loss(student_connector(student tap), teacher_connector(teacher tap))
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from xtask_reg.taps import TapRecorder, find_module, unwrap
+from xtask_reg.teacher import FrozenTeacher
+
+
+class Term(nn.Module):
+    """One sentence of the grammar: compare a student's tap with a teacher's tap.
+
+    Args:
+        loss: a module called with ``(student, teacher)`` that returns a scalar.
+        student: dotted path of the student's submodule whose output is read.
+        teacher: dotted path of the teacher's submodule whose output is read.
+        weight: lambda, finite and not negative. A term built with weight 0 is left out altogether.
+        name: the key of its value in what the regularizer returns.
+        student_connector: applied to the student's output; it trains if its parameters require gradients.
+        teacher_connector: applied to the teacher's output, likewise.
+
+    Raises:
+        ValueError: for a weight that is negative or not finite, or a name that is empty or has a dot.
+    """
+
+    def __init__(
+        self,
+        loss: nn.Module,
+        *,
+        student: str,
+        teacher: str,
+        weight: float,
+        name: str,
+        student_connector: nn.Module | None = None,
+        teacher_connector: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        if not name or "." in name:
+            raise ValueError(f"term name {name!r}; expected a non-empty name without dots")
+        self.name = name
+        self.student = student
+        self.teacher = teacher
+        self.weight = check_weight(weight, name)
+        self.loss = loss
+        self.student_connector = student_connector if student_connector is not None else nn.Identity()
+        self.teacher_connector = teacher_connector if teacher_connector is not None else nn.Identity()
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """The weighted loss of the two taps' outputs."""
+        try:
+            return self.weight * self.loss(self.student_connector(student), self.teacher_connector(teacher))
+        except (ValueError, RuntimeError, TypeError) as error:
+            error.add_note(
+                f"in term {self.name!r}: student {self.student!r} {tuple(student.shape)}, "
+                f"teacher {self.teacher!r} {tuple(teacher.shape)}"
+            )
+            raise
+
+    def nothing(self, like: Tensor) -> Tensor:
+        """Zero, in whose graph the connectors are: a term that ended leaves no parameter unused."""
+        zero = like.new_zeros((), dtype=torch.float32)
+        return sum((p.flatten()[:0].sum() for p in self.parameters() if p.requires_grad), zero)
+
+    def extra_repr(self) -> str:
+        return f"{self.name!r}, weight={self.weight}, student={self.student!r}, teacher={self.teacher!r}"
+
+
+def check_weight(weight: float, name: str) -> float:
+    """``weight`` as a float.
+
+    Raises:
+        ValueError: if it is negative or not finite.
+    """
+    if not (weight >= 0 and math.isfinite(weight)):
+        raise ValueError(f"term {name!r} has weight {weight!r}; expected a finite number >= 0")
+    return float(weight)
+
+
+class CrossTaskRegularizer(nn.Module):
+    """Keeps a student near its source: the weighted terms of one step, as a dict of scalars.
+
+    A step is one call of the student, then one call of the regularizer. A call of the student discards what an earlier
+    one left unread. The parameters of the connectors are the regularizer's own: give them to the optimizer.
+
+    Args:
+        student: the network that is trained, wrapped or not. Hooks are put on it; it is not a submodule.
+        teacher: the frozen source network.
+        terms: what to compare. Those of weight 0 are left out, and without any the teacher never runs.
+
+    Raises:
+        ValueError: for an unknown tap path, a repeated name, or a teacher that shares a tensor with the student.
+
+    Example:
+        >>> losses = {"task": criterion(student(images), target), **regularizer()}
+        >>> sum(losses.values()).backward()
+    """
+
+    def __init__(self, student: nn.Module, teacher: FrozenTeacher, terms: Sequence[Term]) -> None:
+        super().__init__()
+        names = [term.name for term in terms]
+        if len(set(names)) < len(names):
+            raise ValueError(f"term names {names} are not unique")
+        self.teacher = teacher
+        self.terms = nn.ModuleDict({term.name: term for term in terms if term.weight > 0})
+        student = unwrap(student)
+        _check_nothing_shared(student, teacher)
+        for term in self._terms():
+            find_module(teacher.network, term.teacher)
+        taps = {term.student: find_module(student, term.student) for term in self._terms()}
+        self._recorder = TapRecorder(taps, owner="student")
+        if taps:
+            self._recorder.attach_to_calls(student)
+
+    def _terms(self) -> Iterator[Term]:
+        for term in self.terms.values():
+            assert isinstance(term, Term)
+            yield term
+
+    def forward(self, images: Tensor | None = None) -> dict[str, Tensor]:
+        """The weighted value of each term for the student's last call.
+
+        Args:
+            images: what the teacher is given, ``(B, 3, H, W)``. Only needed where the student is not called with
+                images; by default the very tensor that the student was called with.
+
+        Raises:
+            TapError: if the student was not called, or a tap did not give exactly one tensor.
+            ValueError: if ``images`` does not match what the student was called with.
+            RuntimeError: if connectors would train unsynchronised in a distributed run.
+        """
+        if not self.terms:
+            return {}
+        self._check_distributed()
+        called_with, outputs = self._recorder.take({term.student for term in self._terms()})
+        images = _same_images(images, called_with)
+        active = {term.teacher for term in self._terms() if term.weight > 0}
+        features = self.teacher.features(images, active) if active else {}
+        return {
+            term.name: term(outputs[term.student], features[term.teacher]) if term.weight > 0 else term.nothing(images)
+            for term in self._terms()
+        }
+
+    def set_weight(self, name: str, weight: float) -> None:
+        """Change a term's weight during training. With 0 the term ends: the teacher no longer runs for it.
+
+        Raises:
+            ValueError: for an unknown name (a term built with weight 0 does not exist) or a bad weight.
+        """
+        if name not in self.terms:
+            raise ValueError(f"there is no term {name!r}; the terms are {list(self.terms)}")
+        self.terms[name].weight = check_weight(weight, name)
+
+    @contextmanager
+    def recording(self, images: Tensor | None = None) -> Iterator[None]:
+        """Take the student's taps inside the block as one step, where the student is not simply called.
+
+        Args:
+            images: what the student works on in the block.
+        """
+        with self._recorder.recording(images):
+            yield
+
+    def remove(self) -> None:
+        """Detach from the student: take all hooks away."""
+        self._recorder.remove()
+
+    def _check_distributed(self) -> None:
+        distributed = torch.distributed
+        if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
+            return
+        trains = any(parameter.requires_grad for parameter in self.parameters())
+        if trains and getattr(DistributedDataParallel, "_active_ddp_module", None) is None:
+            raise RuntimeError(
+                "the regularizer has trainable connectors but is called outside DistributedDataParallel, which would let "
+                "them drift apart between the processes: wrap xtask_reg.Regularized(student, regularizer) in DDP"
+            )
+
+
+def _same_images(given: Tensor | None, called_with: Tensor | None) -> Tensor:
+    images = called_with if given is None else given
+    if images is None:
+        raise ValueError("the student was not called with a tensor: name the images, regularizer(images)")
+    if called_with is not None and (images.shape != called_with.shape or images.device != called_with.device):
+        raise ValueError(
+            f"the images given, {tuple(images.shape)} on {images.device}, are not those that the student was called "
+            f"with, {tuple(called_with.shape)} on {called_with.device}"
+        )
+    return images
+
+
+def _check_nothing_shared(student: nn.Module, teacher: FrozenTeacher) -> None:
+    own = {_storage(tensor) for tensor in (*teacher.network.parameters(), *teacher.network.buffers()) if tensor.numel()}
+    for name, tensor in (*student.named_parameters(), *student.named_buffers()):
+        if tensor.numel() and _storage(tensor) in own:
+            raise ValueError(
+                f"the student's {name!r} is the teacher's own tensor: give the teacher a copy, "
+                "FrozenTeacher(copy.deepcopy(source))"
+            )
+
+
+def _storage(tensor: Tensor) -> tuple[Any, ...]:
+    return (tensor.device, tensor.untyped_storage().data_ptr())
+
+
+class Regularized(nn.Module):
+    """A student and its regularizer as one module: what is wrapped in ``DistributedDataParallel``.
+
+    Calling it returns ``(the student's output, the dict of weighted terms)``.
+    """
+
+    def __init__(self, student: nn.Module, regularizer: CrossTaskRegularizer) -> None:
+        super().__init__()
+        self.student = student
+        self.regularizer = regularizer
+
+    def forward(self, *args: Any, **kwargs: Any) -> tuple[Any, dict[str, Tensor]]:
+        output = self.student(*args, **kwargs)
+        return output, self.regularizer()

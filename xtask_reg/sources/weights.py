@@ -1,0 +1,259 @@
+"""Weights of source networks: read without trusting the file, load without gaps, write without leaving halves."""
+
+from __future__ import annotations
+
+import os
+import re
+import reprlib
+import tempfile
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TypeGuard
+
+import torch
+from torch import Tensor, nn
+
+_CONTAINERS = ("state_dict", "model")
+_SHOWN = 10
+
+
+def load_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """Read the tensors of a checkpoint onto the CPU, by name, executing nothing that the file contains.
+
+    ``.safetensors`` is read by safetensors, everything else by ``torch.load(weights_only=True)`` (which in torch before
+    2.10 has a known hole, CVE-2026-24747). The state dict may be the whole file, or its entry ``state_dict`` or
+    ``model``; then other entries (``meta``, ``optimizer``, ...) are ignored.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not a regular file, is damaged, holds more than plain data, or has no state dict.
+        ImportError: if safetensors is needed and not installed.
+    """
+    path = _regular_file(path)
+    is_safetensors = _is_safetensors(path)
+    read = _safetensors().torch.load_file if is_safetensors else _torch_load
+    try:
+        content = read(path)
+    except OSError:
+        raise
+    except Exception as error:  # a hostile file can raise nearly anything
+        raise ValueError(_unreadable(path, is_safetensors, error)) from error
+    return _dense_tensors(_find_state_dict(content, path), path)
+
+
+def load_covering(
+    module: nn.Module,
+    weights: Mapping[str, Tensor],
+    *,
+    prefix: str = "",
+    name: str = "source checkpoint",
+    allow_extra: bool = False,
+) -> None:
+    """Copy ``weights`` into ``module``, or nothing at all unless they cover it.
+
+    Every parameter and persistent buffer of the module must be there with its shape (``num_batches_tracked`` may be
+    missing, as in old files). The module keeps its devices and dtypes.
+
+    Args:
+        module: what is filled.
+        weights: the file's tensors by name.
+        prefix: only names that start with it are read, without it (``"backbone."``).
+        name: what error messages call the weights, the file's path for example.
+        allow_extra: accept names (under the prefix) that the module does not have.
+
+    Raises:
+        ValueError: for missing, misshapen or extra entries, integers where floating point numbers belong (or the
+            reverse), and modules without anything to fill; it suggests another prefix if that fits.
+    """
+    targets = _targets(module)
+    entries = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    if targets.keys().isdisjoint(entries):
+        found = sorted({key.partition(".")[0] + "." for key in weights if "." in key})
+        problems = [f"no entry matches; prefixes in the file: {_listed(map(repr, found))}"]
+    else:
+        problems = _problems(targets, entries, allow_extra)
+    if problems:
+        what = f"{name} (prefix {prefix!r}) does not fit {type(module).__name__}"
+        raise ValueError("\n  ".join([what, *problems, *_suggestion(targets, weights, prefix)]))
+    with torch.no_grad():
+        for key in filter(entries.__contains__, targets):
+            targets[key].copy_(entries[key])
+
+
+def save_weights(
+    weights: Mapping[str, Tensor], path: str | os.PathLike[str], metadata: dict[str, str] | None = None
+) -> None:
+    """Write tensors, each with storage of its own, and string metadata to a ``.safetensors`` file.
+
+    The file appears complete or not at all; an older one stays until then.
+
+    Raises:
+        FileNotFoundError: if the folder does not exist.
+        ValueError: if the path has another suffix, or the weights are not a mapping of names to tensors.
+        ImportError: if safetensors is not installed.
+    """
+    target = Path(path).resolve()
+    if not _is_safetensors(target):
+        raise ValueError(f"cannot write {path}: expected a name that ends in .safetensors")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {path}: there is no folder {target.parent}; create it first")
+    if not _is_state_dict(weights) or "__metadata__" in weights:
+        raise ValueError(f"cannot write {path}: expected tensors by name (not '__metadata__'), got {_outline(weights)}")
+    tensors = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in weights.items()}
+    content = _safetensors().torch.save(tensors, metadata)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+        complete = Path(folder, target.name)
+        complete.write_bytes(content)
+        os.replace(complete, target)
+
+
+def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Metadata of a ``.safetensors`` file; empty for other files, which have none.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not a regular file, or damaged.
+        ImportError: if safetensors is needed and not installed.
+    """
+    path = _regular_file(path)
+    if not _is_safetensors(path):
+        return {}
+    safetensors = _safetensors()
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except safetensors.SafetensorError as error:
+        raise ValueError(_unreadable(path, True, error)) from error
+
+
+def _regular_file(path: str | os.PathLike[str]) -> Path:
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}; check the path, or download the weights first")
+    if not path.is_file():
+        raise ValueError(f"{path} is not a regular file; name the checkpoint itself")
+    return path
+
+
+def _is_safetensors(path: Path) -> bool:
+    return path.suffix.lower() == ".safetensors"
+
+
+def _safetensors() -> ModuleType:
+    try:
+        import safetensors.torch
+    except ImportError as error:
+        raise ImportError(
+            "a .safetensors file needs the package safetensors: pip install safetensors, or xtask-reg[mmpose]"
+        ) from error
+    return safetensors
+
+
+def _torch_load(path: Path) -> object:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > path.stat().st_size:  # torch.save never compresses, yet torch.load unpacks
+            raise ValueError(f"a compressed archive that unpacks to {unpacked} bytes")
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _unreadable(path: Path, is_safetensors: bool, error: Exception) -> str:
+    refused = re.search(r"\bGLOBAL (\S+)", str(error))  # torch's words for a class that weights_only does not allow
+    if refused:
+        return (
+            f"{path} holds more than tensors ({refused[1]}), and reading that could execute anything. If you trust its "
+            "origin, export the state dict alone: by torch.save(ckpt['state_dict'], ...), or to .safetensors"
+        )
+    expected = "a safetensors file" if is_safetensors else "a state dict written by torch.save"
+    return (
+        f"{path} cannot be read: expected {expected}, but it is empty, truncated, compressed, damaged or of another "
+        "format; download or export it again"
+    )
+
+
+def _is_state_dict(content: object) -> TypeGuard[Mapping[str, Tensor]]:
+    return (
+        isinstance(content, Mapping)
+        and len(content) > 0
+        and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items())
+    )
+
+
+def _find_state_dict(content: object, path: Path) -> Mapping[str, Tensor]:
+    inner = [content.get(key) for key in _CONTAINERS] if isinstance(content, Mapping) else []
+    for candidate in (*inner, content):
+        if _is_state_dict(candidate):
+            return candidate
+    raise ValueError(
+        f"{path} has no state dict: expected tensors by name, as the whole file or as its entry "
+        f"{' or '.join(map(repr, _CONTAINERS))}, got {_outline(content)}; export the state dict alone"
+    )
+
+
+def _outline(content: object) -> str:
+    if not isinstance(content, Mapping):
+        return f"a {type(content).__name__}"
+    return f"entries {reprlib.repr({key: type(value).__name__ for key, value in content.items()})}"
+
+
+def _dense_tensors(weights: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    for key, value in weights.items():
+        if value.layout != torch.strided or value.is_meta or value.is_quantized:
+            raise ValueError(f"{path}: {key} is a sparse, quantized or meta tensor; export it with dense values")
+    return {key: value.detach() for key, value in weights.items()}
+
+
+def _targets(module: nn.Module) -> dict[str, Tensor]:
+    persistent = module.state_dict(keep_vars=True).keys()
+    targets: dict[str, Tensor] = dict(module.named_parameters(remove_duplicate=False))
+    targets |= {key: buffer for key, buffer in module.named_buffers(remove_duplicate=False) if key in persistent}
+    if not targets:
+        raise ValueError(f"{type(module).__name__} has no parameters or persistent buffers to fill")
+    if any(target.is_meta for target in targets.values()):
+        raise ValueError(f"{type(module).__name__} is on the meta device; give it memory first, by module.to_empty()")
+    return targets
+
+
+def _optional(key: str) -> bool:
+    return key.endswith("num_batches_tracked")
+
+
+def _problems(targets: Mapping[str, Tensor], entries: Mapping[str, Tensor], allow_extra: bool) -> list[str]:
+    pairs = [(key, target, entries[key]) for key, target in targets.items() if key in entries]
+    found = {
+        "missing": [key for key in targets if key not in entries and not _optional(key)],
+        "of another shape": [
+            f"{key}: {tuple(target.shape)} in the module, {tuple(entry.shape)} in the file"
+            for key, target, entry in pairs
+            if target.shape != entry.shape
+        ],
+        "of another kind of number": [
+            f"{key}: {target.dtype} in the module, {entry.dtype} in the file"
+            for key, target, entry in pairs
+            if target.is_floating_point() != entry.is_floating_point()
+        ],
+        "extra (allow_extra=True ignores them)": [] if allow_extra else [key for key in entries if key not in targets],
+    }
+    return [f"{len(keys)} {what}: {_listed(keys)}" for what, keys in found.items() if keys]
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "") if names else "none"
+
+
+def _suggestion(targets: Mapping[str, Tensor], weights: Mapping[str, Tensor], prefix: str) -> list[str]:
+    """Other prefixes under which every required entry is found with its shape."""
+    shapes = {key: target.shape for key, target in targets.items() if not _optional(key)}
+    probe = next(iter(shapes), "")
+    heads = [key.removesuffix(probe) for key in weights if key.endswith(probe)]
+    fitting = [
+        head
+        for head in heads
+        if (head == "" or head.endswith("."))
+        and all(head + key in weights and weights[head + key].shape == shape for key, shape in shapes.items())
+    ]
+    return [f"prefix={_listed(map(repr, fitting))} would fit"] if fitting and prefix not in fitting else []

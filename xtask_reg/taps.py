@@ -1,0 +1,171 @@
+"""Taps: read a module's output by its dotted path, during one call of the model."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+_WRAPPERS = ("module", "_orig_mod")
+
+
+class TapError(RuntimeError):
+    """A tap did not deliver exactly one tensor in a step."""
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The module inside ``DataParallel``, ``DistributedDataParallel`` and ``torch.compile`` wrappers."""
+    while True:
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = model.module
+        elif "_orig_mod" in model._modules:
+            model = model.get_submodule("_orig_mod")
+        else:
+            return model
+
+
+def find_module(model: nn.Module, path: str) -> nn.Module:
+    """The submodule at a dotted path; ``module.`` and ``_orig_mod.`` in either path do not matter.
+
+    Raises:
+        ValueError: if there is no such submodule; the message names the nearest paths.
+    """
+    modules = dict(model.named_modules(remove_duplicate=False))
+    if path in modules and path:
+        return modules[path]
+    plain = {_plain(name): module for name, module in reversed(modules.items()) if name}
+    if _plain(path) in plain:
+        return plain[_plain(path)]
+    near = difflib.get_close_matches(path, plain, n=5, cutoff=0.4) or list(plain)[::-1][:5]
+    raise ValueError(
+        f"there is no submodule {path!r} in {type(model).__name__}; "
+        + (f"the nearest are {', '.join(map(repr, near))}" if near else "it has no submodules")
+    )
+
+
+def _plain(path: str) -> str:
+    return ".".join(part for part in path.split(".") if part not in _WRAPPERS)
+
+
+class Tap:
+    """A forward hook that hands a module's output to its recorder. An object, so that it can be copied and pickled."""
+
+    def __init__(self, recorder: TapRecorder, path: str) -> None:
+        self.recorder = recorder
+        self.path = path
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        self.recorder.record(self.path, output)
+
+
+class TapRecorder:
+    """The outputs of some submodules, recorded while :meth:`recording` is open and read once by :meth:`take`.
+
+    The outputs are copied (differentiably), so that an in-place operation behind the tapped module does not change
+    them. Copies and pickles of the recorder start without recorded outputs.
+
+    Args:
+        modules: the modules to read, by path.
+        owner: what the taps belong to, for messages ("student" or "teacher").
+    """
+
+    def __init__(self, modules: Mapping[str, nn.Module], owner: str) -> None:
+        self.owner = owner
+        self._children = {path: [name for name, _ in module.named_children()] for path, module in modules.items()}
+        self._outputs: dict[str, Any] = {}
+        self._images: Tensor | None = None
+        self._open = False
+        self._handles = [module.register_forward_hook(Tap(self, path)) for path, module in modules.items()]
+
+    @property
+    def paths(self) -> Iterable[str]:
+        """The tapped paths."""
+        return self._children.keys()
+
+    def attach_to_calls(self, model: nn.Module) -> None:
+        """Record during every call of ``model`` itself, and keep the images it is called with."""
+        self._handles += [
+            model.register_forward_pre_hook(self._call_begins, with_kwargs=True),
+            model.register_forward_hook(self._call_ends, always_call=True),
+        ]
+
+    def _call_begins(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        tensors = (value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+        self.begin(next(tensors, None))
+
+    def _call_ends(self, module: nn.Module, args: Any, output: Any) -> None:
+        self._open = False
+
+    def begin(self, images: Tensor | None) -> None:
+        """Start a step: whatever an earlier one left unread is discarded."""
+        self._outputs = {}
+        self._images = images
+        self._open = True
+
+    @contextmanager
+    def recording(self, images: Tensor | None = None) -> Iterator[None]:
+        """Record the outputs of the tapped modules inside the block, as one step."""
+        self.begin(images)
+        try:
+            yield
+        except BaseException:
+            self._outputs, self._images = {}, None
+            raise
+        finally:
+            self._open = False
+
+    def record(self, path: str, output: Any) -> None:
+        """Keep one output; a second one for the same path in one step is kept as a fault for :meth:`take`."""
+        if not self._open:
+            return
+        if path in self._outputs:
+            self._outputs[path] = TapError(
+                f"the {self.owner} tap {path!r} fired more than once within one call: the module is used several times "
+                "(a shared activation, or reentrant activation checkpointing); tap a module that runs once"
+            )
+        elif isinstance(output, Tensor):
+            self._outputs[path] = output.clone()
+        else:
+            self._outputs[path] = TapError(
+                f"the {self.owner} tap {path!r} gave a {type(output).__name__}; "
+                f"tap a module whose output is one tensor{self._inner(path)}"
+            )
+
+    def take(self, paths: Iterable[str]) -> tuple[Tensor | None, dict[str, Tensor]]:
+        """The images and the outputs of the step, which is thereby over and forgotten.
+
+        Raises:
+            TapError: if one of ``paths`` did not give exactly one tensor.
+        """
+        images, outputs = self._images, self._outputs
+        self._outputs, self._images, self._open = {}, None, False
+        for path in paths:
+            if path not in outputs:
+                raise TapError(
+                    f"the {self.owner} tap {path!r} did not fire in this step: {self._why_silent(outputs)}{self._inner(path)}"
+                )
+            if isinstance(outputs[path], TapError):
+                raise outputs[path]
+        return images, {path: outputs[path] for path in paths}
+
+    def _why_silent(self, outputs: Mapping[str, Any]) -> str:
+        if not outputs:
+            return f"the {self.owner} was not called since the last one was read, or its call did not reach the module"
+        return "the module was never called itself (some models walk over the children of a container)"
+
+    def _inner(self, path: str) -> str:
+        children = self._children[path]
+        return f"; perhaps tap {path + '.' + children[-1]!r} instead" if children else ""
+
+    def remove(self) -> None:
+        """Take all hooks away."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_outputs": {}, "_images": None, "_open": False}
