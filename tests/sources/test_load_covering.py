@@ -82,6 +82,7 @@ def test_old_files_lack_num_batches_tracked() -> None:
         ({}, r"no entry matches; prefixes in the file: none$"),
         ({"b.x": torch.ones(1), "a.y.z": torch.ones(1)}, r"no entry matches; prefixes in the file: 'a\.', 'b\.'$"),
         (other_weights("module."), r"no entry matches.*'module\.'.*prefix='module\.' would fit$"),
+        (other_weights("a.") | {"a.norm.bias": torch.ones(3)}, r"prefixes in the file: 'a\.'$"),
         (other_weights("a.") | other_weights("b.c."), r"prefix='a\.', 'b\.c\.' would fit$"),
         (other_weights("a.") | {"conv.bias": torch.ones(2)}, r"missing: tied, conv\.weight, .*prefix='a\.' would fit$"),
     ],

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 import struct
 import sys
 import zipfile
@@ -110,10 +111,10 @@ class Executes:
     [saved, lambda evil: saved(evil, _use_new_zipfile_serialization=False), lambda evil: pickle.dumps(evil, 2)],
     ids=["zip", "legacy", "pickle"],
 )
-@pytest.mark.parametrize("function", [open, os.mkdir], ids=["unknown", "blocked"])
+@pytest.mark.parametrize("function", [shutil.copyfile, os.mkdir], ids=["unknown", "blocked"])
 def test_a_pickle_executes_nothing(function, serialize, wrap, tmp_path: Path) -> None:
     marker, path = tmp_path / "marker", tmp_path / "w.pth"
-    arguments = (str(marker), "w") if function is open else (str(marker),)
+    arguments = (str(marker),) if function is os.mkdir else (str(path), str(marker))
     path.write_bytes(serialize(wrap(Executes(function, *arguments))))
     with pytest.raises(ValueError, match=r"w\.pth holds more than tensors .*trust.*torch\.save"):
         load_weights(path)
@@ -196,6 +197,19 @@ def test_what_is_no_file_is_refused(read: Callable[[Path], object], suffix: str,
     (tmp_path / f"folder{suffix}").mkdir()
     with pytest.raises(ValueError, match=f"folder{suffix} is not a regular file"):
         read(tmp_path / f"folder{suffix}")
+
+
+@pytest.mark.parametrize(
+    ("name", "reader"), [("w.pth", "torch.load"), ("w.safetensors", "safetensors.torch.load_file")]
+)
+def test_errors_of_the_system_are_passed_on(name: str, reader: str, tmp_path: Path, monkeypatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("not yours")
+
+    (tmp_path / name).touch()
+    monkeypatch.setattr(reader, refuse)
+    with pytest.raises(PermissionError, match="not yours"):
+        load_weights(tmp_path / name)
 
 
 def test_missing_safetensors_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -253,7 +253,6 @@ def _suggestion(targets: Mapping[str, Tensor], weights: Mapping[str, Tensor], pr
     fitting = [
         head
         for head in heads
-        if (head == "" or head.endswith("."))
-        and all(head + key in weights and weights[head + key].shape == shape for key, shape in shapes.items())
+        if all(head + key in weights and weights[head + key].shape == shape for key, shape in shapes.items())
     ]
     return [f"prefix={_listed(map(repr, fitting))} would fit"] if fitting and prefix not in fitting else []

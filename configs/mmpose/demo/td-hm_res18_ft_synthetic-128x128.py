@@ -1,7 +1,7 @@
 # FT of the demonstration: a narrow ResNet-18 that learned to recognise synthetic people.
 _base_ = ['../_base_/runtime.py', '../_base_/schedule.py', '../_base_/landmarks_128x128.py',
           '../_base_/simplebaseline.py', '../_base_/terms.py']
-source = 'runs/demo/source.safetensors'
+source = 'runs/demo/source/source.safetensors'
 encoder = dict(type='ResNet', depth=18, base_channels=32, zero_init_residual=False)
 teacher = dict(
     type='FrozenTeacher',

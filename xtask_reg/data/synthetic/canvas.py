@@ -37,16 +37,15 @@ class Canvas:
     @contextmanager
     def clipped(self, outline: Points) -> Iterator[Canvas]:
         """A canvas of which only what lies inside ``outline`` is kept."""
-        low = np.clip(np.floor(outline.min(0) * self._size - 2), 0, self._size).astype(int)
-        high = np.clip(np.ceil(outline.max(0) * self._size + 2), 0, self._size).astype(int)
+        low = np.clip(np.floor(outline.min(0) * self._size - 2), 0, self._size - 1).astype(int)
+        high = np.clip(np.ceil(outline.max(0) * self._size + 2), low + 1, self._size).astype(int)
         below = self.pixels[low[1] : high[1], low[0] : high[0]]
         above = Canvas(below.copy(), self._size, low)
         yield above
-        if below.size:
-            alpha = np.zeros(below.shape[:2], np.uint8)
-            _fill(alpha, above._place(outline), 255)
-            weight = alpha[..., None] / np.float32(255)
-            below[:] = np.round(below + weight * (above.pixels.astype(np.float32) - below))
+        alpha = np.zeros(below.shape[:2], np.uint8)
+        _fill(alpha, above._place(outline), 255)
+        weight = alpha[..., None] / np.float32(255)
+        below[:] = np.round(below + weight * (above.pixels.astype(np.float32) - below))
 
     def _place(self, points: Points) -> Points:
         return points * self._size - 0.5 - self._corner

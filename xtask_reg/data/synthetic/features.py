@@ -24,6 +24,7 @@ class Eye:
 
     @property
     def opening(self) -> Points:
+        """Closed outline of what is seen between the lids."""
         return np.concatenate([self.upper, self.lower[::-1]])
 
 
@@ -40,26 +41,32 @@ class Mouth:
 
     @property
     def lips(self) -> Points:
+        """Closed outline of both lips and what is between them."""
         return np.concatenate([self.upper_outer, self.lower_outer[::-1]])
 
     @property
     def upper(self) -> Points:
+        """Closed outline of the upper lip."""
         return np.concatenate([self.upper_outer, self.upper_inner[::-1]])
 
     @property
     def lower(self) -> Points:
+        """Closed outline of the lower lip."""
         return np.concatenate([self.lower_inner, self.lower_outer[::-1]])
 
     @property
     def interior(self) -> Points:
+        """Closed outline of the open inside; flat while the mouth is shut."""
         return np.concatenate([self.upper_inner, self.lower_inner[::-1]])
 
     @property
     def seam(self) -> Points:
+        """Closed outline of the dark line below the upper lip."""
         return stroke(self.upper_inner, 0.014 * taper(len(self.upper_inner), power=0.5))
 
     @property
     def teeth(self) -> Points:
+        """Closed outline of the upper teeth, to be clipped to the interior."""
         return np.concatenate([self.upper_inner, (self.upper_inner + (0, 0.045))[::-1]])
 
 
@@ -72,8 +79,8 @@ def right_eye(who: Identity, view: View) -> Eye:
     rise = np.sin(np.pi * t ** (np.log(0.5) / np.log(who.lid_peak)))
     up = 0.62 * who.eye_height * view.eye_open
     down = 0.38 * who.eye_height * (1 - 0.15 * max(view.smile, 0))
-    upper = base - np.stack([0 * t, up * rise**0.85], -1)
-    lower = base + np.stack([0 * t, down * np.sin(np.pi * t**1.15) ** 0.9], -1)
+    upper = base - np.stack([0 * t, up * rise**0.75], -1)
+    lower = base + np.stack([0 * t, down * np.sin(np.pi * t**1.1) ** 0.75], -1)
     crease = base - np.stack([0 * t, 0.03 + (up + 0.018) * rise**0.7], -1)
     middle = base[10] + (0.0, 0.4 * (down - up) - 0.004)
     gaze = np.array([0.034 * view.gaze_x, 0.014 * view.gaze_y])
@@ -149,22 +156,21 @@ def mouth(who: Identity, view: View) -> Mouth:
     thin = 1 - 0.18 * max(smile, 0)
     dip_y = who.nose_y + who.philtrum_length * (1 - 0.08 * smile)
     seam_y = dip_y + who.upper_lip * thin
-    corner_y = seam_y - 0.010 - 0.055 * smile + 0.15 * gap
+    corner_y = seam_y - 0.018 - 0.055 * smile + 0.15 * gap
     bow, bow_depth = who.bow_width * (1 + 0.12 * smile), who.bow_depth * thin
     x = [-width, -bow, 0, bow, width]
     side = (corner_y - dip_y + bow_depth) / (width - bow)
-    outer = hermite(
-        x, [corner_y, dip_y - bow_depth, dip_y, dip_y - bow_depth, corner_y], [-1.1 * side, 0, 0, 0, 1.1 * side]
-    )
+    outer_y = [corner_y, dip_y - bow_depth, dip_y, dip_y - bow_depth, corner_y]
+    outer = hermite(x, outer_y, [-1.4 * side, 0, 0, 0, 1.4 * side])
     bulge = 0.012 * thin
-    inner_y = np.array([corner_y, seam_y - 0.3 * bulge, seam_y + bulge, seam_y - 0.3 * bulge, corner_y])
+    inner_y = [corner_y, seam_y - 0.3 * bulge, seam_y + bulge, seam_y - 0.3 * bulge, corner_y]
     inner_slope = 0.6 * (corner_y - seam_y) / width
     upper_inner = hermite(x, inner_y, [-inner_slope, 0, 0, 0, inner_slope])
     lowered = gap * (1 - (upper_inner[:, 0] / width) ** 2)
     lower_inner = upper_inner + np.stack([np.zeros_like(lowered), lowered], -1)
     bottom_y = seam_y + gap + who.lower_lip * thin
     drop = (bottom_y - corner_y) / width
-    lower_outer = hermite([-width, 0, width], [corner_y, bottom_y, corner_y], [1.6 * drop, 0, -1.6 * drop], samples=16)
+    lower_outer = hermite([-width, 0, width], [corner_y, bottom_y, corner_y], [1.9 * drop, 0, -1.9 * drop], samples=16)
     return Mouth(outer, upper_inner, lower_inner, lower_outer, np.array([bow, dip_y - bow_depth]), np.array([0, dip_y]))
 
 

@@ -8,6 +8,15 @@ from .curves import Points, ellipse, mirrored, spline, stroke, taper
 from .identity import HAIR_BACKS, HAIRLINES, Identity
 from .view import View
 
+_HAIRLINE_KNOTS = {  # x0, y0, x1, y1, ...: x relative to the temples, y in face units
+    "arch": (-0.90, -0.38, -0.68, -0.56, 0, -0.64, 0.68, -0.56, 0.90, -0.38),
+    "sweep_left": (-0.92, -0.30, -0.55, -0.40, 0.05, -0.56, 0.42, -0.72, 0.72, -0.56, 0.91, -0.36),
+    "sweep_right": (-0.91, -0.36, -0.72, -0.56, -0.42, -0.72, -0.05, -0.56, 0.55, -0.40, 0.92, -0.30),
+    "fringe": (-0.93, -0.30, -0.60, -0.37, -0.2, -0.34, 0.25, -0.36, 0.62, -0.35, 0.93, -0.30),
+    "curtain": (-0.94, -0.25, -0.72, -0.42, -0.30, -0.60, 0, -0.78, 0.30, -0.60, 0.72, -0.42, 0.94, -0.25),
+    "receding": (-0.92, -0.40, -0.66, -0.74, -0.25, -0.72, 0, -0.68, 0.25, -0.72, 0.66, -0.74, 0.92, -0.40),
+}
+
 
 def face_outline(who: Identity, view: View) -> Points:
     """Closed outline of the face, from the top of the skull over the chin."""
@@ -76,38 +85,14 @@ def hair_front(who: Identity) -> Points:
     right = [(0.985 * who.cheek_width, low), (outer, -0.20), (0.97 * outer, -0.55), (0.68 * outer, top + 0.17)]
     left = [(-x, y) for x, y in reversed(right)]
     cap = spline([*right, (0.28 * outer, top + 0.015), (-0.28 * outer, top + 0.015), *left])
-    side = (1.01 * temple, low - 0.13), (0.99 * temple, -0.17)
-    edge = spline([(-x, y) for x, y in side] + [*_hairline(who)] + list(reversed(side)))
-    return np.concatenate([cap, edge])
+    side = np.array([(1.01 * temple, low - 0.13), (0.99 * temple, -0.17)])
+    edge = np.concatenate([side * (-1, 1), _hairline(who), side[::-1]])
+    return np.concatenate([cap, spline(edge)])
 
 
 def _hairline(who: Identity) -> Points:
-    kind = HAIRLINES[who.hairline]
-    knots = {
-        "arch": [(-0.90, -0.38), (-0.68, -0.56), (0, -0.64), (0.68, -0.56), (0.90, -0.38)],
-        "sweep_left": [(-0.92, -0.30), (-0.55, -0.40), (0.05, -0.56), (0.42, -0.72), (0.72, -0.56), (0.91, -0.36)],
-        "sweep_right": [(-0.91, -0.36), (-0.72, -0.56), (-0.42, -0.72), (-0.05, -0.56), (0.55, -0.40), (0.92, -0.30)],
-        "fringe": [(-0.93, -0.30), (-0.60, -0.37), (-0.2, -0.34), (0.25, -0.36), (0.62, -0.35), (0.93, -0.30)],
-        "curtain": [
-            (-0.94, -0.25),
-            (-0.72, -0.42),
-            (-0.30, -0.60),
-            (0, -0.78),
-            (0.30, -0.60),
-            (0.72, -0.42),
-            (0.94, -0.25),
-        ],
-        "receding": [
-            (-0.92, -0.40),
-            (-0.66, -0.74),
-            (-0.25, -0.72),
-            (0, -0.68),
-            (0.25, -0.72),
-            (0.66, -0.74),
-            (0.92, -0.40),
-        ],
-    }[kind]
-    return np.array(knots) * (0.93 * who.cheek_width, 1.0) - (0.0, who.hair_height)
+    knots = np.array(_HAIRLINE_KNOTS[HAIRLINES[who.hairline]]).reshape(-1, 2)
+    return knots * (0.93 * who.cheek_width, 1.0) - (0.0, who.hair_height)
 
 
 def strands(who: Identity, count: int = 11) -> list[Points]:
@@ -116,14 +101,8 @@ def strands(who: Identity, count: int = 11) -> list[Points]:
     part = {"sweep_left": 0.32, "sweep_right": -0.32}.get(HAIRLINES[who.hairline], 0.0)
     outlines = []
     for end in np.linspace(-1, 1, count):
-        bend = part + 0.55 * (end - part)
-        knots = [
-            (part + 0.05 * end, top + 0.04),
-            (bend, top + 0.16),
-            (0.93 * end * out, -0.45),
-            (0.98 * end * out, -0.15),
-        ]
-        line = spline(knots)
+        crown = [(part + 0.05 * end, top + 0.04), (part + 0.55 * (end - part), top + 0.16)]
+        line = spline([*crown, (0.93 * end * out, -0.45), (0.98 * end * out, -0.15)])
         outlines.append(stroke(line, 0.05 * taper(len(line))))
     return outlines
 

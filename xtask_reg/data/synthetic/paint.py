@@ -57,10 +57,9 @@ def _background(canvas: Canvas, view: View) -> None:
     colour = hsv(view.background_hue, 0.22, view.background_value)
     canvas.fill(np.array([(-0.1, -0.1), (1.1, -0.1), (1.1, 1.1), (-0.1, 1.1)]), colour, 0)
     for _ in range(rng.integers(2, 6)):
-        tone = hsv(
-            view.background_hue + rng.uniform(-0.08, 0.08), 0.28, view.background_value * rng.uniform(0.85, 1.08)
-        )
-        canvas.fill(ellipse(rng.uniform(-0.1, 1.1, 2), rng.uniform(0.08, 0.4, 2)), np.minimum(tone, 255), 0)
+        hue = view.background_hue + rng.uniform(-0.08, 0.08)
+        tone = hsv(hue, 0.28, min(view.background_value * rng.uniform(0.85, 1.08), 1))
+        canvas.fill(ellipse(rng.uniform(-0.1, 1.1, 2), rng.uniform(0.08, 0.4, 2)), tone, 0)
 
 
 def _neck(canvas: Canvas, skin: Colour, view: View, parts: Anatomy) -> None:
@@ -81,20 +80,17 @@ def _mouth(canvas: Canvas, who: Identity, skin: Colour, parts: Anatomy) -> None:
 
 
 def _eye(canvas: Canvas, who: Identity, view: View, skin: Colour, eye: Eye) -> None:
-    unit = view.scale
+    unit, centre, radius = view.scale, eye.iris, eye.iris_radius
     iris = np.array(IRIS_COLOURS[who.iris], float)
+    glint = centre + radius * np.array([0.35 * np.sign(view.light_x), -0.38])
     with canvas.clipped(eye.opening) as inside:
         inside.fill(eye.opening, (246, 243, 240), 130)
-        inside.fill(ellipse(eye.iris, eye.iris_radius), 0.55 * iris, 100)
-        inside.fill(ellipse(eye.iris, 0.86 * eye.iris_radius), iris, 100)
-        inside.fill(
-            ellipse(eye.iris + (0, 0.3 * eye.iris_radius), 0.5 * eye.iris_radius), mix(iris, (255, 240, 210), 0.25), 100
-        )
-        inside.fill(ellipse(eye.iris, 0.45 * eye.iris_radius), (18, 14, 16), 60)
-        lid = stroke(eye.upper, 0.07 * unit)
-        inside.fill(lid, mix(iris, (120, 110, 120), 0.7), 100)
-        glint = eye.iris + eye.iris_radius * np.array([0.35 * np.sign(view.light_x), -0.38])
-        inside.fill(ellipse(glint, 0.22 * eye.iris_radius), (255, 255, 255), 0)
+        inside.fill(ellipse(centre, radius), 0.55 * iris, 100)
+        inside.fill(ellipse(centre, 0.86 * radius), iris, 100)
+        inside.fill(ellipse(centre + (0, 0.3 * radius), 0.5 * radius), mix(iris, (255, 240, 210), 0.25), 100)
+        inside.fill(ellipse(centre, 0.45 * radius), (18, 14, 16), 60)
+        inside.fill(stroke(eye.upper, 0.07 * unit), mix(iris, (120, 110, 120), 0.7), 100)
+        inside.fill(ellipse(glint, 0.22 * radius), (255, 255, 255), 0)
     width = unit * taper(len(eye.upper), power=0.4)
     canvas.fill(stroke(eye.crease, 0.016 * unit * taper(len(eye.crease))), skin * (0.70, 0.56, 0.54))
     canvas.fill(stroke(eye.lower, 0.009 * width), skin * (0.66, 0.50, 0.48))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from .canvas import fill_hard
 from .curves import Points
 from .features import mouth, philtrum
 from .identity import Identity
@@ -36,6 +37,7 @@ def _ridge(u: np.ndarray, v: np.ndarray, ends: Points | tuple[Points, Points], w
 
 
 def _details(who: Identity, view: View, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Height of nose, cheeks, eye sockets, chin, lips and philtrum above the dome of the head, in face units."""
     side = np.abs(u)
     lips = mouth(who, view)
     ridge = philtrum(who, lips)
@@ -67,9 +69,10 @@ def _lambert(height: np.ndarray, view: View, unit: float) -> np.ndarray:
 
 
 def _hair_shadow(hair: Points, view: View, size: int) -> np.ndarray:
+    """How deep each point lies in the shadow of the hair, 0 to 1."""
     shift = view.scale * np.array([-0.06 * view.light_x, 0.05 - 0.06 * view.light_y])
     shadow = np.zeros((size, size), np.uint8)
-    cv2.fillPoly(shadow, [np.round((hair + shift) * size * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+    fill_hard(shadow, hair + shift, 255)
     return cv2.GaussianBlur(shadow, (0, 0), 0.045 * view.scale * size) / np.float32(255)
 
 
@@ -81,19 +84,18 @@ def _coloured(shade: np.ndarray, view: View) -> np.ndarray:
 
 
 def _tints(who: Identity, view: View, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Colour factors of blush and of the places that little light reaches, (..., 3)."""
     side = np.abs(u)
     eye_x = who.eye_gap + 0.5 * who.eye_width
-    red = 0.22 * who.blush * _bump(side, v, 0.46, 0.30, 0.20, 0.14) + 0.08 * _bump(
-        u, v, 0, who.nose_y - 0.07, 0.12, 0.08
-    )
+    red = 0.22 * who.blush * _bump(side, v, 0.46, 0.30, 0.20, 0.14)
+    red += 0.08 * _bump(u, v, 0, who.nose_y - 0.07, 0.12, 0.08)
     dark = 0.16 * _bump(side, v, eye_x, who.eye_y - 0.03, 0.23, 0.13)
     dark += 0.16 * _bump(side, v, who.eye_gap - 0.03, who.eye_y - 0.02, 0.06, 0.10)
     lips = mouth(who, view)
     top, bottom = philtrum(who, lips)
     groove = np.array([[0, top[1]], [0, bottom[1]]])
-    dark += who.philtrum_relief * (
-        0.12 * _ridge(u, v, groove, 0.55 * bottom[0]) - 0.07 * _ridge(side, v, (top, bottom), 0.018)
-    )
+    dark += 0.12 * who.philtrum_relief * _ridge(u, v, groove, 0.55 * bottom[0])
+    dark -= 0.07 * who.philtrum_relief * _ridge(side, v, (top, bottom), 0.018)
     dark += 0.11 * _bump(u, v, 0, who.nose_y + 0.005, 0.8 * who.nose_width, 0.025)
     dark += 0.14 * _bump(u, v, 0, lips.lower_outer[:, 1].max() + 0.025, 0.15, 0.03)
     absorb = np.array([0.15, 1.0, 0.85], np.float32)

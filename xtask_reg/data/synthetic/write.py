@@ -38,10 +38,12 @@ def write_landmark_set(
     """Write ``root/images/{split}_*.png`` and then ``root/{split}.json``, whose path is returned.
 
     The JSON follows COCO keypoints: ``images`` have ``file_name`` (relative to ``root``) and the extra field
-    ``identity`` (the person's seed); each has one annotation, whose box is the whole picture and whose 14 keypoints (x, y in pixels,
-    integer = pixel centre) all have visibility 2. ``categories`` has one entry with the keypoint names, the skeleton
-    (1-based, as in COCO) and the extra field ``flip_index`` (0-based). The same arguments give the same bytes, and a
-    picture does not depend on how many others are drawn.
+    ``identity`` (the person's seed); each has one annotation, whose box is the whole picture and whose 14 keypoints
+    (x, y in pixels, integer = pixel centre) all have visibility 2. ``categories`` has one entry with the keypoint
+    names, the skeleton (1-based, as in COCO) and the extra field ``flip_index`` (0-based).
+
+    With the same library versions the same arguments give the same bytes, and a picture does not depend on how many
+    others are drawn. Each file appears complete or not at all, the JSON last; one from an earlier run is removed first.
 
     Args:
         people: identity seeds; choose them disjoint from those of any other set that must show other people.
@@ -51,9 +53,12 @@ def write_landmark_set(
         split: name of the JSON file and prefix of the picture files.
 
     Raises:
-        ValueError: ``people`` is empty, repeats a seed or has a negative one, or a number is out of range.
+        ValueError: ``people`` is empty, repeats a seed or has a negative one, a number is out of range, or ``split``
+            is not a plain file name.
     """
     people = _checked(people, images_per_person, size, seed)
+    if not split or Path(split).name != split:
+        raise ValueError(f"split must be a plain name such as 'train', got {split!r}")
     target = _cleared(Path(root), f"{split}.json")
     images, annotations = [], []
     for person in people:
@@ -83,7 +88,7 @@ def write_identity_set(
     writer.writerow(["file", "identity"])
     for person in people:
         for index in range(images_per_person):
-            _, file_name = _write_face(target.parent, "identity", seed, person, index, size)
+            _, file_name = _write_face(target.parent, "identities", seed, person, index, size)
             writer.writerow([file_name, person])
     _replace(target, table.getvalue().encode())
     return target
@@ -105,7 +110,7 @@ def _checked(people: Iterable[int], images_per_person: int, size: int, seed: int
 
 
 def _cleared(root: Path, name: str) -> Path:
-    """The path of the index file; an earlier one is removed, so that it never lists pictures that are being replaced."""
+    """The path of the index file; an earlier one is removed, as the pictures it lists are about to be replaced."""
     (root / "images").mkdir(parents=True, exist_ok=True)
     (root / name).unlink(missing_ok=True)
     return root / name
@@ -135,5 +140,8 @@ def _annotation(number: int, face: Face, size: int) -> dict[str, object]:
 
 def _replace(path: Path, content: bytes) -> None:
     part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    os.replace(part, path)
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

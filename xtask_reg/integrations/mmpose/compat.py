@@ -6,15 +6,19 @@ It registers nothing with MMPose: a plain MMPose config may import it alone,
 
 from __future__ import annotations
 
-import collections
 import importlib.machinery
 import importlib.util
+import pickle
 import sys
 from types import ModuleType
 from typing import Any, NoReturn
 
 import numpy as np
 import torch
+from mmengine.logging import HistoryBuffer
+from numpy._core import multiarray
+
+_MULTIARRAY = ("numpy._core.multiarray", "numpy.core.multiarray")
 
 
 class _MissingOps(ModuleType):
@@ -40,14 +44,27 @@ def _stand_in_for_missing_ops() -> None:
 
 
 def _allow_mmengine_checkpoints() -> None:
-    """Let ``torch.load(weights_only=True)`` read the types that MMEngine writes beside tensors, and no others."""
-    from mmengine.logging import HistoryBuffer
-    from numpy._core import multiarray
-
+    """Let ``torch.load(weights_only=True)`` read what MMEngine writes beside tensors, and nothing else."""
     dtypes = [type(np.dtype(kind)) for kind in ("bool", "int32", "int64", "uint8", "float32", "float64", "U1")]
     torch.serialization.add_safe_globals(
-        [HistoryBuffer, collections.defaultdict, np.ndarray, np.dtype, multiarray._reconstruct, multiarray.scalar, *dtypes]
+        [
+            HistoryBuffer,
+            bytes,
+            np.ndarray,
+            np.dtype,
+            *dtypes,
+            *((multiarray._reconstruct, f"{module}._reconstruct") for module in _MULTIARRAY),
+            *((multiarray.scalar, f"{module}.scalar") for module in _MULTIARRAY),
+            *((_history_statistic, f"{module}.getattr") for module in ("builtins", "__builtin__")),
+        ]
     )
+
+
+def _history_statistic(owner: Any, name: str) -> Any:
+    """What a checkpoint gets for ``getattr``: MMEngine's log buffers name their own statistics by it."""
+    if owner is not HistoryBuffer or name not in ("min", "max", "mean", "current"):
+        raise pickle.UnpicklingError(f"the checkpoint asks for the attribute {name!r} of {owner!r}, which is refused")
+    return getattr(owner, name)
 
 
 _stand_in_for_missing_ops()

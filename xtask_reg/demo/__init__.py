@@ -1,0 +1,1 @@
+"""The demonstration: fine-tuning with and without the source network's help, on synthetic faces."""
