@@ -26,7 +26,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="xtask-reg", description="Cross-task distillation regularizers for PyTorch.")
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="fine-tune a landmark detector with and without its source's help")
-    demo.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder for everything (default: %(default)s)")
+    demo.add_argument(
+        "--out", type=Path, default=Path("runs/demo"), help="folder for everything (default: %(default)s)"
+    )
     demo.add_argument("--epochs", type=int, default=30, help="training epochs of each method (default: %(default)s)")
     demo.set_defaults(run=_demo)
     tool = commands.add_parser("mmpose-tool", help="print the path of MMPose's tools/train.py or tools/test.py")
@@ -42,6 +44,6 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _mmpose_tool(options: argparse.Namespace) -> None:
-    from xtask_reg.integrations.mmpose.paths import tool
+    from xtask_reg.integrations.mmpose.tools import tool
 
     print(tool(options.name))

@@ -182,8 +182,8 @@ class CrossTaskRegularizer(nn.Module):
         trains = any(parameter.requires_grad for parameter in self.parameters())
         if trains and getattr(DistributedDataParallel, "_active_ddp_module", None) is None:
             raise RuntimeError(
-                "the regularizer has trainable connectors but is called outside DistributedDataParallel, which would let "
-                "them drift apart between the processes: wrap xtask_reg.Regularized(student, regularizer) in DDP"
+                "the regularizer has trainable connectors but is called outside DistributedDataParallel, which would "
+                "let them drift apart between the processes: wrap xtask_reg.Regularized(student, regularizer) in DDP"
             )
 
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 _WRAPPERS = ("module", "_orig_mod")
 
@@ -145,9 +144,8 @@ class TapRecorder:
         self._outputs, self._images, self._open = {}, None, False
         for path in paths:
             if path not in outputs:
-                raise TapError(
-                    f"the {self.owner} tap {path!r} did not fire in this step: {self._why_silent(outputs)}{self._inner(path)}"
-                )
+                reason = self._why_silent(outputs) + self._inner(path)
+                raise TapError(f"the {self.owner} tap {path!r} did not fire in this step: {reason}")
             if isinstance(outputs[path], TapError):
                 raise outputs[path]
         return images, {path: outputs[path] for path in paths}

@@ -16,8 +16,8 @@ class FrozenTeacher(nn.Module):
     """A source network that cannot be trained, saved, averaged, broadcast or left in training mode.
 
     The network is not a registered submodule: whoever owns the teacher does not see it in ``parameters()``,
-    ``buffers()``, ``modules()`` or ``state_dict()``. It follows ``.to()`` and its relatives of the owner, and a deep copy
-    of the owner shares it.
+    ``buffers()``, ``modules()`` or ``state_dict()``. It follows the owner's ``.to()`` and its relatives, and a deep
+    copy of the owner shares it.
 
     Args:
         network: any module; it is taken over: put in eval mode, and its parameters stop requiring gradients.

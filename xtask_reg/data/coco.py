@@ -71,8 +71,8 @@ def check_landmark_file(path: Path) -> None:
     """Look through a COCO-style landmark file before it is used.
 
     Raises:
-        FileNotFoundError: if the file, or an image that it names beside itself, is not there.
-        ValueError: if it is not JSON, lacks a field, has a point that is not finite, or points and names differ in number.
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not JSON, lacks a field, has a point that is not finite, or more or fewer points than names.
     """
     content = _read(path)
     for part in ("images", "annotations", "categories"):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+from mmpose.apis import inference_topdown, init_model
 
 from xtask_reg.landmarks import LandmarkScores, score_images
 from xtask_reg.landmarks.plots import plot_ced, plot_qualitative
@@ -30,8 +34,8 @@ def read_predictions(path: Path) -> tuple[LandmarkScores, np.ndarray, dict[str, 
 def markdown_table(scores: Mapping[str, LandmarkScores], seconds: Mapping[str, float]) -> str:
     """One row a method: ME ± SD, FR, AUC, and the seconds that it trained."""
     rows = [
-        f"| {method} | {score.me:.3f} ± {score.sd:.3f} | {100 * score.fr:.2f} % | {score.auc:.3f} | {seconds[method]:.0f} |"
-        for method, score in scores.items()
+        f"| {method} | {s.me:.3f} ± {s.sd:.3f} | {100 * s.fr:.2f} % | {s.auc:.3f} | {seconds[method]:.0f} |"
+        for method, s in scores.items()
     ]
     return "\n".join(["| method | ME ± SD | FR | AUC | training (s) |", "|---|---|---|---|---|", *rows])
 
@@ -44,8 +48,8 @@ def write_report(
     scores = {method: score for method, (score, _, _) in read.items()}
     any_score = next(iter(scores.values()))
     reading = (
-        f"ME: {any_score.reduction.replace('_', ' ')} in {any_score.space} px, over {any_score.images} images of unseen "
-        f"people; FR: images with an error above {any_score.threshold}; AUC of the CED up to there."
+        f"ME: {any_score.reduction.replace('_', ' ')} in {any_score.space} px, over {any_score.images} images of "
+        f"unseen people; FR: images with an error above {any_score.threshold}; AUC of the CED up to there."
     )
     text = "\n\n".join([markdown_table(scores, seconds), reading, NOTE]) + "\n"
     (out / "table.md").write_text(text)
@@ -66,15 +70,13 @@ def write_qualitative(out: Path, models: Mapping[str, tuple[str, Path]], predict
         predictions: any method's predictions, for the images and their true points.
         count: how many images.
     """
-    import cv2
-    from mmpose.apis import inference_topdown, init_model
-
     images = json.loads(predictions.read_text())["images"]
     chosen = [images[i] for i in np.linspace(0, len(images) - 1, count).astype(int)]
     points: dict[str, np.ndarray] = {}
     heatmaps: dict[str, np.ndarray] = {}
     for method, (config, checkpoint) in models.items():
-        model = init_model(config, str(checkpoint), device="cpu")
+        with redirect_stdout(io.StringIO()):
+            model = init_model(config, str(checkpoint), device="cpu")
         model.test_cfg["output_heatmaps"] = True
         results = [inference_topdown(model, image["image"])[0] for image in chosen]
         points[method] = np.stack([result.pred_instances.keypoints[0] for result in results])

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.registry import init_default_scope
+from mmpose.registry import MODELS
 
-from xtask_reg.integrations.mmpose.source import SourceNetwork
 from xtask_reg.inputs import InputConvention
+from xtask_reg.integrations.mmpose.source import SourceNetwork
 from xtask_reg.sources import save_weights
 from xtask_reg.sources.classification import accuracy, read_identities, train_classifier
 
@@ -30,9 +32,8 @@ def train_source(
     Returns:
         The accuracy on the held-out images.
     """
-    from mmpose.registry import MODELS
-
     torch.manual_seed(0)
+    init_default_scope("mmpose")
     network: SourceNetwork = MODELS.build({**model.teacher, "checkpoint": "random"}).network
     network.requires_grad_(True)
     preprocessor = model.data_preprocessor

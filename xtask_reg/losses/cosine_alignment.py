@@ -23,8 +23,8 @@ def cosine_alignment_loss(
 
     .. math:: L_{ED} = 1 - \sum_i \cos\bigl(f^s(I_i), f^t(I_i)\bigr)
 
-    Source: Fu et al., "Cross-Task Representation Learning for Anatomical Landmark Detection", 2020 (Eq. 4). The equation
-    is literally ``reduction='sum'``, whose minimum is 1 - B. The default, ``'mean'``, is one minus the *mean* cosine: it
+    Source: Fu et al., "Cross-Task Representation Learning for Anatomical Landmark Detection", 2020 (Eq. 4). That is
+    literally ``reduction='sum'``, whose minimum is 1 - B. The default, ``'mean'``, is one minus the *mean* cosine: it
     lies in ``[0, 2]`` and means the same for every batch size.
 
     Args:

@@ -15,7 +15,8 @@ def softmax_l2_loss(
 ) -> Tensor:
     r"""Squared distance between the softened class probabilities of student and teacher.
 
-    .. math:: L_{CD} = \frac{1}{N} \sum_i \lVert \mathrm{softmax}(z^s_i / \mu) - \mathrm{softmax}(z^t_i / \mu) \rVert_2^2
+    .. math:: L_{CD} = \frac{1}{N} \sum_i \lVert \sigma(z^s_i / \mu) - \sigma(z^t_i / \mu) \rVert_2^2,
+        \quad \sigma = \mathrm{softmax}
 
     Source: Fu et al., "Cross-Task Representation Learning for Anatomical Landmark Detection", 2020 (Eq. 3). The squares
     are summed over the classes; ``reduction='mean'`` over the images is the equation literally.

@@ -98,7 +98,7 @@ def train_classifier(
 
 @torch.no_grad()
 def accuracy(network: nn.Module, images: Tensor, labels: Tensor, convention: InputConvention) -> float:
-    """Fraction of ``images`` ``(N, 3, H, W)`` whose highest logit is their label's; the network is left in eval mode."""
+    """Fraction of ``images`` ``(N, 3, H, W)`` whose highest logit is their label's; leaves the network in eval mode."""
     device = next(network.parameters()).device
     adapter = InputAdapter(PIXELS, convention).to(device)
     network.eval()

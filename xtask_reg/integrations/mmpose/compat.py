@@ -30,7 +30,7 @@ class _MissingOps(ModuleType):
 
         def missing(*args: Any, **kwargs: Any) -> NoReturn:
             raise NotImplementedError(
-                f"mmcv's compiled operator {name!r} is not installed (this is mmcv-lite); install the full mmcv to use it"
+                f"mmcv's compiled operator {name!r} is not installed; it needs the full mmcv instead of mmcv-lite"
             )
 
         return missing

@@ -55,7 +55,7 @@ class LandmarkDataset(BaseCocoStyleDataset):
         unreadable = [sample["img_path"] for sample in samples if not cv2.haveImageReader(str(sample["img_path"]))]
         if unreadable:
             raise FileNotFoundError(
-                f"{len(unreadable)} of {len(samples)} images do not exist or are no readable images, e.g. {unreadable[0]}"
+                f"{len(unreadable)} of {len(samples)} images do not exist or are unreadable, e.g. {unreadable[0]}"
             )
         return samples
 

@@ -42,7 +42,9 @@ class CrossTaskTopdownPoseEstimator(TopdownPoseEstimator):
         super().__init__(**kwargs)
         active = [term for term in terms if _checked(term)["weight"] > 0]
         if active and teacher is None:
-            raise ValueError(f"terms {[term['name'] for term in active]} need a teacher=dict(type='FrozenTeacher', ...)")
+            raise ValueError(
+                f"terms {[term['name'] for term in active]} need a teacher=dict(type='FrozenTeacher', ...)"
+            )
         self._retained = [term["name"] for term in active if _is_retained(term.get("student_connector"))]
         self.regularizer = None
         if active:

@@ -1,0 +1,41 @@
+"""Stages of a long job: each is a folder that is made once, and made again when what it was made from changes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+
+class Stage:
+    """A folder with a note of what it was made from, and of its result once it is complete.
+
+    Args:
+        folder: the stage's own folder.
+        made_from: anything that JSON or ``str`` can write down: when it changes, the folder is deleted.
+    """
+
+    def __init__(self, folder: Path, made_from: Any) -> None:
+        self.folder = folder
+        self.fingerprint = hashlib.sha256(json.dumps(made_from, default=str).encode()).hexdigest()
+        self._note, self._result = folder / "made_from.txt", folder / "result.json"
+        if not self._note.exists() or self._note.read_text() != self.fingerprint:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            self._note.write_text(self.fingerprint)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the stage was finished."""
+        return self._result.exists()
+
+    @property
+    def result(self) -> Any:
+        """What :meth:`finish` was given."""
+        return json.loads(self._result.read_text())
+
+    def finish(self, result: Any = None) -> None:
+        """Mark the stage complete."""
+        self._result.write_text(json.dumps(result))

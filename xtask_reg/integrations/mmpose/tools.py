@@ -1,0 +1,86 @@
+"""MMPose's own tools, and the configs that they are given."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import xtask_reg
+
+_STEP = re.compile(r"Epoch\(train\)\s+\[(\d+)\]\[\s*(\d+)/(\d+)\]")
+
+
+def tool(name: str) -> Path:
+    """MMPose's ``tools/<name>.py`` (``train`` or ``test``), as its package carries it.
+
+    Raises:
+        FileNotFoundError: if MMPose is not installed, or without its tools.
+    """
+    spec = importlib.util.find_spec("mmpose")
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError("mmpose is not installed; see docs/install.md")
+    path = Path(spec.origin).parent / ".mim" / "tools" / f"{name}.py"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist: use tools/{name}.py of your copy of MMPose")
+    return path
+
+
+def configs() -> Path:
+    """The folder of the MMPose configs: inside the installed package, or in the repository.
+
+    Raises:
+        FileNotFoundError: if it is in neither place.
+    """
+    package = Path(xtask_reg.__file__).parent
+    folders = (package / "configs" / "mmpose", package.parent / "configs" / "mmpose")
+    for folder in folders:
+        if folder.is_dir():
+            return folder
+    raise FileNotFoundError(f"no configs in {' or '.join(map(str, folders))}")
+
+
+def run_tool(
+    name: str,
+    arguments: Sequence[str],
+    options: Mapping[str, object],
+    log: Path,
+    progress: Callable[[int], None] = lambda epoch: None,
+    threads: int | None = None,
+) -> None:
+    """Run ``tools/<name>.py`` in a process of its own, as a user would.
+
+    Args:
+        name: ``'train'`` or ``'test'``.
+        arguments: what stands before ``--cfg-options`` on its command line.
+        options: the ``--cfg-options``.
+        log: where everything that it prints is written.
+        progress: called with the number of finished epochs whenever the tool reports a training step.
+        threads: CPU threads for PyTorch; None for its default.
+
+    Raises:
+        RuntimeError: if it fails, with the end of its log.
+    """
+    command = [sys.executable, str(tool(name)), *arguments, "--cfg-options", *(f"{k}={v}" for k, v in options.items())]
+    environment = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        log.open("w") as file,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        ) as process,
+    ):
+        assert process.stdout is not None
+        for line in process.stdout:
+            file.write(line)
+            step = _STEP.search(line)
+            if step:
+                epoch, done, steps = map(int, step.groups())
+                progress(epoch if done == steps else epoch - 1)
+    if process.returncode:
+        end = "".join(log.read_text().splitlines(keepends=True)[-15:])
+        raise RuntimeError(f"tools/{name}.py failed with exit status {process.returncode}; see {log}\n{end}")
