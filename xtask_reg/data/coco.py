@@ -72,7 +72,7 @@ def check_landmark_file(path: Path) -> None:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not JSON, lacks a field, has a point that is not finite, or more or fewer points than names.
+        ValueError: if it is no JSON, lacks a field, has a value that is not finite, or not as many points as names.
     """
     content = _read(path)
     for part in ("images", "annotations", "categories"):

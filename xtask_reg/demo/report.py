@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from mmpose.apis import inference_topdown, init_model
 
-from xtask_reg.landmarks import LandmarkScores, score_images
 from xtask_reg.landmarks.plots import plot_ced, plot_qualitative
+from xtask_reg.landmarks.predictions import Predictions, markdown_table
 
 NOTE = (
     "A small demonstration with one seed on synthetic faces: it shows that everything runs, and is no evidence for or "
@@ -23,45 +23,25 @@ NOTE = (
 )
 
 
-def read_predictions(path: Path) -> tuple[LandmarkScores, np.ndarray, dict[str, Any]]:
-    """Scores, per-image errors and the raw content of a file that ``LandmarkMetric(outfile=...)`` wrote."""
-    content = json.loads(path.read_text())
-    errors = np.array([np.nan if image["error"] is None else image["error"] for image in content["images"]])
-    reading = {key: content[key] for key in ("reduction", "space", "threshold")}
-    return score_images(errors, **reading), errors, content
-
-
-def markdown_table(scores: Mapping[str, LandmarkScores], seconds: Mapping[str, float]) -> str:
-    """One row a method: ME ± SD, FR, AUC, and the seconds that it trained."""
-    rows = [
-        f"| {method} | {s.me:.3f} ± {s.sd:.3f} | {100 * s.fr:.2f} % | {s.auc:.3f} | {seconds[method]:.0f} |"
-        for method, s in scores.items()
-    ]
-    return "\n".join(["| method | ME ± SD | FR | AUC | training (s) |", "|---|---|---|---|---|", *rows])
-
-
 def write_report(
-    out: Path, predictions: Mapping[str, Path], seconds: Mapping[str, float], facts: Mapping[str, Any]
+    out: Path, predictions: Mapping[str, Predictions], seconds: Mapping[str, float], facts: Mapping[str, Any]
 ) -> str:
     """Write ``results.json``, ``table.md`` and ``ced.png`` to ``out``; returns the Markdown."""
-    read = {method: read_predictions(path) for method, path in predictions.items()}
-    scores = {method: score for method, (score, _, _) in read.items()}
-    any_score = next(iter(scores.values()))
-    reading = (
-        f"ME: {any_score.reduction.replace('_', ' ')} in {any_score.space} px, over {any_score.images} images of "
-        f"unseen people; FR: images with an error above {any_score.threshold}; AUC of the CED up to there."
-    )
-    text = "\n\n".join([markdown_table(scores, seconds), reading, NOTE]) + "\n"
+    scores = {method: prediction.scores for method, prediction in predictions.items()}
+    text = f"{markdown_table(scores, seconds)}\n\n{NOTE}\n"
     (out / "table.md").write_text(text)
     methods = {method: {**asdict(score), "seconds": seconds[method]} for method, score in scores.items()}
     (out / "results.json").write_text(json.dumps({"note": NOTE, **facts, "methods": methods}, indent=1))
-    errors = {method: error for method, (_, error, _) in read.items()}
-    figure = plot_ced(errors, any_score.threshold, space=any_score.space, reduction=any_score.reduction)
+    errors = {method: prediction.errors for method, prediction in predictions.items()}
+    first = next(iter(predictions.values()))
+    figure = plot_ced(errors, first.threshold, space=first.space, reduction=first.reduction)
     figure.savefig(out / "ced.png", dpi=120, bbox_inches="tight")
     return text
 
 
-def write_qualitative(out: Path, models: Mapping[str, tuple[str, Path]], predictions: Path, count: int = 4) -> None:
+def write_qualitative(
+    out: Path, models: Mapping[str, tuple[str, Path]], predictions: Predictions, count: int = 4
+) -> None:
     """Write ``qualitative.png``: some test images with each method's points and summed heatmap.
 
     Args:
@@ -70,19 +50,17 @@ def write_qualitative(out: Path, models: Mapping[str, tuple[str, Path]], predict
         predictions: any method's predictions, for the images and their true points.
         count: how many images.
     """
-    images = json.loads(predictions.read_text())["images"]
-    chosen = [images[i] for i in np.linspace(0, len(images) - 1, count).astype(int)]
+    chosen = np.linspace(0, len(predictions.images) - 1, count).astype(int)
+    files = [predictions.images[index] for index in chosen]
     points: dict[str, np.ndarray] = {}
     heatmaps: dict[str, np.ndarray] = {}
     for method, (config, checkpoint) in models.items():
         with redirect_stdout(io.StringIO()):
             model = init_model(config, str(checkpoint), device="cpu")
         model.test_cfg["output_heatmaps"] = True
-        results = [inference_topdown(model, image["image"])[0] for image in chosen]
+        results = [inference_topdown(model, file)[0] for file in files]
         points[method] = np.stack([result.pred_instances.keypoints[0] for result in results])
         heatmaps[method] = np.stack([result.pred_fields.heatmaps.numpy().sum(0) for result in results])
-    pictures = [cv2.imread(image["image"])[:, :, ::-1] for image in chosen]
-    target = np.array([image["target"] for image in chosen])
-    visible = np.array([image["visible"] for image in chosen])
-    figure = plot_qualitative(pictures, target, points, heatmaps, visible)
+    pictures = [cv2.imread(file)[:, :, ::-1] for file in files]
+    figure = plot_qualitative(pictures, predictions.target[chosen], points, heatmaps, predictions.visible[chosen])
     figure.savefig(out / "qualitative.png", dpi=120, bbox_inches="tight")

@@ -18,6 +18,7 @@ from xtask_reg.demo.report import write_qualitative, write_report
 from xtask_reg.demo.source import train_source
 from xtask_reg.demo.stages import Stage
 from xtask_reg.integrations.mmpose.tools import configs, run_tool
+from xtask_reg.landmarks.predictions import read_predictions
 
 METHODS = {"FT": "ft", "CTD-CD": "ctd-cd", "CTD-ED": "ctd-ed", "CTD-Com": "ctd-com"}
 SIZE = 128
@@ -135,7 +136,7 @@ class Demo:
         return stage.folder / f"epoch_{self.epochs}.pth"
 
     def _report(self, trained: dict[str, Stage], source_accuracy: float) -> str:
-        predictions = {method: stage.folder / "predictions.json" for method, stage in trained.items()}
+        predictions = {method: read_predictions(stage.folder / "predictions.json") for method, stage in trained.items()}
         facts = {"source_accuracy": source_accuracy, "epochs": self.epochs, "image_size": SIZE}
         facts |= {f"{split}_images": len(people) for split, people in LANDMARK_PEOPLE.items()}
         seconds = {method: stage.result for method, stage in trained.items()}

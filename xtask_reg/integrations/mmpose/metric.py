@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from mmpose.registry import METRICS
 
 from xtask_reg.landmarks import image_errors, score_images
 from xtask_reg.landmarks.metrics import Reduction, Space
+from xtask_reg.landmarks.predictions import Predictions
 
 
 @METRICS.register_module()
@@ -79,21 +78,7 @@ class LandmarkMetric(BaseMetric):
         scores = score_images(errors, reduction=self.reduction, space=self.space, threshold=self.threshold)
         print_log(str(scores), logger="current")
         if self.outfile is not None:
-            self._write(results, errors)
+            names = [result["image"] for result in results]
+            reading = (self.reduction, self.space, self.threshold)
+            Predictions(names, predicted, target, visible, errors, *reading).write(Path(self.outfile))
         return {"ME": scores.me, "SD": scores.sd, "FR": 100 * scores.fr, "AUC": scores.auc}
-
-    def _write(self, results: list[dict[str, Any]], errors: np.ndarray) -> None:
-        path = Path(str(self.outfile))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        reading = {"space": self.space, "reduction": self.reduction, "threshold": self.threshold}
-        images = [
-            {
-                "image": result["image"],
-                "error": None if np.isnan(error) else float(error),
-                **{key: result[key].tolist() for key in ("predicted", "target", "visible")},
-            }
-            for result, error in zip(results, errors)
-        ]
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps({**reading, "images": images}))
-        os.replace(partial, path)

@@ -1,0 +1,99 @@
+"""FT and CTD-ED on real faces from a published face-recognition network, through MMPose's tools.
+
+Needs the Face Research Lab faces and dlib's network, see docs/real-data.md:
+    python benchmarks/real_data.py --data-root DATA
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from provenance import provenance
+from tqdm import tqdm
+
+from xtask_reg.demo.stages import Stage
+from xtask_reg.integrations.mmpose.tools import configs, run_tool
+from xtask_reg.landmarks.predictions import markdown_table, read_predictions
+
+SYSTEMS = {"FT": "ft", "CTD-ED": "ctd-ed"}
+SUBSET = "pfl_philtrum_lip14"
+RESULTS = Path(__file__).parent / "results" / "real_data.json"
+
+
+def options(data_root: Path, epochs: int, system: str) -> dict[str, Any]:
+    """The ``--cfg-options`` of a run."""
+    frl, source = data_root / "frl", data_root / "sources" / "dlib_face_resnet29_128d.pth"
+    chosen: dict[str, Any] = {"model.backbone.init_cfg.checkpoint": source, "train_cfg.max_epochs": epochs}
+    if system != "FT":
+        chosen["model.teacher.checkpoint"] = source
+    for split in ("train", "val", "test"):
+        dataset = f"{split}_dataloader.dataset"
+        chosen |= {
+            f"{dataset}.data_root": frl,
+            f"{dataset}.subset.file": "subsets.json",
+            f"{dataset}.subset.name": SUBSET,
+        }
+    return chosen | {"train_dataloader.batch_size": 4}
+
+
+def train_and_test(system: str, data_root: Path, out: Path, epochs: int, place: int) -> Stage:
+    """Train and test one system; a complete one is not run again."""
+    config = configs() / "dlib" / f"td-hm_dlib29_{SYSTEMS[system]}_landmarks-128x128.py"
+    chosen = options(data_root, epochs, system)
+    stage = Stage(out / SYSTEMS[system], [config.read_text(), chosen])
+    if stage.complete:
+        return stage
+    start = time.monotonic()
+    with tqdm(total=epochs, desc=system, position=place, unit="epoch") as bar:
+        arguments = [str(config), "--work-dir", str(stage.folder), "--resume"]
+        run_tool(
+            "train",
+            arguments,
+            chosen,
+            stage.folder / "train.txt",
+            lambda epoch: bar.update(epoch - bar.n),
+            threads=1,
+        )
+    seconds = time.monotonic() - start
+    checkpoint = stage.folder / f"epoch_{epochs}.pth"
+    outfile = {"test_evaluator.outfile": stage.folder / "predictions.json"}
+    arguments = [str(config), str(checkpoint), "--work-dir", str(stage.folder)]
+    run_tool("test", arguments, chosen | outfile, stage.folder / "test.txt", threads=1)
+    stage.finish(seconds)
+    return stage
+
+
+def main() -> None:
+    """Run both systems, print the table and write the result file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-root", type=Path, required=True, help="folder with frl/ and sources/")
+    parser.add_argument("--out", type=Path, default=Path("runs/real-data"), help="folder for the runs")
+    parser.add_argument("--epochs", type=int, default=60)
+    arguments = parser.parse_args()
+    made_by = provenance()
+    with ThreadPoolExecutor(len(SYSTEMS)) as pool:
+        jobs = {
+            system: pool.submit(train_and_test, system, arguments.data_root, arguments.out, arguments.epochs, place)
+            for place, system in enumerate(SYSTEMS)
+        }
+        stages = {system: job.result() for system, job in jobs.items()}
+    predictions = {system: read_predictions(stage.folder / "predictions.json") for system, stage in stages.items()}
+    scores = {system: prediction.scores for system, prediction in predictions.items()}
+    seconds = {system: stage.result for system, stage in stages.items()}
+    print(markdown_table(scores, seconds))
+    systems = {
+        system: {**asdict(scores[system]), "seconds": seconds[system], "errors": predictions[system].errors.tolist()}
+        for system in SYSTEMS
+    }
+    facts = {"data": f"FRL {SUBSET}", "source": "dlib ResNet-29", "epochs": arguments.epochs, "seed": 0}
+    RESULTS.write_text(json.dumps({**facts, **made_by, "systems": systems}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
