@@ -89,7 +89,8 @@ def markdown_table(scores: Mapping[str, LandmarkScores], seconds: Mapping[str, f
     ]
     table = "\n".join(["| method | ME ± SD | FR | AUC | training (s) |", "|---|---|---|---|---|", *rows])
     first = next(iter(scores.values()))
+    how = f"{first.reduction.replace('_', ' ')} in {first.space} px"
     return (
-        f"{table}\n\nME: {first.reduction.replace('_', ' ')} in {first.space} px, mean ± SD over {first.images} images; "
+        f"{table}\n\nME: {how}, mean ± SD over {first.images} images; "
         f"FR: images with an error above {first.threshold}; AUC of the CED up to there."
     )
