@@ -29,12 +29,18 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--out", type=Path, default=Path("runs/demo"), help="folder for everything (default: %(default)s)"
     )
-    demo.add_argument("--epochs", type=int, default=30, help="training epochs of each method (default: %(default)s)")
+    demo.add_argument("--epochs", type=_positive, default=30, help="training epochs of each method (default: %(default)s)")
     demo.set_defaults(run=_demo)
     tool = commands.add_parser("mmpose-tool", help="print the path of MMPose's tools/train.py or tools/test.py")
     tool.add_argument("name", choices=("train", "test"))
     tool.set_defaults(run=_mmpose_tool)
     return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number above 0")
+    return int(text)
 
 
 def _demo(options: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,7 +25,8 @@ class InputConvention:
         size: ``(height, width)`` in pixels that the network needs; None where any size will do.
 
     Raises:
-        ValueError: for a channel order other than these, a std or value range that is not positive, or a bad size.
+        ValueError: for a channel order other than these, a number that is not finite, a std or value range
+            that is not positive, or a bad size.
 
     Example:
         >>> vggface2 = InputConvention(mean=(131.0912, 103.8827, 91.4953), std=(1, 1, 1), value_range=255)
@@ -41,8 +43,12 @@ class InputConvention:
             raise ValueError(f"channels={self.channels!r}; expected 'rgb' or 'bgr'")
         if len(self.mean) != 3 or len(self.std) != 3:
             raise ValueError(f"mean={self.mean!r} and std={self.std!r} must have three values, one a channel")
-        if min(self.std) <= 0 or self.value_range <= 0:
-            raise ValueError(f"std={self.std!r} and value_range={self.value_range!r} must be positive")
+        finite = all(math.isfinite(value) for value in (*self.mean, *self.std, self.value_range))
+        if not finite or min(self.std) <= 0 or self.value_range <= 0:
+            raise ValueError(
+                f"mean={self.mean!r}, std={self.std!r} and value_range={self.value_range!r} must be finite, "
+                "std and value_range positive"
+            )
         if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
             raise ValueError(f"size={self.size!r}; expected (height, width) in pixels, or None for any size")
 
@@ -68,7 +74,7 @@ class InputAdapter(nn.Module):
         mean_t, std_t = (_in_order(values, False) / teacher.value_range for values in (teacher.mean, teacher.std))
         self.register_buffer("scale", (std_s / std_t).float().view(3, 1, 1))
         self.register_buffer("shift", ((mean_s - mean_t) / std_t).float().view(3, 1, 1))
-        self._same_values = not self.swap and torch.equal(mean_s, mean_t) and torch.equal(std_s, std_t)
+        self._same_values = not self.swap and torch.allclose(mean_s, mean_t) and torch.allclose(std_s, std_t)
 
     def forward(self, images: Tensor) -> Tensor:
         if images.ndim != 4 or images.shape[1] != 3:

@@ -99,7 +99,8 @@ class CrossTaskRegularizer(nn.Module):
         terms: what to compare. Those of weight 0 are left out, and without any the teacher never runs.
 
     Raises:
-        ValueError: for an unknown tap path, a repeated name, or a teacher that shares a tensor with the student.
+        ValueError: for an unknown tap path, a repeated name, or a teacher that shares a tensor with the
+            student or a connector.
 
     Example:
         >>> losses = {"task": criterion(student(images), target), **regularizer()}
@@ -114,7 +115,7 @@ class CrossTaskRegularizer(nn.Module):
         self.teacher = teacher
         self.terms = nn.ModuleDict({term.name: term for term in terms if term.weight > 0})
         student = unwrap(student)
-        _check_nothing_shared(student, teacher)
+        _check_nothing_shared(teacher, student=student, terms=self.terms)
         for term in self._terms():
             find_module(teacher.network, term.teacher)
         taps = {term.student: find_module(student, term.student) for term in self._terms()}
@@ -190,7 +191,9 @@ class CrossTaskRegularizer(nn.Module):
 def _same_images(given: Tensor | None, called_with: Tensor | None) -> Tensor:
     images = called_with if given is None else given
     if images is None:
-        raise ValueError("the student was not called with a tensor: name the images, regularizer(images)")
+        raise ValueError(
+            "the student was not called with a tensor, or changed it in place: name the images, regularizer(images)"
+        )
     if called_with is not None and (images.shape != called_with.shape or images.device != called_with.device):
         raise ValueError(
             f"the images given, {tuple(images.shape)} on {images.device}, are not those that the student was called "
@@ -199,14 +202,15 @@ def _same_images(given: Tensor | None, called_with: Tensor | None) -> Tensor:
     return images
 
 
-def _check_nothing_shared(student: nn.Module, teacher: FrozenTeacher) -> None:
+def _check_nothing_shared(teacher: FrozenTeacher, **others: nn.Module) -> None:
     own = {_storage(tensor) for tensor in (*teacher.network.parameters(), *teacher.network.buffers()) if tensor.numel()}
-    for name, tensor in (*student.named_parameters(), *student.named_buffers()):
-        if tensor.numel() and _storage(tensor) in own:
-            raise ValueError(
-                f"the student's {name!r} is the teacher's own tensor: give the teacher a copy, "
-                "FrozenTeacher(copy.deepcopy(source))"
-            )
+    for owner, module in others.items():
+        for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+            if tensor.numel() and _storage(tensor) in own:
+                raise ValueError(
+                    f"{name!r} of the {owner} is the teacher's own tensor: give one of them a copy, "
+                    "FrozenTeacher(copy.deepcopy(source)) or retained_classifier(source.fc)"
+                )
 
 
 def _storage(tensor: Tensor) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 _WRAPPERS = ("module", "_orig_mod")
@@ -77,7 +78,9 @@ class TapRecorder:
         self._children = {path: [name for name, _ in module.named_children()] for path, module in modules.items()}
         self._outputs: dict[str, Any] = {}
         self._images: Tensor | None = None
+        self._version: int | None = None
         self._open = False
+        self._with_gradients = False
         self._handles = [module.register_forward_hook(Tap(self, path)) for path, module in modules.items()]
 
     @property
@@ -98,12 +101,18 @@ class TapRecorder:
 
     def _call_ends(self, module: nn.Module, args: Any, output: Any) -> None:
         self._open = False
+        if output is None:  # the call raised
+            self._discard()
 
     def begin(self, images: Tensor | None) -> None:
         """Start a step: whatever an earlier one left unread is discarded."""
         self._outputs = {}
-        self._images = images
+        self._images, self._version = images, _version(images)
         self._open = True
+        self._with_gradients = torch.is_grad_enabled()
+
+    def _discard(self) -> None:
+        self._outputs, self._images = {}, None
 
     @contextmanager
     def recording(self, images: Tensor | None = None) -> Iterator[None]:
@@ -112,47 +121,59 @@ class TapRecorder:
         try:
             yield
         except BaseException:
-            self._outputs, self._images = {}, None
+            self._discard()
             raise
         finally:
             self._open = False
 
     def record(self, path: str, output: Any) -> None:
-        """Keep one output; a second one for the same path in one step is kept as a fault for :meth:`take`."""
-        if not self._open:
-            return
+        """Keep one output, or what is wrong with it, for :meth:`take`."""
+        if self._open:
+            self._outputs[path] = self._fault(path, output) or output.clone()
+
+    def _fault(self, path: str, output: Any) -> TapError | None:
+        tap = f"the {self.owner} tap {path!r}"
         if path in self._outputs:
-            self._outputs[path] = TapError(
-                f"the {self.owner} tap {path!r} fired more than once within one call: the module is used several times "
-                "(a shared activation, or reentrant activation checkpointing); tap a module that runs once"
+            return TapError(
+                f"{tap} fired more than once within one call: the module is used several times (a shared activation); "
+                "tap a module that runs once"
             )
-        elif isinstance(output, Tensor):
-            self._outputs[path] = output.clone()
-        else:
-            self._outputs[path] = TapError(
-                f"the {self.owner} tap {path!r} gave a {type(output).__name__}; "
-                f"tap a module whose output is one tensor{self._inner(path)}"
+        if not isinstance(output, Tensor):
+            return TapError(
+                f"{tap} gave a {type(output).__name__}; tap a module whose output is one tensor{self._inner(path)}"
             )
+        if self._with_gradients and not torch.is_grad_enabled():
+            return TapError(
+                f"{tap} ran without gradients inside a call that has them (reentrant activation checkpointing, or "
+                "torch.no_grad() in the model); use checkpoint(..., use_reentrant=False) or tap a module outside of it"
+            )
+        return None
 
     def take(self, paths: Iterable[str]) -> tuple[Tensor | None, dict[str, Tensor]]:
         """The images and the outputs of the step, which is thereby over and forgotten.
+
+        There are no images (None) if the model was not called with a tensor, or changed that tensor in place.
 
         Raises:
             TapError: if one of ``paths`` did not give exactly one tensor.
         """
         images, outputs = self._images, self._outputs
-        self._outputs, self._images, self._open = {}, None, False
+        self._discard()
+        self._open = False
         for path in paths:
             if path not in outputs:
                 reason = self._why_silent(outputs) + self._inner(path)
                 raise TapError(f"the {self.owner} tap {path!r} did not fire in this step: {reason}")
             if isinstance(outputs[path], TapError):
                 raise outputs[path]
-        return images, {path: outputs[path] for path in paths}
+        return images if _version(images) == self._version else None, {path: outputs[path] for path in paths}
 
     def _why_silent(self, outputs: Mapping[str, Any]) -> str:
         if not outputs:
-            return f"the {self.owner} was not called since the last one was read, or its call did not reach the module"
+            return (
+                f"the {self.owner} was not called since the last one was read, or its call did not reach the module "
+                "(one that ran under torch.compile before it was tapped: call torch.compiler.reset() after tapping it)"
+            )
         return "the module was never called itself (some models walk over the children of a container)"
 
     def _inner(self, path: str) -> str:
@@ -167,3 +188,8 @@ class TapRecorder:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_outputs": {}, "_images": None, "_open": False}
+
+
+def _version(images: Tensor | None) -> int | None:
+    """Counts the in-place changes of a tensor; inference tensors do not count them."""
+    return None if images is None or images.is_inference() else images._version

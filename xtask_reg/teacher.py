@@ -36,10 +36,12 @@ class FrozenTeacher(nn.Module):
         self._freeze()
         self.train(False)
 
+    def _own(self) -> list[nn.Module]:
+        return [module for module in self._hidden if module is not None]
+
     def _freeze(self) -> None:
-        for module in self._hidden:
-            if module is not None:
-                module.eval().requires_grad_(False)
+        for module in self._own():
+            module.eval().requires_grad_(False)
 
     @property
     def network(self) -> nn.Module:
@@ -54,11 +56,12 @@ class FrozenTeacher(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor) -> Any:
         """The network's output on the student's ``images``."""
-        if self.network.training:
+        if any(part.training for module in self._own() for part in module.modules()):
             self._freeze()
         self._check_device(images)
         return self.network(images if self.adapter is None else self.adapter(images))
 
+    @torch.no_grad()
     def features(self, images: Tensor, paths: Iterable[str]) -> dict[str, Tensor]:
         """The outputs of the submodules at ``paths`` on the student's ``images``.
 
@@ -87,9 +90,8 @@ class FrozenTeacher(nn.Module):
         return super().train(False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        for module in self._hidden:
-            if module is not None:
-                module._apply(fn)
+        for module in self._own():
+            module._apply(fn)
         return super()._apply(fn, recurse)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

@@ -79,6 +79,28 @@ def regularized() -> Callable[..., xr.Regularized]:
 
 
 @pytest.fixture
+def plain(regularized: Callable[..., xr.Regularized]) -> xr.Regularized:
+    """Student and both terms, without dropout and batch norm: the same values in every mode."""
+    return regularized(Net(2, norm=False), Net(norm=False))
+
+
+@pytest.fixture
+def expected() -> Callable[[xr.Regularized, Tensor], dict[str, float]]:
+    """The terms of a ``Regularized``, written out with torch's own functions; its networks are walked by hand."""
+
+    @torch.no_grad()
+    def terms(model: xr.Regularized, images: Tensor) -> dict[str, float]:
+        student, source = model.student, model.regularizer.teacher.network
+        s, t = (each.layer2(each.layer1(images).relu()) for each in (student, source))
+        logits = model.regularizer.terms["cd"].student_connector.fc(s.mean(dim=(2, 3)))
+        p, q = (logits / 2).softmax(1), (source.fc(t.relu().mean(dim=(2, 3))) / 2).softmax(1)
+        cosine = nn.functional.cosine_similarity(s.flatten(1), t.flatten(1)).mean()
+        return {"ed": 0.5 * (1 - cosine).item(), "cd": 2 * nn.functional.mse_loss(p, q).item() * p.shape[1]}
+
+    return terms
+
+
+@pytest.fixture
 def train() -> Callable[..., None]:
     """Takes steps of SGD on random data with a Regularized."""
 

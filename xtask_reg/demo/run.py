@@ -1,10 +1,11 @@
-"""The whole demonstration: data, source network, four ways to fine-tune, table and pictures."""
+"""The whole demonstration: data, source network, several ways to fine-tune, table and pictures."""
 
 from __future__ import annotations
 
 import os
 import time
 import warnings
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from xtask_reg.demo.stages import Stage
 from xtask_reg.integrations.mmpose.tools import configs, run_tool
 from xtask_reg.landmarks.predictions import read_predictions
 
-METHODS = {"FT": "ft", "CTD-CD": "ctd-cd", "CTD-ED": "ctd-ed", "CTD-Com": "ctd-com"}
+METHODS = ("FT", "CTD-CD", "CTD-ED", "CTD-Com")
 SIZE = 128
 SOURCE_PEOPLE, SOURCE_IMAGES, SOURCE_EPOCHS = 40, 20, 8
 LANDMARK_PEOPLE = {"train": range(1000, 1040), "val": range(2000, 2020), "test": range(3000, 3100)}
@@ -33,11 +34,13 @@ class Demo:
         out: the folder.
         epochs: training epochs of each method.
         console: where progress and result are printed.
+        methods: what is compared; each has a config in ``configs/mmpose/demo``.
     """
 
-    def __init__(self, out: Path, epochs: int, console: Console) -> None:
+    def __init__(self, out: Path, epochs: int, console: Console, methods: Sequence[str] = METHODS) -> None:
         self.out = out
         self.epochs = epochs
+        self.methods = methods
         self.console = console
         self.progress = Progress(
             TextColumn("{task.description:<24}"),
@@ -55,8 +58,8 @@ class Demo:
             identities, landmarks = self._make_data()
             source = self._train_source(identities)
             with ThreadPoolExecutor(self._at_once) as pool:
-                stages = list(pool.map(lambda method: self._train(method, [source, landmarks]), METHODS))
-        trained = dict(zip(METHODS, stages))
+                stages = list(pool.map(lambda method: self._train(method, [source, landmarks]), self.methods))
+        trained = dict(zip(self.methods, stages))
         text = self._report(trained, source.result)
         self.console.print(Markdown(text))
         self.console.print(f"Pictures: {self.out / 'ced.png'}, {self.out / 'qualitative.png'}")
@@ -65,7 +68,7 @@ class Demo:
     @property
     def _at_once(self) -> int:
         """How many methods train at the same time; they share the cores."""
-        return min(os.cpu_count() or 1, len(METHODS))
+        return min(os.cpu_count() or 1, len(self.methods))
 
     def _make_data(self) -> tuple[Stage, Stage]:
         bar = self.progress.add_task("synthetic faces", total=1 + len(LANDMARK_PEOPLE), state="")
@@ -100,7 +103,7 @@ class Demo:
         bar = self.progress.add_task(f"{method}: tools/train.py", total=self.epochs, state="")
         options = self._options(*made_from)
         facts = [_config(method).pretty_text, options, *(stage.fingerprint for stage in made_from)]
-        stage = Stage(self.out / METHODS[method], facts)
+        stage = Stage(self.out / method.lower(), facts)
         if not stage.complete:
             self._train_and_test(method, stage, options, bar)
         self.progress.update(bar, completed=self.epochs, state="")
@@ -147,7 +150,7 @@ class Demo:
 
 
 def _config_file(method: str) -> Path:
-    return configs() / "demo" / f"td-hm_res18_{METHODS[method]}_synthetic-128x128.py"
+    return configs() / "demo" / f"td-hm_res18_{method.lower()}_synthetic-128x128.py"
 
 
 def _config(method: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -21,6 +22,9 @@ class ExactHeatmap(BaseKeypointCodec):
         decode: ``'argmax'`` (the paper) or ``'quarter_offset'``.
 
     A landmark that is invisible, or further than 3 sigma outside the heatmap, has weight 0.
+
+    Raises:
+        ValueError: for a sigma or stride that is not positive, or an unknown way to decode.
     """
 
     auxiliary_encode_keys = {"input_size"}
@@ -29,6 +33,9 @@ class ExactHeatmap(BaseKeypointCodec):
         self, sigma: float = 1.5, stride: int = 4, decode: Literal["argmax", "quarter_offset"] = "argmax"
     ) -> None:
         super().__init__()
+        if not (math.isfinite(sigma) and sigma > 0 and isinstance(stride, int) and stride > 0):
+            raise ValueError(f"sigma={sigma!r} must be positive and stride={stride!r} a positive integer")
+        decode_heatmaps(np.zeros((1, 1, 1)), decode)
         self.sigma = sigma
         self.stride = stride
         self.method = decode

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mmengine.model import initialize
 from mmpose.models.pose_estimators import TopdownPoseEstimator
 from mmpose.registry import MODELS
 from torch import Tensor, nn
@@ -57,6 +58,7 @@ class CrossTaskTopdownPoseEstimator(TopdownPoseEstimator):
     def init_weights(self) -> None:
         """Initialise the student, then read the teacher's weights and copy its classifier where a term retains it."""
         super().init_weights()
+        _load_source_weights_again(self)
         if self.regularizer is None:
             return
         source = self.regularizer.teacher
@@ -72,7 +74,10 @@ class CrossTaskTopdownPoseEstimator(TopdownPoseEstimator):
             return super().loss(inputs, data_samples)
         with self.regularizer.recording(inputs):
             losses = super().loss(inputs, data_samples)
-        return {**losses, **self.regularizer()}
+        terms = self.regularizer()
+        if losses.keys() & terms:
+            raise ValueError(f"term names {sorted(losses.keys() & terms)} are taken by losses of the head; rename the terms")
+        return {**losses, **terms}
 
 
 def _checked(term: dict[str, Any]) -> dict[str, Any]:
@@ -82,6 +87,8 @@ def _checked(term: dict[str, Any]) -> dict[str, Any]:
     if "loss" not in term["name"]:
         raise ValueError(f"term name {term['name']!r} must contain 'loss', else MMEngine does not add it to the total")
     check_weight(term["weight"], term["name"])
+    if _is_retained(term.get("teacher_connector")):
+        raise ValueError(f"term {term['name']!r}: RetainedClassifier is the student's; tap teacher='classifier' instead")
     return term
 
 
@@ -101,14 +108,22 @@ def _build_connector(config: dict[str, Any], teacher: SourceTeacher, tap: str) -
     return retained_classifier(find_module(teacher.network, tap), **options)
 
 
+def _load_source_weights_again(model: nn.Module) -> None:
+    """Some backbones change what their ``init_cfg`` loaded: ResNet zeroes the last norm of each block by default."""
+    for module in model.modules():
+        config = getattr(module, "init_cfg", None)
+        if isinstance(config, dict) and config["type"] == "SourceWeights":
+            initialize(module, config)
+
+
 def _is_retained(config: dict[str, Any] | None) -> bool:
     return bool(config) and MODELS.get(config["type"]) is retained_classifier
 
 
 def _convention(preprocessor: nn.Module) -> InputConvention:
-    """What MMPose's ``PoseDataPreprocessor`` makes of images that were read as BGR, 0..255."""
-    channels = "rgb" if preprocessor._channel_conversion else "bgr"
-    if not preprocessor._enable_normalize:
+    """What MMEngine's and MMPose's data preprocessors make of images that were read as BGR, 0..255."""
+    channels = "rgb" if getattr(preprocessor, "_channel_conversion", False) else "bgr"
+    if not getattr(preprocessor, "_enable_normalize", False):
         return InputConvention(mean=(0, 0, 0), std=(1, 1, 1), channels=channels, value_range=255)
     mean, std = (tuple(values.flatten().tolist()) for values in (preprocessor.mean, preprocessor.std))
     return InputConvention(mean=mean, std=std, channels=channels, value_range=255)

@@ -19,15 +19,19 @@ class CrossTaskHook(Hook):
     """
 
     def before_train(self, runner: Any) -> None:
-        """Raise ``ValueError`` if the data set's number of landmarks is not the head's number of heatmaps."""
+        """Raise ``ValueError`` if a data set's number of landmarks is not the head's number of heatmaps."""
         head = getattr(_model(runner), "head", None)
         heatmaps = getattr(head, "out_channels", None)
-        landmarks = runner.train_dataloader.dataset.metainfo.get("num_keypoints")
-        if None not in (heatmaps, landmarks) and heatmaps != landmarks:
-            raise ValueError(
-                f"the data set has {landmarks} landmarks, the head gives {heatmaps} heatmaps: "
-                f"set model.head.out_channels={landmarks}"
-            )
+        loaders = {"training": runner.train_dataloader}
+        if runner.val_loop is not None:
+            loaders["validation"] = runner.val_dataloader
+        for name, loader in loaders.items():
+            landmarks = loader.dataset.metainfo.get("num_keypoints")
+            if None not in (heatmaps, landmarks) and heatmaps != landmarks:
+                raise ValueError(
+                    f"the {name} set has {landmarks} landmarks, the head gives {heatmaps} heatmaps: "
+                    f"set model.head.out_channels={landmarks}"
+                )
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         state = _connector_state(runner)

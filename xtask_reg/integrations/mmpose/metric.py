@@ -52,13 +52,13 @@ class LandmarkMetric(BaseMetric):
         """Keep the points of a batch."""
         for sample in data_samples:
             truth = sample["gt_instances"]
-            visible = np.asarray(truth["keypoints_visible"])
+            visible = np.asarray(truth["keypoints_visible"])[0]
             self.results.append(
                 {
                     "image": str(sample["img_path"]),
                     "predicted": np.asarray(sample["pred_instances"]["keypoints"])[0, :, :2],
                     "target": np.asarray(truth["keypoints"])[0, :, :2],
-                    "visible": visible.reshape(len(visible), -1, *visible.shape[2:])[0] > 0,
+                    "visible": (visible if visible.ndim == 1 else visible[:, 0]) > 0,
                     "scale": self._scale(sample),
                 }
             )

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from xtask_reg import PooledClassifier, retained_classifier
+
+CLASSIFIERS = {"linear": lambda: nn.Linear(4, 7), "conv": lambda: nn.Conv2d(4, 7, 1), "no bias": lambda: nn.Linear(4, 7, False)}
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (3, 4, 5), (2, 4, 3, 6), (1, 4, 2, 3, 4)])
+@pytest.mark.parametrize("kind", CLASSIFIERS)
+def test_pooled_classifier_against_numpy(kind: str, shape: tuple[int, ...]) -> None:
+    classifier, features = CLASSIFIERS[kind](), torch.randn(shape)
+    weight = classifier.weight.detach().numpy().reshape(7, 4)
+    bias = 0 if classifier.bias is None else classifier.bias.detach().numpy()
+    pooled = np.array([[channel.mean() for channel in image] for image in features.numpy()])
+    logits = PooledClassifier(classifier)(features)
+    assert logits.shape == (shape[0], 7)
+    np.testing.assert_allclose(logits.detach().numpy(), pooled @ weight.T + bias, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+@pytest.mark.parametrize("frozen_source", [True, False])
+@pytest.mark.parametrize("kind", [*CLASSIFIERS, "pooled"])
+def test_retained_classifier_is_a_copy(kind: str, frozen_source: bool, trainable: bool) -> None:
+    source = PooledClassifier(nn.Linear(4, 7)) if kind == "pooled" else CLASSIFIERS[kind]()
+    source.requires_grad_(not frozen_source)
+    retained = retained_classifier(source, trainable)
+    own, original = list(retained.parameters()), list(source.parameters())
+    assert all(torch.equal(one, other) and one is not other for one, other in zip(own, original, strict=True))
+    assert {parameter.requires_grad for parameter in own} == {trainable}
+    assert {parameter.requires_grad for parameter in original} == {not frozen_source}
+    assert isinstance(retained, PooledClassifier)
+    assert not isinstance(retained.fc, PooledClassifier)
+
+
+@pytest.mark.parametrize("wrong", [nn.Conv2d(4, 7, 3), nn.ReLU(), nn.Sequential(nn.Linear(4, 7)), nn.Conv1d(4, 7, 1)])
+def test_other_modules_are_named(wrong: nn.Module) -> None:
+    for make in (PooledClassifier, retained_classifier):
+        with pytest.raises(TypeError, match=r"expected an nn.Linear or a 1x1 nn.Conv2d") as error:
+            make(wrong)
+        assert repr(wrong) in str(error.value)

@@ -1,0 +1,46 @@
+"""What ``import xtask_reg`` costs and what it pulls in, in a fresh interpreter."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+MEASURE = """
+import json, sys, time
+start = time.perf_counter()
+import torch
+between = time.perf_counter()
+before = set(sys.modules)
+ours = time.perf_counter()
+import xtask_reg
+end = time.perf_counter()
+print(json.dumps({"torch": between - start, "ours": end - ours, "new": sorted(set(sys.modules) - before)}))
+"""
+
+
+@pytest.fixture(scope="module")
+def measured() -> dict:
+    result = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True)
+    return json.loads(result.stdout)
+
+
+def test_needs_nothing_but_torch(measured: dict) -> None:
+    ours = [name for name in measured["new"] if name.split(".")[0] == "xtask_reg"]
+    others = {name.split(".")[0] for name in measured["new"]} - {"xtask_reg"}
+    assert "xtask_reg.regularizer" in ours
+    assert not others - set(sys.stdlib_module_names) - {"torch"}
+    assert not {"xtask_reg.landmarks", "xtask_reg.data", "xtask_reg.integrations", "xtask_reg.demo"} & set(ours)
+
+
+def test_is_fast(measured: dict) -> None:
+    assert measured["ours"] <= 0.1 * measured["torch"]
+
+
+def test_exports_what_it_says() -> None:
+    import xtask_reg
+
+    assert all(hasattr(xtask_reg, name) for name in xtask_reg.__all__)
+    assert xtask_reg.__all__ == sorted(xtask_reg.__all__)

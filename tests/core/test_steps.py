@@ -1,0 +1,346 @@
+"""A step is one top-level call of the student, then one call of the regularizer."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+import xtask_reg as xr
+
+
+def values(losses):
+    return pytest.approx({name: value.item() for name, value in losses.items()}, rel=1e-5, abs=1e-7)
+
+
+def test_values_are_the_formula_s(plain, images, expected) -> None:
+    reg = plain.regularizer
+    plain.student(images)
+    losses = reg()
+    assert expected(plain, images) == values(losses)
+    assert all(value.shape == () and value.requires_grad for value in losses.values())
+
+
+def test_regularized_returns_output_and_losses(plain, images, expected) -> None:
+    output, losses = plain(images)
+    assert torch.equal(output, plain.student(images))
+    assert expected(plain, images) == values(losses)
+
+
+def test_gradient_is_that_of_the_formula(plain, images) -> None:
+    student, source, reg = plain.student, plain.regularizer.teacher.network, plain.regularizer
+    student(images)
+    sum(reg().values()).backward()
+    actual = {name: parameter.grad for name, parameter in plain.named_parameters()}
+    plain.zero_grad()
+    s, t = (each.layer2(each.layer1(images).relu()) for each in (student, source))
+    p = (reg.terms["cd"].student_connector.fc(s.mean(dim=(2, 3))) / 2).softmax(1)
+    q = (source.fc(t.relu().mean(dim=(2, 3))) / 2).softmax(1)
+    cosine = nn.functional.cosine_similarity(s.flatten(1), t.flatten(1)).mean()
+    (0.5 * (1 - cosine) + 2 * (p - q).square().sum(1).mean()).backward()
+    for name, parameter in plain.named_parameters():
+        torch.testing.assert_close(actual[name], parameter.grad)
+
+
+def test_without_a_call_raises(plain) -> None:
+    with pytest.raises(xr.TapError, match="student tap 'layer2' did not fire.*was not called"):
+        plain.regularizer()
+
+
+def test_a_step_is_read_once(plain, images) -> None:
+    plain.student(images)
+    plain.regularizer()
+    with pytest.raises(xr.TapError, match="was not called since the last one was read"):
+        plain.regularizer()
+
+
+@pytest.mark.parametrize("earlier", ["train", "no_grad", "eval"])
+def test_last_call_counts(plain, images, expected, earlier) -> None:
+    plain.student.train(earlier != "eval")
+    with torch.set_grad_enabled(earlier != "no_grad"):
+        plain.student(torch.randn(5, 3, 7, 7))
+    plain.train()
+    plain.student(images)
+    losses = plain.regularizer()
+    assert expected(plain, images) == values(losses)
+    assert all(value.requires_grad for value in losses.values())
+
+
+@pytest.mark.parametrize("where", ["layer1", "relu"])
+def test_call_that_raised_is_no_step(plain, images, expected, where) -> None:
+    def fail(*unused) -> None:
+        raise OSError
+
+    handle = getattr(plain.student, where).register_forward_hook(fail)
+    with pytest.raises(OSError):
+        plain.student(images)
+    handle.remove()
+    with pytest.raises(xr.TapError, match="did not fire"):
+        plain.regularizer()
+    plain.student(images)
+    assert expected(plain, images) == values(plain.regularizer())
+
+
+def test_calls_of_a_part_of_the_student_do_not_count(plain, images, expected) -> None:
+    plain.student(images)
+    plain.student.layer2(torch.randn(2, 4, 5, 5))
+    assert expected(plain, images) == values(plain.regularizer())
+    plain.student.layer2(torch.randn(2, 4, 5, 5))
+    with pytest.raises(xr.TapError, match="did not fire"):
+        plain.regularizer()
+
+
+@pytest.mark.parametrize("wrapped_first", [True, False])
+@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda net: torch.compile(net, backend="aot_eager")])
+def test_wrapped_student(plain, images, expected, wrap, wrapped_first) -> None:
+    student, teacher = plain.student, plain.regularizer.teacher
+    plain.regularizer.remove()
+    terms = list(plain.regularizer.terms.values())
+    wrapped = wrap(student)
+    plain.regularizer = xr.CrossTaskRegularizer(wrapped if wrapped_first else student, teacher, terms)
+    for _ in range(2):
+        wrapped(images)
+        assert expected(plain, images) == values(plain.regularizer())
+    with pytest.raises(xr.TapError):
+        plain.regularizer()
+
+
+def test_compiled_regularized(plain, images, expected) -> None:
+    compiled = torch.compile(plain, backend="aot_eager")
+    for _ in range(2):
+        _, losses = compiled(images)
+        assert expected(plain, images) == values(losses)
+
+
+def test_student_that_ran_compiled_before_it_was_tapped(plain, images) -> None:
+    plain.regularizer.remove()
+    compiled = torch.compile(plain.student, backend="aot_eager")
+    compiled(images)
+    reg = xr.CrossTaskRegularizer(compiled, plain.regularizer.teacher, list(plain.regularizer.terms.values()))
+    compiled(images)
+    with pytest.raises(xr.TapError, match="did not fire.*torch.compile"):
+        reg()
+
+
+def test_containers_walked_by_hand(net, ed, images) -> None:
+    class Walker(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = net(norm=False)
+
+        def forward(self, x):
+            for layer in (*self.inner.layer1, *self.inner.layer2):
+                x = layer(x)
+            return x
+
+    student, teacher = Walker(), xr.FrozenTeacher(net())
+    reg = xr.CrossTaskRegularizer(student, teacher, [ed(student="inner.layer2"), ed(student="inner.layer1.0", name="b")])
+    student(images)
+    with pytest.raises(xr.TapError, match=r"'inner.layer2' did not fire.*never called itself.*tap 'inner.layer2.1'"):
+        reg()
+
+
+def test_tap_that_fires_twice(net, ed, images) -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Conv2d(3, 4, 1)
+            self.act = nn.ReLU()
+
+        def forward(self, x):
+            return self.act(self.act(self.first(x)))
+
+    student = Twice()
+    reg = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(Twice()), [ed(student="act", teacher="first")])
+    student(images)
+    with pytest.raises(xr.TapError, match="student tap 'act' fired more than once within one call.*tap a module that"):
+        reg()
+    reg = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(Twice()), [ed(student="first", teacher="act")])
+    student(images)
+    with pytest.raises(xr.TapError, match="teacher tap 'act' fired more than once"):
+        reg()
+
+
+@pytest.mark.parametrize("kind", [tuple, list, dict])
+def test_output_that_is_no_tensor(net, ed, images, kind) -> None:
+    class Stages(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stage = nn.Conv2d(3, 4, 1)
+
+        def forward(self, x):
+            return dict(out=self.stage(x)) if kind is dict else kind([self.stage(x)])
+
+    student = nn.Sequential(Stages())
+    reg = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(net()), [ed(student="0", teacher="layer1")])
+    student(images)
+    with pytest.raises(xr.TapError, match=f"student tap '0' gave a {kind.__name__}.*one tensor; perhaps tap '0.stage'"):
+        reg()
+
+
+def test_images_by_keyword(plain, images, expected) -> None:
+    plain.student(images=images)
+    assert expected(plain, images) == values(plain.regularizer())
+    assert expected(plain, images) == values(plain(images=images)[1])
+
+
+@pytest.fixture
+def listening(plain):
+    """A Regularized whose student takes a list of samples, as detectors do."""
+    forward = plain.student.forward
+    plain.student.forward = lambda samples: forward(torch.stack(samples["inputs"]))
+    return plain
+
+
+def test_student_that_is_not_called_with_a_tensor(listening, images, expected) -> None:
+    reg = listening.regularizer
+    listening.student({"inputs": list(images)})
+    with pytest.raises(ValueError, match="not called with a tensor.*name the images"):
+        reg()
+    listening.student({"inputs": list(images)})
+    assert expected(listening, images) == values(reg(images))
+
+
+def test_images_may_be_named(plain, images, expected) -> None:
+    plain.student(images)
+    assert expected(plain, images) == values(plain.regularizer(images))
+
+
+@pytest.mark.parametrize("other", [torch.zeros(3, 3, 9, 11), torch.zeros(2, 3, 11, 9), torch.zeros(2, 3, 9, 11, device="meta")])
+def test_other_images_than_the_student_s_raise(plain, images, other) -> None:
+    plain.student(images)
+    with pytest.raises(ValueError, match=r"\(2, 3, 9, 11\) on cpu") as error:
+        plain.regularizer(other)
+    assert f"{tuple(other.shape)} on {other.device}" in str(error.value)
+
+
+@pytest.mark.parametrize("name_them_later", [True, False])
+def test_recording(plain, images, expected, name_them_later) -> None:
+    student, reg = plain.student, plain.regularizer
+    with reg.recording(None if name_them_later else images):
+        student.layer2(student.layer1(images).relu())
+    student.layer2(torch.zeros(1, 4, 5, 5))
+    assert expected(plain, images) == values(reg(images) if name_them_later else reg())
+    with pytest.raises(xr.TapError):
+        reg(images)
+
+
+def test_recording_that_raised_is_no_step(plain, images) -> None:
+    def broken() -> None:
+        with plain.regularizer.recording(images):
+            plain.student.layer2(plain.student.layer1(images))
+            raise KeyError
+
+    pytest.raises(KeyError, broken)
+    with pytest.raises(xr.TapError, match="did not fire"):
+        plain.regularizer(images)
+
+
+def test_nothing_is_kept_after_a_step(plain) -> None:
+    kept = []
+    plain.student.layer2.register_forward_hook(lambda module, args, output: kept.append(weakref.ref(output)))
+    plain.regularizer.teacher.network.layer2.register_forward_hook(lambda m, a, output: kept.append(weakref.ref(output)))
+    images = torch.randn(2, 3, 9, 11)
+    kept.append(weakref.ref(images))
+    output, losses = plain(images)
+    del output, losses, images
+    gc.collect()
+    assert len(kept) == 3
+    assert [reference() for reference in kept] == [None] * 3
+
+
+def test_memory_is_flat(plain, train) -> None:
+    def tensors() -> int:
+        gc.collect()
+        return sum(issubclass(type(each), torch.Tensor) for each in gc.get_objects())
+
+    train(plain, 2)
+    before = tensors()
+    train(plain, 200)
+    assert tensors() == before
+
+
+def test_removed_taps_leave_nothing_behind(net, ed, images) -> None:
+    student = net()
+    handles = [dict(each._forward_hooks) for each in student.modules()]
+    reg = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(net()), [ed(), ed(student="layer1", teacher="layer1", name="b")])
+    assert student.layer2._forward_hooks
+    reg.remove()
+    reg.remove()
+    assert [dict(each._forward_hooks) for each in student.modules()] == handles
+    assert not student._forward_pre_hooks
+    student(images)
+    with pytest.raises(xr.TapError, match="did not fire"):
+        reg()
+
+
+@pytest.mark.parametrize("inplace", [True, False])
+def test_values_are_those_before_an_inplace_activation(regularized, net, images, expected, inplace) -> None:
+    model = regularized(net(2, norm=False, inplace=inplace), net(norm=False, inplace=inplace))
+    output, losses = model(images)
+    assert expected(model, images) == values(losses)
+    (output.sum() + sum(losses.values())).backward()
+
+
+class Checkpointed(nn.Module):
+    def __init__(self, net: nn.Module, reentrant: bool) -> None:
+        super().__init__()
+        self.net = net
+        self.reentrant = reentrant
+
+    def forward(self, images):
+        features = checkpoint(lambda x: self.net.layer2(self.net.layer1(x).relu()), images, use_reentrant=self.reentrant)
+        return self.net.fc(self.net.relu(features).mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("path", ["layer2", "layer2.0", "layer1"])
+def test_tap_in_a_checkpointed_block(net, ed, images, path) -> None:
+    plain, source = net(2, norm=False), net()
+    gradients = []
+    for student, prefix in ((plain, ""), (Checkpointed(plain, reentrant=False), "net.")):
+        reg = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [ed(student=prefix + path, teacher=path)])
+        (student(images).square().sum() + reg()["ed"]).backward()
+        gradients.append([parameter.grad for parameter in plain.parameters()])
+        with pytest.raises(xr.TapError, match="did not fire"):  # the recomputation is no step
+            reg()
+        reg.remove()
+        plain.zero_grad()
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+        assert one.any()
+
+
+def test_tap_in_a_reentrant_checkpoint_raises(net, ed, images) -> None:
+    student = Checkpointed(net(2), reentrant=True)
+    reg = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(net()), [ed(student="net.layer2")])
+    student(images.requires_grad_())
+    with pytest.raises(xr.TapError, match="'net.layer2' ran without gradients.*use_reentrant=False"):
+        reg()
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_student_that_changes_its_input(plain, images, expected, named) -> None:
+    original = images.clone()
+    layer1 = plain.student.layer1.forward
+    plain.student.layer1.forward = lambda x: layer1(x.mul_(2).div_(2))
+    plain.student(images)
+    if named:
+        assert expected(plain, original) == values(plain.regularizer(original))
+    else:
+        with pytest.raises(ValueError, match="changed it in place"):
+            plain.regularizer()
+
+
+def test_inference_mode_then_training(plain, images, expected) -> None:
+    with torch.inference_mode():
+        plain.student(images.clone())
+        assert expected(plain, images) == values(plain.regularizer())
+        plain.student(images)
+    plain.student(images)
+    losses = plain.regularizer()
+    assert expected(plain, images) == values(losses)
+    sum(losses.values()).backward()

@@ -1,0 +1,119 @@
+"""Reading what a COCO-style landmark file says of its landmarks."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+
+from xtask_reg.data.coco import check_landmark_file, landmark_names, read_subset
+
+FILE = {
+    "images": [{"id": 1, "file_name": "a.png", "width": 64, "height": 64}],
+    "annotations": [
+        {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 64, 64], "keypoints": [1, 2, 2, 3, 4, 2, 5, 6, 0]}
+    ],
+    "categories": [{"id": 1, "name": "face", "keypoints": ["left", "right", "nose"], "flip_index": [1, 0, 2]}],
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def writer(content):
+        path = tmp_path / "train.json"
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return path
+
+    return writer
+
+
+def changed(where, value):
+    """``FILE`` with the entry at the path ``where`` replaced, or removed where ``value`` is ``...``."""
+    content = copy.deepcopy(FILE)
+    *path, last = where
+    entry = content
+    for key in path:
+        entry = entry[key]
+    if value is ...:
+        del entry[last]
+    else:
+        entry[last] = value
+    return content
+
+
+def test_a_good_file(write):
+    path = write(FILE)
+    check_landmark_file(path)
+    names = landmark_names(path)
+    assert names.names == ("left", "right", "nose")
+    assert names.flip == (1, 0, 2)
+
+
+def test_without_flip_index_nothing_swaps(write):
+    assert landmark_names(write(changed(["categories", 0, "flip_index"], ...))).flip == (0, 1, 2)
+
+
+def test_repeated_names_are_told_apart(write):
+    content = changed(["categories", 0, "keypoints"], ["eye", "eye", "nose"])
+    assert landmark_names(write(content)).names == ("eye (0)", "eye (1)", "nose")
+
+
+def test_selection_keeps_order_and_drops_half_pairs(write):
+    chosen = landmark_names(write(FILE)).select([2, 1])
+    assert chosen.names == ("nose", "right")
+    assert chosen.flip == (0, 1)
+    both = landmark_names(write(FILE)).select([1, 0])
+    assert both.flip == (1, 0)
+
+
+@pytest.mark.parametrize("indices", [[3], [-1], [0, 0]])
+def test_bad_selection(write, indices):
+    with pytest.raises(ValueError, match="between 0 and 2"):
+        landmark_names(write(FILE)).select(indices)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("no json", "not a JSON file"),
+        ("[]", "expected a JSON object"),
+        (changed(["images"], ...), "'images' is missing"),
+        (changed(["annotations"], []), "'annotations' is missing or empty"),
+        (changed(["categories"], ...), "'categories' is missing"),
+        (changed(["categories", 0, "keypoints"], ...), "names of the landmarks"),
+        *((changed(["images", 0, field], ...), rf"images\[0\] lacks \['{field}'\]") for field in FILE["images"][0]),
+        *(
+            (changed(["annotations", 0, field], ...), rf"annotations\[0\] lacks \['{field}'\]")
+            for field in FILE["annotations"][0]
+        ),
+        (changed(["annotations", 0, "keypoints"], [1, 2, 2]), "3 keypoint values; expected 3 x 3"),
+        (changed(["annotations", 0, "keypoints", 4], float("nan")), "not a finite number"),
+        (changed(["annotations", 0, "keypoints", 4], "4"), "not a finite number"),
+        (changed(["annotations", 0, "bbox"], [0, 0, 0, 64]), "positive sizes"),
+        (changed(["annotations", 0, "bbox"], [0, 0, 64]), "expected"),
+    ],
+)
+def test_bad_files(write, content, says):
+    with pytest.raises(ValueError, match=says):
+        check_landmark_file(write(content))
+
+
+@pytest.mark.parametrize("flip", [[1, 2, 0], [1, 0], [1, 0, 5]])
+def test_flip_pairs_must_be_mutual(write, flip):
+    with pytest.raises(ValueError, match="mutually"):
+        landmark_names(write(changed(["categories", 0, "flip_index"], flip)))
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="train.json"):
+        check_landmark_file(tmp_path / "train.json")
+
+
+def test_subset(tmp_path):
+    path = tmp_path / "subsets.json"
+    path.write_text(json.dumps({"eyes": {"index": [0, 1]}, "broken": {}}))
+    assert read_subset(path, "eyes") == [0, 1]
+    for name in ("lips", "broken"):
+        with pytest.raises(ValueError, match=f"no subset '{name}'"):
+            read_subset(path, name)

@@ -1,0 +1,60 @@
+"""The demonstration from end to end, on less data: MMPose's own tools train and test every method."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import pytest
+from rich.console import Console
+
+from xtask_reg.demo import run
+from xtask_reg.demo.stages import Stage
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(run, "SIZE", 64)
+    monkeypatch.setattr(run, "SOURCE_IMAGES", 2)
+    monkeypatch.setattr(run, "SOURCE_EPOCHS", 1)
+    people = {"train": range(1000, 1008), "val": range(2000, 2004), "test": range(3000, 3006)}
+    monkeypatch.setattr(run, "LANDMARK_PEOPLE", people)
+
+
+def test_demo_makes_table_and_pictures_and_uses_again_what_fits(small, tmp_path):
+    out = tmp_path / "demo"
+    methods = ("FT", "CTD-Com")
+    console = Console(record=True, width=160)
+    run.Demo(out, 1, console, methods).run()
+    results = json.loads((out / "results.json").read_text())
+    assert tuple(results["methods"]) == methods
+    assert all(scores["images"] == 6 for scores in results["methods"].values())
+    assert "no evidence" in results["note"]
+    table = (out / "table.md").read_text()
+    for method, scores in results["methods"].items():
+        assert f"| {method} | {scores['me']:.3f} ± {scores['sd']:.3f} |" in table
+    for picture in ("ced.png", "qualitative.png"):
+        assert cv2.imread(str(out / picture)).std() > 10
+    printed = console.export_text()
+    assert "ced.png" in printed
+    assert "qualitative.png" in printed
+
+    trained = {method: (out / method.lower() / "epoch_1.pth").stat().st_mtime_ns for method in methods}
+    (out / "ctd-com" / "result.json").unlink()
+    run.Demo(out, 1, Console(quiet=True), methods).run()
+    assert (out / "ft" / "epoch_1.pth").stat().st_mtime_ns == trained["FT"]
+    log = (out / "ctd-com" / "train.txt").read_text()
+    assert "resumed epoch: 1" in log
+
+
+def test_stage_is_made_again_when_its_facts_change(tmp_path):
+    stage = Stage(tmp_path / "stage", ["a", 1])
+    (stage.folder / "data").write_text("x")
+    assert not stage.complete
+    stage.finish({"seconds": 2})
+    again = Stage(tmp_path / "stage", ["a", 1])
+    assert again.complete
+    assert again.result == {"seconds": 2}
+    other = Stage(tmp_path / "stage", ["a", 2])
+    assert not other.complete
+    assert not (other.folder / "data").exists()

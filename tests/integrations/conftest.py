@@ -1,0 +1,165 @@
+"""Tiny data, a tiny source, and runs of MMPose's own tools, each made once for all test processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from filelock import FileLock
+
+import xtask_reg.integrations.mmpose  # noqa: F401
+from xtask_reg.data import synthetic
+from xtask_reg.integrations.mmpose.tools import configs, tool
+from xtask_reg.sources import save_weights
+
+SIZE = 64
+CLASSES = 10
+PLUGINS = ["xtask_reg.integrations.mmpose", "probe"]
+PEOPLE = {"train": range(8), "val": range(8, 12), "test": range(12, 16)}
+
+
+@pytest.fixture(autouse=True)
+def _default_scope() -> None:
+    from mmengine.registry import init_default_scope
+
+    init_default_scope("mmpose")
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """``shared(name, make)``: the folder ``name``, filled by ``make(folder)`` in one of the test processes."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def get(name: str, make: Callable[[Path], None]) -> Path:
+        folder = base / name
+        with FileLock(base / f"{name}.lock"):
+            if not (base / f"{name}.done").exists():
+                folder.mkdir()
+                make(folder)
+                (base / f"{name}.done").touch()
+        return folder
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def landmarks(shared) -> Path:
+    """A folder with train.json, val.json and test.json of synthetic faces."""
+
+    def make(folder: Path) -> None:
+        for split, people in PEOPLE.items():
+            synthetic.write_landmark_set(folder, people, 1, SIZE, split=split)
+
+    return shared("landmarks", make)
+
+
+@pytest.fixture(scope="session")
+def encoder() -> dict[str, Any]:
+    """Config of the tiny source's encoder."""
+    return dict(type="ResNet", depth=18, base_channels=8, zero_init_residual=False)
+
+
+@pytest.fixture(scope="session")
+def source(shared, encoder) -> Path:
+    """A source checkpoint: a random tiny ResNet-18 at the root, and its classifier ``fc``."""
+    from mmpose.registry import MODELS
+
+    def make(folder: Path) -> None:
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            weights = MODELS.build({"_scope_": "mmpose", **encoder}).state_dict()
+            for name, value in weights.items():  # as if trained: no value is what a fresh network would have
+                if value.is_floating_point():
+                    weights[name] = torch.rand_like(value) + 0.5 if value.ndim < 2 else 0.1 * torch.randn_like(value)
+            classifier = torch.nn.Linear(8 * 8, CLASSES)
+        save_weights({**weights, "fc.weight": classifier.weight, "fc.bias": classifier.bias}, folder / "s.safetensors")
+
+    return shared("source", make) / "s.safetensors"
+
+
+@pytest.fixture(scope="session")
+def options(landmarks, source) -> dict[str, Any]:
+    """The --cfg-options that turn a demo config of CTD into a tiny one; each size and path by itself."""
+    loaders = ("train", "val", "test")
+    return {
+        **{f"{split}_dataloader.dataset.data_root": landmarks for split in loaders},
+        **{f"{split}_dataloader.num_workers": 0 for split in loaders},
+        **{f"{split}_dataloader.persistent_workers": False for split in loaders},
+        "train_dataloader.dataset.pipeline.4.input_size": f"{SIZE},{SIZE}",
+        "val_dataloader.dataset.pipeline.2.input_size": f"{SIZE},{SIZE}",
+        "test_dataloader.dataset.pipeline.2.input_size": f"{SIZE},{SIZE}",
+        "model.backbone.base_channels": 8,
+        "model.backbone.init_cfg.checkpoint": source,
+        "model.head.in_channels": 64,
+        "model.head.deconv_out_channels": "8,8,8",
+        "model.teacher.backbone.base_channels": 8,
+        "model.teacher.classifier.in_channels": 64,
+        "model.teacher.classifier.num_classes": CLASSES,
+        "model.teacher.checkpoint": source,
+        "train_cfg.max_epochs": 2,
+        "train_cfg.val_interval": 1,
+        "default_hooks.logger.interval": 1,
+        "default_hooks.checkpoint.max_keep_ckpts": -1,
+    }
+
+
+@pytest.fixture(scope="session")
+def ft_options(options) -> dict[str, Any]:
+    """The same without what a config without teacher does not have."""
+    return {key: value for key, value in options.items() if not key.startswith("model.teacher")}
+
+
+@pytest.fixture(scope="session")
+def config_path() -> Callable[[str], str]:
+    """``config_path('ctd-com')``: the shipped demo config of that method."""
+    return lambda method: str(configs() / "demo" / f"td-hm_res18_{method}_synthetic-128x128.py")
+
+
+def command(name: str, arguments: list[str], options: Mapping[str, Any]) -> list[str]:
+    """The command line of MMPose's ``tools/<name>.py``."""
+    return [sys.executable, str(tool(name)), *arguments, "--cfg-options", *(f"{k}={v}" for k, v in options.items())]
+
+
+@pytest.fixture(scope="session")
+def tool_command() -> Callable[..., list[str]]:
+    return command
+
+
+def run_process(arguments: list[str], cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a process on one CPU thread that can import what lies in ``tests/integrations/plugins``."""
+    path = os.pathsep.join([str(Path(__file__).parent / "plugins"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return subprocess.run(
+        arguments, cwd=cwd, capture_output=True, text=True, timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **environment},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def process() -> Callable[..., subprocess.CompletedProcess[str]]:
+    return run_process
+
+
+@pytest.fixture(scope="session")
+def train(shared, config_path) -> Callable[..., Path]:
+    """``train(name, method, options, *arguments)``: the work folder of a finished run of tools/train.py."""
+
+    def run(name: str, method: str, options: Mapping[str, Any], *arguments: str) -> Path:
+        def make(folder: Path) -> None:
+            config = folder / f"{name}.py"
+            config.write_text(f"_base_ = [{config_path(method)!r}]\ncustom_imports = dict(imports={PLUGINS})\n")
+            probe = {"default_hooks.probe.type": "Probe", "default_hooks.probe.out": folder / "probe.pt"}
+            arguments_ = [str(config), "--work-dir", str(folder), *arguments]
+            result = run_process(command("train", arguments_, {**options, **probe}), folder)
+            (folder / "output.txt").write_text(result.stdout + result.stderr)
+            assert result.returncode == 0, (result.stdout + result.stderr)[-4000:]
+
+        return shared(name, make)
+
+    return run

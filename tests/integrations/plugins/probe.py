@@ -1,0 +1,63 @@
+"""A hook that writes down what a run trained on, for tests of tools/train.py."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmpose.registry import HOOKS
+
+
+def checksum(network: torch.nn.Module) -> str:
+    """Of all parameters and buffers."""
+    content = hashlib.sha256()
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        content.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return content.hexdigest()
+
+
+@HOOKS.register_module()
+class Probe(Hook):
+    """Writes one dictionary to ``out`` when the run ends."""
+
+    priority = "LOWEST"
+
+    def __init__(self, out: str) -> None:
+        self.out = str(out)
+        self.seen: dict[str, Any] = {"inputs": [], "lr": [], "logged": [], "training": []}
+
+    def before_train(self, runner: Any) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self.regularizer = getattr(model, "regularizer", None)
+        self.seen["start"] = {key: value.clone() for key, value in model.state_dict().items()}
+        self.seen["epoch"] = runner.epoch
+        if self.regularizer is not None:
+            self.network = self.regularizer.teacher.network
+            self.seen["connectors"] = {key: value.clone() for key, value in self.regularizer.state_dict().items()}
+            self.seen["teacher"] = {key: value.clone() for key, value in self.network.state_dict().items()}
+            self.seen["before"] = checksum(self.network)
+            modes = self.seen["training"]
+            self.network.register_forward_hook(lambda net, *_: modes.append(any(m.training for m in net.modules())))
+            optimized = {id(p) for group in runner.optim_wrapper.param_groups for p in group["params"]}
+            self.seen["optimized"] = {
+                "connectors": all(id(p) in optimized for p in self.regularizer.parameters()),
+                "teacher": any(id(p) in optimized for p in self.network.parameters()),
+            }
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        pixels = torch.stack(data_batch["inputs"]).numpy().tobytes()
+        targets = b"".join(s.gt_fields.heatmaps.numpy().tobytes() for s in data_batch["data_samples"])
+        self.seen["inputs"].append(hashlib.sha256(pixels + targets).hexdigest())
+        self.seen["lr"].append(runner.optim_wrapper.get_lr()["lr"][0])
+
+    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        self.seen["logged"].append({key: float(value) for key, value in outputs.items()})
+
+    def after_train(self, runner: Any) -> None:
+        if self.regularizer is not None:
+            self.seen["after"] = checksum(self.network)
+            self.seen["last_connectors"] = dict(self.regularizer.state_dict())
+        torch.save(self.seen, self.out if runner.rank == 0 else f"{self.out}.rank{runner.rank}")

@@ -1,0 +1,273 @@
+"""The codec and the metric inside MMPose's own pipeline, against formulas written out here."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmpose.codecs import MSRAHeatmap
+from mmpose.registry import DATASETS, KEYPOINT_CODECS, METRICS, MODELS
+
+SIGMA, STRIDE = 1.5, 4
+
+
+def gaussian(x: float, y: float, width: int, height: int, sigma: float = SIGMA) -> np.ndarray:
+    """Eq. of the paper's section 2, cell by cell."""
+    heatmap = np.zeros((height, width))
+    for b in range(height):
+        for a in range(width):
+            heatmap[b, a] = math.exp(-((a - x) ** 2 + (b - y) ** 2) / (2 * sigma**2))
+    return heatmap
+
+
+def face(folder: Path, points: Any, bbox: Any = (0, 0, 64, 64), size: tuple[int, int] = (64, 64)) -> dict[str, Any]:
+    """Config of a data set of one random picture with landmarks ``(K, 3)``."""
+    width, height = size
+    folder.mkdir(exist_ok=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    cv2.imwrite(str(folder / "face.png"), pixels)
+    content = {
+        "images": [{"id": 1, "file_name": "face.png", "width": width, "height": height}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 1, "bbox": list(bbox),
+             "keypoints": np.asarray(points, dtype=float).flatten().tolist()}
+        ],
+        "categories": [{"id": 1, "name": "face", "keypoints": [f"point{k}" for k in range(len(points))]}],
+    }  # fmt: skip
+    (folder / "face.json").write_text(json.dumps(content))
+    return dict(type="LandmarkDataset", data_root=str(folder), ann_file="face.json")
+
+
+def crop(input_size: tuple[int, int], *targets: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        dict(type="LoadImage"),
+        dict(type="GetBBoxCenterScale", padding=1.0),
+        dict(type="TopdownAffine", input_size=input_size),
+        *targets,
+        dict(type="PackPoseInputs"),
+    ]
+
+
+def target(codec: dict[str, Any]) -> dict[str, Any]:
+    return dict(type="GenerateTarget", encoder=codec)
+
+
+EXACT = dict(type="ExactHeatmap", sigma=SIGMA, stride=STRIDE)
+BORDER = [0.0, 0.4, 1.0, 2.0, 3.0, 3.75, 4.0, 7.3, 11.0, 13.0, 14.6, 15.0]
+
+
+@pytest.mark.parametrize("x", BORDER)
+@pytest.mark.parametrize("y", [0.0, 2.0, 8.2, 15.0])
+def test_pipeline_heatmap_is_the_formula(tmp_path, x, y):
+    data = face(tmp_path, [[x * STRIDE, y * STRIDE, 2], [20, 30, 2]])
+    sample = DATASETS.build({**data, "pipeline": crop((64, 64), target(EXACT))})[0]["data_samples"]
+    heatmaps = sample.gt_fields.heatmaps.numpy()
+    assert heatmaps.shape == (2, 16, 16)
+    np.testing.assert_allclose(heatmaps[0], gaussian(x, y, 16, 16), atol=1e-5)
+    assert sample.gt_instance_labels.keypoint_weights.tolist() == [[1, 1]]
+
+
+@pytest.mark.parametrize(("centre", "msra_peak"), [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (5, 5), (13, 13), (15, 15)])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_msra_is_wrong_near_the_border_where_exact_is_not(centre, msra_peak, axis):
+    point = np.full((1, 1, 2), 8.0)
+    point[0, 0, axis] = centre
+    visible = np.ones((1, 1))
+    codecs = {
+        "msra": MSRAHeatmap((64, 64), (16, 16), sigma=SIGMA).encode(point * STRIDE, visible)["heatmaps"],
+        "exact": KEYPOINT_CODECS.build(EXACT).encode(point * STRIDE, visible, input_size=(64, 64))["heatmaps"],
+    }
+    peaks = {name: np.unravel_index(maps[0].argmax(), (16, 16))[1 - axis] for name, maps in codecs.items()}
+    assert peaks == {"msra": msra_peak, "exact": centre}
+
+
+def test_pipeline_crop_moves_the_centre(tmp_path):
+    """Box (8, 4, 16, 36) at 64 x 96 is widened to 24 x 36 around its centre (16, 22): 8/3 input pixels a pixel."""
+    data = face(tmp_path, [[13, 31, 2]], bbox=(8, 4, 16, 36))
+    sample = DATASETS.build({**data, "pipeline": crop((64, 96), target(EXACT))})[0]["data_samples"]
+    x, y = ((13 - 4) * 64 / 24 / STRIDE, (31 - 4) * 96 / 36 / STRIDE)
+    np.testing.assert_allclose(sample.gt_fields.heatmaps[0].numpy(), gaussian(x, y, 16, 24), atol=1e-5)
+
+
+def test_whole_picture_is_cropped_unchanged(tmp_path):
+    data = DATASETS.build({**face(tmp_path, [[1, 2, 2]]), "pipeline": crop((64, 64))})
+    np.testing.assert_array_equal(data[0]["inputs"].numpy().transpose(1, 2, 0), cv2.imread(str(tmp_path / "face.png")))
+
+
+@pytest.mark.parametrize(
+    ("point", "visible", "weight"),
+    [
+        ((8.0, 8.0), 1, 1),
+        ((8.0, 8.0), 0, 0),
+        ((-4.4, 8.0), 1, 1),
+        ((-4.6, 8.0), 1, 0),
+        ((8.0, 19.4), 1, 1),
+        ((8.0, 19.6), 1, 0),
+        ((-4.6, 8.0), 0, 0),
+    ],
+)
+def test_weight_of_invisible_and_far_points(point, visible, weight):
+    encoded = KEYPOINT_CODECS.build(EXACT).encode(
+        np.array([[point]]) * STRIDE, np.array([[visible]], dtype=float), input_size=(64, 64)
+    )
+    assert encoded["keypoint_weights"].tolist() == [[weight]]
+    assert encoded["keypoint_weights"].dtype == np.float32
+    np.testing.assert_allclose(encoded["heatmaps"][0], gaussian(*point, 16, 16), atol=1e-6)
+
+
+@pytest.mark.parametrize(("decode", "offset"), [("argmax", 0.0), ("quarter_offset", 0.25)])
+def test_decode(decode, offset):
+    heatmaps = np.zeros((2, 16, 12), dtype=np.float32)
+    heatmaps[0, 5, 7], heatmaps[0, 5, 8], heatmaps[0, 4, 7] = 0.9, 0.5, 0.4
+    heatmaps[1] = -1  # no positive cell: still a place in the picture
+    points, scores = KEYPOINT_CODECS.build({**EXACT, "decode": decode}).decode(heatmaps)
+    np.testing.assert_allclose(points, [[[(7 + offset) * 4, (5 - offset) * 4], [0, 0]]])
+    np.testing.assert_allclose(scores, [[0.9, -1]])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"sigma": 0}, "sigma=0"),
+        ({"sigma": math.nan}, "sigma=nan"),
+        ({"stride": 0}, "stride=0"),
+        ({"stride": 2.5}, "stride=2.5"),
+        ({"decode": "dark"}, "dark"),
+    ],
+)
+def test_codec_rejects_arguments_when_it_is_built(arguments, match):
+    with pytest.raises(ValueError, match=match):
+        KEYPOINT_CODECS.build({**EXACT, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("instances", "size", "match"), [(2, (64, 64), "2 instances"), (1, (64, 66), "no multiple"), (1, (30, 64), "stride 4")]
+)
+def test_codec_rejects_input(instances, size, match):
+    with pytest.raises(ValueError, match=match):
+        KEYPOINT_CODECS.build(EXACT).encode(np.ones((instances, 3, 2)), input_size=size)
+
+
+def test_invisible_landmark_has_no_gradient(tmp_path):
+    """The loss is the weighted mean over all B·K·H·W cells, as MMPose's KeypointMSELoss has it."""
+    data = [
+        face(tmp_path / "a", [[10, 20, 2], [30, 40, 0], [50, 5, 1]]),
+        face(tmp_path / "b", [[9, 9, 0], [31, 40, 2], [500, 5, 2]]),
+    ]
+    visible = np.array([[1, 0, 1], [0, 1, 0]])
+    samples = [DATASETS.build({**d, "pipeline": crop((64, 64), target(EXACT))})[0]["data_samples"] for d in data]
+    head = MODELS.build(
+        dict(type="HeatmapHead", in_channels=4, out_channels=3, deconv_out_channels=(4, 4, 4), decoder=EXACT,
+             loss=dict(type="KeypointMSELoss", use_target_weight=True))
+    )  # fmt: skip
+    maps = []
+    head.final_layer.register_forward_hook(lambda module, args, output: output.retain_grad() or maps.append(output))
+    loss = head.loss((torch.randn(2, 4, 2, 2),), samples, train_cfg={"compute_acc": False})["loss_kpt"]
+    loss.backward()
+    truth = np.stack([s.gt_fields.heatmaps.numpy() for s in samples])
+    predicted = maps[0].detach().numpy()
+    squares = ((predicted - truth) ** 2 * visible[:, :, None, None]).sum()
+    assert loss.item() == pytest.approx(squares / (2 * 3 * 16 * 16), rel=1e-5)
+    has_gradient = maps[0].grad.abs().sum((2, 3)).numpy() > 0
+    np.testing.assert_array_equal(has_gradient, visible.astype(bool))
+
+
+def scored(data: dict[str, Any], offsets: Any, input_size: tuple[int, int] = (64, 96), **metric: Any) -> dict[str, float]:
+    """What the metric makes of predictions that are off by ``offsets`` (images, K, 2) in image pixels."""
+    evaluator = METRICS.build(dict(type="LandmarkMetric", **metric))
+    for offset in offsets:
+        sample = DATASETS.build({**data, "test_mode": True, "pipeline": crop(input_size)})[0]["data_samples"]
+        sample.pred_instances = sample.gt_instances.clone()
+        sample.pred_instances.keypoints = sample.gt_instances.keypoints + np.asarray(offset, dtype=float)
+        evaluator.process({}, [sample.to_dict()])
+    return evaluator.evaluate(len(offsets))
+
+
+# the third landmark is invisible; 8/3 input pixels a pixel, 2/3 heatmap pixels a pixel
+CROPPED = dict(points=[[13, 31, 2], [9, 9, 1], [20, 20, 0]], bbox=(8, 4, 16, 36))
+OFFSETS = [[[3, 4], [6, 8], [99, 99]], [[0, 0], [0, 1.5], [50, 0]]]
+IMAGE_ERRORS = {"mean_distance": [7.5, 0.75], "vector_norm": [math.sqrt(125) / 2, 0.75]}
+FACTOR = {"image": 1.0, "input": 8 / 3, "heatmap": 2 / 3}
+
+
+@pytest.mark.parametrize("reduction", IMAGE_ERRORS)
+@pytest.mark.parametrize("space", FACTOR)
+def test_metric_by_hand(tmp_path, space, reduction):
+    first, second = (error * FACTOR[space] for error in IMAGE_ERRORS[reduction])
+    scores = scored(face(tmp_path, **CROPPED), OFFSETS, space=space, reduction=reduction, threshold=4.0)
+    assert scores["landmark/ME"] == pytest.approx((first + second) / 2, rel=1e-5)
+    assert scores["landmark/SD"] == pytest.approx(abs(first - second) / math.sqrt(2), rel=1e-5)
+    assert scores["landmark/FR"] == 50.0 * ((first > 4) + (second > 4))
+    assert scores["landmark/AUC"] == pytest.approx((max(0, 1 - first / 4) + max(0, 1 - second / 4)) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize(("threshold", "failures"), [(5.0, 0.0), (4.999, 100.0)])
+def test_error_equal_to_the_threshold_is_no_failure(tmp_path, threshold, failures):
+    data = face(tmp_path, [[16, 16, 2]])
+    assert scored(data, [[[3, 4]]], (64, 64), space="image", threshold=threshold)["landmark/FR"] == failures
+
+
+@pytest.mark.parametrize("stride", [2, 8.0])
+def test_stride_of_the_metric(tmp_path, stride):
+    data = face(tmp_path, [[16, 16, 2]])
+    assert scored(data, [[[3, 4]]], (64, 64), stride=stride)["landmark/ME"] == pytest.approx(5 / stride)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [({"space": "pixels"}, "pixels"), ({"reduction": "sum"}, "sum"), ({"threshold": 0}, "threshold")],
+)
+def test_metric_rejects_arguments_when_it_is_built(arguments, match):
+    with pytest.raises(ValueError, match=match):
+        METRICS.build(dict(type="LandmarkMetric", **arguments))
+
+
+def test_outfile(tmp_path):
+    out = tmp_path / "results" / "predictions.json"
+    scored(face(tmp_path, **CROPPED), OFFSETS, outfile=str(out))
+    content = json.loads(out.read_text())
+    assert {key: content[key] for key in content if key != "images"} == {
+        "space": "heatmap", "reduction": "mean_distance", "threshold": 1.2,
+    }  # fmt: skip
+    first = content["images"][0]
+    assert first["image"] == str(tmp_path / "face.png")
+    assert first["error"] == pytest.approx(5.0)
+    assert first["visible"] == [True, True, False]
+    np.testing.assert_allclose(first["target"], [[13, 31], [9, 9], [20, 20]])
+    np.testing.assert_allclose(first["predicted"], [[16, 35], [15, 17], [119, 119]])
+    assert [path.name for path in out.parent.iterdir()] == ["predictions.json"]
+
+
+def test_interrupted_outfile_leaves_the_earlier_one(tmp_path, monkeypatch):
+    out = tmp_path / "results" / "predictions.json"
+    data = face(tmp_path, **CROPPED)
+    scored(data, OFFSETS, outfile=str(out))
+    before = out.read_text()
+    write = Path.write_text
+
+    def half(self: Path, text: str, *args: Any, **kwargs: Any) -> int:
+        write(self, text[: len(text) // 2], *args, **kwargs)
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "write_text", half)
+    with pytest.raises(OSError, match="no space"):
+        scored(data, [OFFSETS[1]], outfile=str(out))
+    assert out.read_text() == before
+
+
+def test_metric_accepts_visibility_with_weights(tmp_path):
+    """MMPose's KeypointConverter makes ``keypoints_visible`` (1, K, 2): visibility and weight."""
+    evaluator = METRICS.build(dict(type="LandmarkMetric", space="image"))
+    sample = DATASETS.build({**face(tmp_path, **CROPPED), "pipeline": crop((64, 96))})[0]["data_samples"].to_dict()
+    sample["gt_instances"]["keypoints_visible"] = np.array([[[1, 1], [0, 1], [0, 1]]])
+    sample["pred_instances"] = {"keypoints": sample["gt_instances"]["keypoints"] + np.array([[[3, 4], [9, 9], [9, 9]]])}
+    evaluator.process({}, [sample])
+    assert evaluator.evaluate(1)["landmark/ME"] == pytest.approx(5.0)
+
+

@@ -1,0 +1,91 @@
+"""Training a source network, on images whose class a single pixel tells."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from xtask_reg import InputConvention
+from xtask_reg.sources.classification import PIXELS, accuracy, read_identities, train_classifier
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3))
+
+
+def coloured(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Noise, brighter in the channel that the label names."""
+    labels = torch.arange(count) % 3
+    images = torch.randint(0, 100, (count, 3, 8, 8), generator=torch.Generator().manual_seed(1))
+    images[torch.arange(count), labels] += 100
+    return images.to(torch.uint8), labels
+
+
+def test_learns_and_reports_falling_losses():
+    images, labels = coloured(60)
+    net = network()
+    losses = list(train_classifier(net, images, labels, InputConvention(), epochs=8, lr=1e-2))
+    assert len(losses) == 8
+    assert losses[-1] < 0.5 * losses[0]
+    assert accuracy(net, *coloured(30), InputConvention()) == 1.0
+
+
+def test_seed_decides_everything():
+    images, labels = coloured(60)
+    runs = [list(train_classifier(network(), images, labels, PIXELS, epochs=2, seed=seed)) for seed in (0, 0, 1)]
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+
+
+def test_accuracy_counts_hits():
+    class Says(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.anchor = nn.Parameter(torch.zeros(1))
+
+        def forward(self, images):
+            return torch.eye(3)[0].expand(len(images), 3)
+
+    images, labels = coloured(9)
+    assert accuracy(Says(), images, labels, PIXELS) == pytest.approx(1 / 3)
+
+
+def test_read_identities(tmp_path):
+    for name, value in (("a.png", 10), ("b.png", 20)):
+        image = np.zeros((8, 8, 3), np.uint8)
+        image[..., 0] = value  # OpenCV's first channel is blue
+        cv2.imwrite(str(tmp_path / name), image)
+    table = tmp_path / "identities.csv"
+    table.write_text("file,identity\na.png,zoe\nb.png,adam\n")
+    images, labels, identities = read_identities(table)
+    assert identities == ["adam", "zoe"]
+    assert labels.tolist() == [1, 0]
+    assert images[0, :, 0, 0].tolist() == [0, 0, 10]
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "says"),
+    [
+        ("file,person\na.png,1\n", ValueError, "'file' and 'identity'"),
+        ("file,identity\n", ValueError, "no rows"),
+        ("file,identity\nmissing.png,1\n", ValueError, "missing.png"),
+    ],
+)
+def test_bad_tables(tmp_path, text, error, says):
+    table = tmp_path / "identities.csv"
+    table.write_text(text)
+    with pytest.raises(error, match=says):
+        read_identities(table)
+
+
+def test_images_of_several_sizes_are_refused(tmp_path):
+    for name, size in (("a.png", 8), ("b.png", 9)):
+        cv2.imwrite(str(tmp_path / name), np.zeros((size, size, 3), np.uint8))
+    table = tmp_path / "identities.csv"
+    table.write_text("file,identity\na.png,1\nb.png,2\n")
+    with pytest.raises(ValueError, match="different shapes"):
+        read_identities(table)

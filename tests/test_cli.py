@@ -1,0 +1,42 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from xtask_reg import cli
+
+
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_mmpose_tool_prints_a_runnable_script(capsys, name):
+    assert cli.main(["mmpose-tool", name]) == 0
+    path = Path(capsys.readouterr().out.strip())
+    assert path.name == f"{name}.py"
+    assert "runner" in path.read_text()
+
+
+def test_module_and_help():
+    result = subprocess.run([sys.executable, "-m", "xtask_reg", "demo", "--help"], capture_output=True, text=True)
+    assert result.returncode == 0
+    assert "--epochs" in result.stdout
+
+
+def test_errors_are_one_line_without_traceback(capsys, tmp_path):
+    occupied = tmp_path / "file"
+    occupied.write_text("not a folder")
+    assert cli.main(["demo", "--out", str(occupied)]) == 1
+    printed = capsys.readouterr()
+    assert "xtask-reg demo:" in printed.err
+    assert "Traceback" not in printed.err
+
+
+@pytest.mark.parametrize("epochs", ["0", "-3", "two"])
+def test_epochs_must_be_positive(epochs, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["demo", "--epochs", epochs])
+    assert stopped.value.code == 2
+    assert "--epochs" in capsys.readouterr().err
