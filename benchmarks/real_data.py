@@ -22,14 +22,16 @@ from xtask_reg.integrations.mmpose.tools import configs, run_tool
 from xtask_reg.landmarks.predictions import markdown_table, read_predictions
 
 SYSTEMS = {"FT": "ft", "CTD-ED": "ctd-ed"}
+LEARNING_RATES = (1e-4, 2e-4)
 SUBSET = "pfl_philtrum_lip14"
 RESULTS = Path(__file__).parent / "results" / "real_data.json"
 
 
-def options(data_root: Path, epochs: int, system: str) -> dict[str, Any]:
+def options(data_root: Path, epochs: int, system: str, lr: float) -> dict[str, Any]:
     """The ``--cfg-options`` of a run."""
     frl, source = data_root / "frl", data_root / "sources" / "dlib_face_resnet29_128d.pth"
     chosen: dict[str, Any] = {"model.backbone.init_cfg.checkpoint": source, "train_cfg.max_epochs": epochs}
+    chosen["optim_wrapper.optimizer.lr"] = lr
     if system != "FT":
         chosen["model.teacher.checkpoint"] = source
     for split in ("train", "val", "test"):
@@ -42,24 +44,18 @@ def options(data_root: Path, epochs: int, system: str) -> dict[str, Any]:
     return chosen | {"train_dataloader.batch_size": 4}
 
 
-def train_and_test(system: str, data_root: Path, out: Path, epochs: int, place: int) -> Stage:
+def train_and_test(system: str, lr: float, data_root: Path, out: Path, epochs: int, place: int) -> Stage:
     """Train and test one system; a complete one is not run again."""
     config = configs() / "dlib" / f"td-hm_dlib29_{SYSTEMS[system]}_landmarks-128x128.py"
-    chosen = options(data_root, epochs, system)
-    stage = Stage(out / SYSTEMS[system], [config.read_text(), chosen])
+    chosen = options(data_root, epochs, system, lr)
+    stage = Stage(out / f"{SYSTEMS[system]}_lr{lr:g}", [config.read_text(), chosen])
     if stage.complete:
         return stage
     start = time.monotonic()
-    with tqdm(total=epochs, desc=system, position=place, unit="epoch") as bar:
+    with tqdm(total=epochs, desc=f"{system}, lr {lr:g}", position=place, unit="epoch") as bar:
         arguments = [str(config), "--work-dir", str(stage.folder), "--resume"]
-        run_tool(
-            "train",
-            arguments,
-            chosen,
-            stage.folder / "train.txt",
-            lambda epoch: bar.update(epoch - bar.n),
-            threads=1,
-        )
+        log = stage.folder / "train.txt"
+        run_tool("train", arguments, chosen, log, lambda epoch: bar.update(epoch - bar.n), threads=1)
     seconds = time.monotonic() - start
     checkpoint = stage.folder / f"epoch_{epochs}.pth"
     outfile = {"test_evaluator.outfile": stage.folder / "predictions.json"}
@@ -70,29 +66,29 @@ def train_and_test(system: str, data_root: Path, out: Path, epochs: int, place: 
 
 
 def main() -> None:
-    """Run both systems, print the table and write the result file."""
+    """Run all systems, print the table and write the result file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-root", type=Path, required=True, help="folder with frl/ and sources/")
     parser.add_argument("--out", type=Path, default=Path("runs/real-data"), help="folder for the runs")
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--jobs", type=int, default=2, help="runs at the same time, one CPU thread each")
     arguments = parser.parse_args()
     made_by = provenance()
-    with ThreadPoolExecutor(len(SYSTEMS)) as pool:
-        jobs = {
-            system: pool.submit(train_and_test, system, arguments.data_root, arguments.out, arguments.epochs, place)
-            for place, system in enumerate(SYSTEMS)
-        }
-        stages = {system: job.result() for system, job in jobs.items()}
-    predictions = {system: read_predictions(stage.folder / "predictions.json") for system, stage in stages.items()}
-    scores = {system: prediction.scores for system, prediction in predictions.items()}
-    seconds = {system: stage.result for system, stage in stages.items()}
+    cells = [(system, lr) for lr in LEARNING_RATES for system in SYSTEMS]
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        where = (arguments.data_root, arguments.out, arguments.epochs)
+        jobs = [pool.submit(train_and_test, *cell, *where, place) for place, cell in enumerate(cells)]
+        stages = {f"{system}, lr {lr:g}": job.result() for (system, lr), job in zip(cells, jobs)}
+    predictions = {name: read_predictions(stage.folder / "predictions.json") for name, stage in stages.items()}
+    scores = {name: prediction.scores for name, prediction in predictions.items()}
+    seconds = {name: stage.result for name, stage in stages.items()}
     print(markdown_table(scores, seconds))
-    systems = {
-        system: {**asdict(scores[system]), "seconds": seconds[system], "errors": predictions[system].errors.tolist()}
-        for system in SYSTEMS
+    runs = {
+        name: {**asdict(scores[name]), "seconds": seconds[name], "errors": predictions[name].errors.tolist()}
+        for name in stages
     }
     facts = {"data": f"FRL {SUBSET}", "source": "dlib ResNet-29", "epochs": arguments.epochs, "seed": 0}
-    RESULTS.write_text(json.dumps({**facts, **made_by, "systems": systems}, indent=1) + "\n")
+    RESULTS.write_text(json.dumps({**facts, **made_by, "runs": runs}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

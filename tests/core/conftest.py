@@ -101,6 +101,12 @@ def expected() -> Callable[[xr.Regularized, Tensor], dict[str, float]]:
 
 
 @pytest.fixture
+def values() -> Callable[[dict[str, Tensor]], Any]:
+    """Turns losses into what a dict of numbers may be compared with."""
+    return lambda losses: pytest.approx({name: loss.item() for name, loss in losses.items()}, rel=1e-5, abs=1e-7)
+
+
+@pytest.fixture
 def train() -> Callable[..., None]:
     """Takes steps of SGD on random data with a Regularized."""
 

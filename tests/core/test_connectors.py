@@ -7,7 +7,11 @@ from torch import nn
 
 from xtask_reg import PooledClassifier, retained_classifier
 
-CLASSIFIERS = {"linear": lambda: nn.Linear(4, 7), "conv": lambda: nn.Conv2d(4, 7, 1), "no bias": lambda: nn.Linear(4, 7, False)}
+CLASSIFIERS = {
+    "linear": lambda: nn.Linear(4, 7),
+    "conv": lambda: nn.Conv2d(4, 7, 1),
+    "no bias": lambda: nn.Linear(4, 7, False),
+}
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (3, 4, 5), (2, 4, 3, 6), (1, 4, 2, 3, 4)])

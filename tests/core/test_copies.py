@@ -30,13 +30,9 @@ each_copy = pytest.mark.parametrize("how", COPIES)
 each_state = pytest.mark.parametrize("unconsumed", [False, True], ids=["between steps", "unconsumed step"])
 
 
-def values(losses):
-    return pytest.approx({name: value.item() for name, value in losses.items()}, rel=1e-5, abs=1e-7)
-
-
 @each_state
 @each_copy
-def test_copy_of_both_has_its_own_taps_and_trains(plain, images, expected, train, how, unconsumed) -> None:
+def test_copy_of_both_has_its_own_taps_and_trains(plain, images, expected, values, train, how, unconsumed) -> None:
     plain(images)
     if unconsumed:
         plain.student(images)
@@ -57,7 +53,7 @@ def test_copy_of_both_has_its_own_taps_and_trains(plain, images, expected, train
 
 @each_state
 @each_copy
-def test_copy_of_the_student_alone(plain, images, expected, how, unconsumed) -> None:
+def test_copy_of_the_student_alone(plain, images, expected, values, how, unconsumed) -> None:
     plain(images)
     if unconsumed:
         plain.student(images)
@@ -69,7 +65,7 @@ def test_copy_of_the_student_alone(plain, images, expected, how, unconsumed) -> 
 
 @each_state
 @each_copy
-def test_copy_of_the_regularizer_alone(plain, images, expected, how, unconsumed) -> None:
+def test_copy_of_the_regularizer_alone(plain, images, expected, values, how, unconsumed) -> None:
     plain(images)
     if unconsumed:
         plain.student(images)
@@ -82,7 +78,7 @@ def test_copy_of_the_regularizer_alone(plain, images, expected, how, unconsumed)
     assert expected(plain, images) == values(plain.regularizer())
 
 
-def test_averaged_model_keeps_no_step_of_the_original(plain, images, expected) -> None:
+def test_averaged_model_keeps_no_step_of_the_original(plain, images, expected, values) -> None:
     averaged = torch.optim.swa_utils.AveragedModel(plain)
     averaged(images)
     with pytest.raises(xr.TapError):

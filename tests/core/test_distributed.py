@@ -42,7 +42,12 @@ def make(trainable: bool = True, seed: int = 0) -> xr.Regularized:
         [
             xr.Term(xr.CosineAlignmentLoss(), student="features", teacher="features", weight=0.7, name="ed"),
             xr.Term(
-                xr.SoftmaxL2Loss(), student="features", teacher="fc", weight=30.0, name="cd", student_connector=connector
+                xr.SoftmaxL2Loss(),
+                student="features",
+                teacher="fc",
+                weight=30.0,
+                name="cd",
+                student_connector=connector,
             ),
         ],
     )
@@ -88,7 +93,9 @@ def five_steps(rank: int) -> Any:
         optimizer.zero_grad()
         total(*model(batch(step).chunk(WORLD_SIZE)[rank])).backward()
         optimizer.step()
-        kept[f"connector after {step}"] = model.module.regularizer.state_dict()["terms.cd.student_connector.fc.weight"].clone()
+        kept[f"connector after {step}"] = model.module.regularizer.state_dict()[
+            "terms.cd.student_connector.fc.weight"
+        ].clone()
     own = model.module.regularizer.teacher.network.state_dict()
     return {
         **kept,

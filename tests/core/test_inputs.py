@@ -15,9 +15,7 @@ RGB_255 = InputConvention(mean=(131.0912, 103.8827, 91.4953), std=(1, 1, 1), val
 PLUS_MINUS_ONE = InputConvention(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 RAW_01 = InputConvention(mean=(0, 0, 0), std=(1, 1, 1))
 RAW_BGR = InputConvention(mean=(0, 0, 0), std=(1, 1, 1), channels="bgr", value_range=255)
-CONVENTIONS = {
-    name: value for name, value in globals().items() if isinstance(value, InputConvention)
-}
+CONVENTIONS = {name: value for name, value in globals().items() if isinstance(value, InputConvention)}
 
 
 def as_expected_by(convention: InputConvention, pixels: np.ndarray) -> np.ndarray:
@@ -61,7 +59,9 @@ def test_conversion_against_numpy(student: str, teacher: str, pixels: np.ndarray
 
 @pytest.mark.parametrize("size", [(12, 18), (3, 4), (6, 3), (5, 20), (1, 1)])
 def test_size_against_numpy(size: tuple[int, int], pixels: np.ndarray) -> None:
-    adapter = InputAdapter(IMAGENET, InputConvention(channels="bgr", mean=IMAGENET.mean[::-1], std=IMAGENET.std[::-1], size=size))
+    adapter = InputAdapter(
+        IMAGENET, InputConvention(channels="bgr", mean=IMAGENET.mean[::-1], std=IMAGENET.std[::-1], size=size)
+    )
     images = torch.from_numpy(as_expected_by(IMAGENET, pixels)).float()
     expected = resized(as_expected_by(IMAGENET, pixels)[:, ::-1], size)
     np.testing.assert_allclose(adapter(images).numpy(), expected, rtol=1e-4, atol=1e-4)
@@ -137,4 +137,6 @@ def test_works_in_half_precision_of_its_owner() -> None:
     adapter = InputAdapter(IMAGENET, BGR_255).half()
     images = torch.randn(1, 3, 4, 4)
     assert adapter(images.half()).dtype == torch.float16
-    torch.testing.assert_close(adapter(images.half()).float(), InputAdapter(IMAGENET, BGR_255)(images), rtol=0.01, atol=0.5)
+    torch.testing.assert_close(
+        adapter(images.half()).float(), InputAdapter(IMAGENET, BGR_255)(images), rtol=0.01, atol=0.5
+    )

@@ -173,7 +173,9 @@ def test_unknown_path_in_a_model_without_submodules(net, ed) -> None:
 
 
 @pytest.mark.parametrize("path", ["module.layer2", "_orig_mod.layer2", "module._orig_mod.layer2", "layer2"])
-@pytest.mark.parametrize("wrap", [lambda net: net, nn.DataParallel, lambda net: nn.DataParallel(torch.compile(net, backend="eager"))])
+@pytest.mark.parametrize(
+    "wrap", [lambda net: net, nn.DataParallel, lambda net: nn.DataParallel(torch.compile(net, backend="eager"))]
+)
 def test_wrapper_prefixes_do_not_matter(net, ed, images, path, wrap) -> None:
     student = net(norm=False)
     reg = build(wrap(student), wrap(net()), ed(student=path, teacher=path))
@@ -199,7 +201,9 @@ def test_connectors_are_registered_at_construction(net, cd) -> None:
         for connector in ("student_connector.fc", "teacher_connector")
         for name in ("weight", "bias")
     ]
-    assert not {id(each) for each in reg.parameters()} & {id(each) for each in (*student.parameters(), *source.parameters())}
+    assert not {id(each) for each in reg.parameters()} & {
+        id(each) for each in (*student.parameters(), *source.parameters())
+    }
     assert all(parameter.requires_grad for parameter in reg.parameters())
 
 

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import gc
-import weakref
-
 import pytest
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 import xtask_reg as xr
 
 
-def values(losses):
-    return pytest.approx({name: value.item() for name, value in losses.items()}, rel=1e-5, abs=1e-7)
-
-
-def test_values_are_the_formula_s(plain, images, expected) -> None:
+def test_values_are_the_formula_s(plain, images, expected, values) -> None:
     reg = plain.regularizer
     plain.student(images)
     losses = reg()
@@ -25,7 +17,7 @@ def test_values_are_the_formula_s(plain, images, expected) -> None:
     assert all(value.shape == () and value.requires_grad for value in losses.values())
 
 
-def test_regularized_returns_output_and_losses(plain, images, expected) -> None:
+def test_regularized_returns_output_and_losses(plain, images, expected, values) -> None:
     output, losses = plain(images)
     assert torch.equal(output, plain.student(images))
     assert expected(plain, images) == values(losses)
@@ -59,7 +51,7 @@ def test_a_step_is_read_once(plain, images) -> None:
 
 
 @pytest.mark.parametrize("earlier", ["train", "no_grad", "eval"])
-def test_last_call_counts(plain, images, expected, earlier) -> None:
+def test_last_call_counts(plain, images, expected, values, earlier) -> None:
     plain.student.train(earlier != "eval")
     with torch.set_grad_enabled(earlier != "no_grad"):
         plain.student(torch.randn(5, 3, 7, 7))
@@ -71,12 +63,12 @@ def test_last_call_counts(plain, images, expected, earlier) -> None:
 
 
 @pytest.mark.parametrize("where", ["layer1", "relu"])
-def test_call_that_raised_is_no_step(plain, images, expected, where) -> None:
+def test_call_that_raised_is_no_step(plain, images, expected, values, where) -> None:
     def fail(*unused) -> None:
-        raise OSError
+        raise OSError("broken")
 
     handle = getattr(plain.student, where).register_forward_hook(fail)
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="broken"):
         plain.student(images)
     handle.remove()
     with pytest.raises(xr.TapError, match="did not fire"):
@@ -85,7 +77,7 @@ def test_call_that_raised_is_no_step(plain, images, expected, where) -> None:
     assert expected(plain, images) == values(plain.regularizer())
 
 
-def test_calls_of_a_part_of_the_student_do_not_count(plain, images, expected) -> None:
+def test_calls_of_a_part_of_the_student_do_not_count(plain, images, expected, values) -> None:
     plain.student(images)
     plain.student.layer2(torch.randn(2, 4, 5, 5))
     assert expected(plain, images) == values(plain.regularizer())
@@ -96,7 +88,7 @@ def test_calls_of_a_part_of_the_student_do_not_count(plain, images, expected) ->
 
 @pytest.mark.parametrize("wrapped_first", [True, False])
 @pytest.mark.parametrize("wrap", [nn.DataParallel, lambda net: torch.compile(net, backend="aot_eager")])
-def test_wrapped_student(plain, images, expected, wrap, wrapped_first) -> None:
+def test_wrapped_student(plain, images, expected, values, wrap, wrapped_first) -> None:
     student, teacher = plain.student, plain.regularizer.teacher
     plain.regularizer.remove()
     terms = list(plain.regularizer.terms.values())
@@ -109,7 +101,7 @@ def test_wrapped_student(plain, images, expected, wrap, wrapped_first) -> None:
         plain.regularizer()
 
 
-def test_compiled_regularized(plain, images, expected) -> None:
+def test_compiled_regularized(plain, images, expected, values) -> None:
     compiled = torch.compile(plain, backend="aot_eager")
     for _ in range(2):
         _, losses = compiled(images)
@@ -138,7 +130,9 @@ def test_containers_walked_by_hand(net, ed, images) -> None:
             return x
 
     student, teacher = Walker(), xr.FrozenTeacher(net())
-    reg = xr.CrossTaskRegularizer(student, teacher, [ed(student="inner.layer2"), ed(student="inner.layer1.0", name="b")])
+    reg = xr.CrossTaskRegularizer(
+        student, teacher, [ed(student="inner.layer2"), ed(student="inner.layer1.0", name="b")]
+    )
     student(images)
     with pytest.raises(xr.TapError, match=r"'inner.layer2' did not fire.*never called itself.*tap 'inner.layer2.1'"):
         reg()
@@ -182,7 +176,7 @@ def test_output_that_is_no_tensor(net, ed, images, kind) -> None:
         reg()
 
 
-def test_images_by_keyword(plain, images, expected) -> None:
+def test_images_by_keyword(plain, images, expected, values) -> None:
     plain.student(images=images)
     assert expected(plain, images) == values(plain.regularizer())
     assert expected(plain, images) == values(plain(images=images)[1])
@@ -196,7 +190,7 @@ def listening(plain):
     return plain
 
 
-def test_student_that_is_not_called_with_a_tensor(listening, images, expected) -> None:
+def test_student_that_is_not_called_with_a_tensor(listening, images, expected, values) -> None:
     reg = listening.regularizer
     listening.student({"inputs": list(images)})
     with pytest.raises(ValueError, match="not called with a tensor.*name the images"):
@@ -205,12 +199,14 @@ def test_student_that_is_not_called_with_a_tensor(listening, images, expected) -
     assert expected(listening, images) == values(reg(images))
 
 
-def test_images_may_be_named(plain, images, expected) -> None:
+def test_images_may_be_named(plain, images, expected, values) -> None:
     plain.student(images)
     assert expected(plain, images) == values(plain.regularizer(images))
 
 
-@pytest.mark.parametrize("other", [torch.zeros(3, 3, 9, 11), torch.zeros(2, 3, 11, 9), torch.zeros(2, 3, 9, 11, device="meta")])
+@pytest.mark.parametrize(
+    "other", [torch.zeros(3, 3, 9, 11), torch.zeros(2, 3, 11, 9), torch.zeros(2, 3, 9, 11, device="meta")]
+)
 def test_other_images_than_the_student_s_raise(plain, images, other) -> None:
     plain.student(images)
     with pytest.raises(ValueError, match=r"\(2, 3, 9, 11\) on cpu") as error:
@@ -219,7 +215,7 @@ def test_other_images_than_the_student_s_raise(plain, images, other) -> None:
 
 
 @pytest.mark.parametrize("name_them_later", [True, False])
-def test_recording(plain, images, expected, name_them_later) -> None:
+def test_recording(plain, images, expected, values, name_them_later) -> None:
     student, reg = plain.student, plain.regularizer
     with reg.recording(None if name_them_later else images):
         student.layer2(student.layer1(images).relu())
@@ -230,44 +226,19 @@ def test_recording(plain, images, expected, name_them_later) -> None:
 
 
 def test_recording_that_raised_is_no_step(plain, images) -> None:
-    def broken() -> None:
-        with plain.regularizer.recording(images):
-            plain.student.layer2(plain.student.layer1(images))
-            raise KeyError
-
-    pytest.raises(KeyError, broken)
+    with pytest.raises(KeyError), plain.regularizer.recording(images):
+        plain.student.layer2(plain.student.layer1(images))
+        raise KeyError
     with pytest.raises(xr.TapError, match="did not fire"):
         plain.regularizer(images)
-
-
-def test_nothing_is_kept_after_a_step(plain) -> None:
-    kept = []
-    plain.student.layer2.register_forward_hook(lambda module, args, output: kept.append(weakref.ref(output)))
-    plain.regularizer.teacher.network.layer2.register_forward_hook(lambda m, a, output: kept.append(weakref.ref(output)))
-    images = torch.randn(2, 3, 9, 11)
-    kept.append(weakref.ref(images))
-    output, losses = plain(images)
-    del output, losses, images
-    gc.collect()
-    assert len(kept) == 3
-    assert [reference() for reference in kept] == [None] * 3
-
-
-def test_memory_is_flat(plain, train) -> None:
-    def tensors() -> int:
-        gc.collect()
-        return sum(issubclass(type(each), torch.Tensor) for each in gc.get_objects())
-
-    train(plain, 2)
-    before = tensors()
-    train(plain, 200)
-    assert tensors() == before
 
 
 def test_removed_taps_leave_nothing_behind(net, ed, images) -> None:
     student = net()
     handles = [dict(each._forward_hooks) for each in student.modules()]
-    reg = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(net()), [ed(), ed(student="layer1", teacher="layer1", name="b")])
+    reg = xr.CrossTaskRegularizer(
+        student, xr.FrozenTeacher(net()), [ed(), ed(student="layer1", teacher="layer1", name="b")]
+    )
     assert student.layer2._forward_hooks
     reg.remove()
     reg.remove()
@@ -276,71 +247,3 @@ def test_removed_taps_leave_nothing_behind(net, ed, images) -> None:
     student(images)
     with pytest.raises(xr.TapError, match="did not fire"):
         reg()
-
-
-@pytest.mark.parametrize("inplace", [True, False])
-def test_values_are_those_before_an_inplace_activation(regularized, net, images, expected, inplace) -> None:
-    model = regularized(net(2, norm=False, inplace=inplace), net(norm=False, inplace=inplace))
-    output, losses = model(images)
-    assert expected(model, images) == values(losses)
-    (output.sum() + sum(losses.values())).backward()
-
-
-class Checkpointed(nn.Module):
-    def __init__(self, net: nn.Module, reentrant: bool) -> None:
-        super().__init__()
-        self.net = net
-        self.reentrant = reentrant
-
-    def forward(self, images):
-        features = checkpoint(lambda x: self.net.layer2(self.net.layer1(x).relu()), images, use_reentrant=self.reentrant)
-        return self.net.fc(self.net.relu(features).mean(dim=(2, 3)))
-
-
-@pytest.mark.parametrize("path", ["layer2", "layer2.0", "layer1"])
-def test_tap_in_a_checkpointed_block(net, ed, images, path) -> None:
-    plain, source = net(2, norm=False), net()
-    gradients = []
-    for student, prefix in ((plain, ""), (Checkpointed(plain, reentrant=False), "net.")):
-        reg = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [ed(student=prefix + path, teacher=path)])
-        (student(images).square().sum() + reg()["ed"]).backward()
-        gradients.append([parameter.grad for parameter in plain.parameters()])
-        with pytest.raises(xr.TapError, match="did not fire"):  # the recomputation is no step
-            reg()
-        reg.remove()
-        plain.zero_grad()
-    for one, other in zip(*gradients, strict=True):
-        torch.testing.assert_close(one, other)
-        assert one.any()
-
-
-def test_tap_in_a_reentrant_checkpoint_raises(net, ed, images) -> None:
-    student = Checkpointed(net(2), reentrant=True)
-    reg = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(net()), [ed(student="net.layer2")])
-    student(images.requires_grad_())
-    with pytest.raises(xr.TapError, match="'net.layer2' ran without gradients.*use_reentrant=False"):
-        reg()
-
-
-@pytest.mark.parametrize("named", [True, False])
-def test_student_that_changes_its_input(plain, images, expected, named) -> None:
-    original = images.clone()
-    layer1 = plain.student.layer1.forward
-    plain.student.layer1.forward = lambda x: layer1(x.mul_(2).div_(2))
-    plain.student(images)
-    if named:
-        assert expected(plain, original) == values(plain.regularizer(original))
-    else:
-        with pytest.raises(ValueError, match="changed it in place"):
-            plain.regularizer()
-
-
-def test_inference_mode_then_training(plain, images, expected) -> None:
-    with torch.inference_mode():
-        plain.student(images.clone())
-        assert expected(plain, images) == values(plain.regularizer())
-        plain.student(images)
-    plain.student(images)
-    losses = plain.regularizer()
-    assert expected(plain, images) == values(losses)
-    sum(losses.values()).backward()

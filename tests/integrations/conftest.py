@@ -21,6 +21,14 @@ from xtask_reg.sources import save_weights
 SIZE = 64
 CLASSES = 10
 PLUGINS = ["xtask_reg.integrations.mmpose", "probe"]
+MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
+ED = dict(
+    name="loss_ed", loss=dict(type="CosineAlignmentLoss"), student="backbone.layer4", teacher="backbone.layer4", weight=0.5
+)
+CD = dict(
+    name="loss_cd", loss=dict(type="SoftmaxL2Loss"), student="backbone.layer4", teacher="classifier", weight=2.0,
+    student_connector=dict(type="RetainedClassifier"),
+)  # fmt: skip
 PEOPLE = {"train": range(8), "val": range(8, 12), "test": range(12, 16)}
 
 
@@ -82,6 +90,22 @@ def source(shared, encoder) -> Path:
         save_weights({**weights, "fc.weight": classifier.weight, "fc.bias": classifier.bias}, folder / "s.safetensors")
 
     return shared("source", make) / "s.safetensors"
+
+
+@pytest.fixture
+def model_config(encoder, source) -> dict[str, Any]:
+    """A tiny CTD-Com model."""
+    return dict(
+        type="CrossTaskTopdownPoseEstimator",
+        data_preprocessor=dict(type="PoseDataPreprocessor", mean=MEAN, std=STD, bgr_to_rgb=True),
+        backbone={**encoder, "init_cfg": dict(type="SourceWeights", checkpoint=str(source))},
+        head=dict(type="HeatmapHead", in_channels=64, out_channels=14, deconv_out_channels=(8, 8, 8),
+                  loss=dict(type="KeypointMSELoss", use_target_weight=True), decoder=dict(type="ExactHeatmap")),
+        train_cfg=dict(compute_acc=False),
+        teacher=dict(type="FrozenTeacher", backbone=dict(encoder), classifier=dict(in_channels=64, num_classes=10),
+                     checkpoint=str(source)),
+        terms=[dict(CD), dict(ED)],
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-# FT from dlib's face recognition ResNet-29 (no batch norm: at 1e-3 Adam destroys it).
+# FT from dlib's face recognition ResNet-29. It has no batch norm: see docs/real-data.md for the learning rate.
 _base_ = ['../_base_/runtime.py', '../_base_/schedule.py', '../_base_/landmarks_128x128.py',
           '../_base_/simplebaseline.py', '../_base_/terms.py']
 source = 'data/sources/dlib_face_resnet29_128d.pth'
@@ -10,4 +10,4 @@ model = dict(
     data_preprocessor=dict(mean=[122.782, 117.001, 104.298], std=[255.0, 255.0, 255.0]),
     backbone=dict(**encoder, init_cfg=dict(type='SourceWeights', checkpoint=source, ignore=beyond_encoder)),
     head=dict(in_channels=256))
-optim_wrapper = dict(optimizer=dict(lr=2e-4))
+optim_wrapper = dict(optimizer=dict(lr=1e-4))

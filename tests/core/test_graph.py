@@ -1,0 +1,109 @@
+"""Autograd around the taps: nothing is kept, in-place operations, activation checkpointing."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+import xtask_reg as xr
+
+
+def test_nothing_is_kept_after_a_step(plain) -> None:
+    kept = []
+    plain.student.layer2.register_forward_hook(lambda module, args, output: kept.append(weakref.ref(output)))
+    plain.regularizer.teacher.network.layer2.register_forward_hook(
+        lambda m, a, output: kept.append(weakref.ref(output))
+    )
+    images = torch.randn(2, 3, 9, 11)
+    kept.append(weakref.ref(images))
+    output, losses = plain(images)
+    del output, losses, images
+    gc.collect()
+    assert len(kept) == 3
+    assert [reference() for reference in kept] == [None] * 3
+
+
+def test_memory_is_flat(plain, train) -> None:
+    def tensors() -> int:
+        gc.collect()
+        return sum(issubclass(type(each), torch.Tensor) for each in gc.get_objects())
+
+    train(plain, 2)
+    before = tensors()
+    train(plain, 200)
+    assert tensors() == before
+
+
+@pytest.mark.parametrize("inplace", [True, False])
+def test_values_are_those_before_an_inplace_activation(regularized, net, images, expected, values, inplace) -> None:
+    model = regularized(net(2, norm=False, inplace=inplace), net(norm=False, inplace=inplace))
+    output, losses = model(images)
+    assert expected(model, images) == values(losses)
+    (output.sum() + sum(losses.values())).backward()
+
+
+class Checkpointed(nn.Module):
+    def __init__(self, net: nn.Module, reentrant: bool) -> None:
+        super().__init__()
+        self.net = net
+        self.reentrant = reentrant
+
+    def forward(self, images):
+        features = checkpoint(
+            lambda x: self.net.layer2(self.net.layer1(x).relu()), images, use_reentrant=self.reentrant
+        )
+        return self.net.fc(self.net.relu(features).mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("path", ["layer2", "layer2.0", "layer1"])
+def test_tap_in_a_checkpointed_block(net, ed, images, path) -> None:
+    plain, source = net(2, norm=False), net()
+    gradients = []
+    for student, prefix in ((plain, ""), (Checkpointed(plain, reentrant=False), "net.")):
+        reg = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [ed(student=prefix + path, teacher=path)])
+        (student(images).square().sum() + reg()["ed"]).backward()
+        gradients.append([parameter.grad for parameter in plain.parameters()])
+        with pytest.raises(xr.TapError, match="did not fire"):  # the recomputation is no step
+            reg()
+        reg.remove()
+        plain.zero_grad()
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+        assert one.any()
+
+
+def test_tap_in_a_reentrant_checkpoint_raises(net, ed, images) -> None:
+    student = Checkpointed(net(2), reentrant=True)
+    reg = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(net()), [ed(student="net.layer2")])
+    student(images.requires_grad_())
+    with pytest.raises(xr.TapError, match="'net.layer2' ran without gradients.*use_reentrant=False"):
+        reg()
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_student_that_changes_its_input(plain, images, expected, values, named) -> None:
+    original = images.clone()
+    layer1 = plain.student.layer1.forward
+    plain.student.layer1.forward = lambda x: layer1(x.mul_(2).div_(2))
+    plain.student(images)
+    if named:
+        assert expected(plain, original) == values(plain.regularizer(original))
+    else:
+        with pytest.raises(ValueError, match="changed it in place"):
+            plain.regularizer()
+
+
+def test_inference_mode_then_training(plain, images, expected, values) -> None:
+    with torch.inference_mode():
+        plain.student(images.clone())
+        assert expected(plain, images) == values(plain.regularizer())
+        plain.student(images)
+    plain.student(images)
+    losses = plain.regularizer()
+    assert expected(plain, images) == values(losses)
+    sum(losses.values()).backward()
