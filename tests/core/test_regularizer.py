@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import xtask_reg as xr
+from xtask_reg.taps import find_module
 
 
 class Unusable(nn.Module):
@@ -190,6 +191,7 @@ def test_part_of_the_student_may_be_wrapped(net, ed, images) -> None:
     student(images)
     losses = reg()
     assert losses["ed"] == losses["same"] == losses["all"]
+    assert find_module(student, "module.layer2") is student.layer2
 
 
 def test_connectors_are_registered_at_construction(net, cd) -> None:

@@ -108,6 +108,25 @@ def test_compiled_regularized(plain, images, expected, values) -> None:
         assert expected(plain, images) == values(losses)
 
 
+def test_compiled_teacher(plain, ed, expected, values) -> None:
+    compiled = torch.compile(plain.regularizer.teacher.network, backend="aot_eager")
+    reg = xr.CrossTaskRegularizer(plain.student, xr.FrozenTeacher(compiled), [ed()])
+    for _ in range(3):
+        images = torch.randn(2, 3, 9, 11)
+        plain.student(images)
+        assert {"ed": expected(plain, images)["ed"]} == values(reg())
+
+
+def test_inside_autocast(plain, images, expected) -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output, losses = plain(images)
+    assert output.dtype == torch.bfloat16
+    assert {loss.dtype for loss in losses.values()} == {torch.float32}
+    sum(losses.values()).backward()
+    for name, value in expected(plain, images).items():
+        assert losses[name].item() == pytest.approx(value, rel=0.05)
+
+
 def test_student_that_ran_compiled_before_it_was_tapped(plain, images) -> None:
     plain.regularizer.remove()
     compiled = torch.compile(plain.student, backend="aot_eager")
@@ -226,9 +245,13 @@ def test_recording(plain, images, expected, values, name_them_later) -> None:
 
 
 def test_recording_that_raised_is_no_step(plain, images) -> None:
-    with pytest.raises(KeyError), plain.regularizer.recording(images):
-        plain.student.layer2(plain.student.layer1(images))
-        raise KeyError
+    def fail(*unused) -> None:
+        raise OSError("broken")
+
+    student = plain.student
+    student.relu.register_forward_hook(fail)
+    with pytest.raises(OSError, match="broken"), plain.regularizer.recording(images):
+        student.relu(student.layer2(student.layer1(images)))
     with pytest.raises(xr.TapError, match="did not fire"):
         plain.regularizer(images)
 

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import torch
 from filelock import FileLock
+from mmengine.config import Config
+from mmengine.runner import Runner
 
 import xtask_reg.integrations.mmpose  # noqa: F401
 from xtask_reg.data import synthetic
@@ -23,7 +25,11 @@ CLASSES = 10
 PLUGINS = ["xtask_reg.integrations.mmpose", "probe"]
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 ED = dict(
-    name="loss_ed", loss=dict(type="CosineAlignmentLoss"), student="backbone.layer4", teacher="backbone.layer4", weight=0.5
+    name="loss_ed",
+    loss=dict(type="CosineAlignmentLoss"),
+    student="backbone.layer4",
+    teacher="backbone.layer4",
+    weight=0.5,
 )
 CD = dict(
     name="loss_cd", loss=dict(type="SoftmaxL2Loss"), student="backbone.layer4", teacher="classifier", weight=2.0,
@@ -187,3 +193,28 @@ def train(shared, config_path) -> Callable[..., Path]:
         return shared(name, make)
 
     return run
+
+
+@pytest.fixture
+def tiny_config(config_path, options, tmp_path, request) -> Callable[[Mapping[str, Any]], Config]:
+    """``tiny_config(changes)``: the tiny CTD-Com config, read into this process."""
+
+    def read(changes: Mapping[str, Any]) -> Config:
+        config = Config.fromfile(config_path("ctd-com"))
+        values = {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}
+        sizes = {
+            key: tuple(map(int, value.split(",")))
+            for key, value in values.items()
+            if isinstance(value, str) and "," in value
+        }
+        config.merge_from_dict({**values, **sizes, **changes})
+        config.work_dir, config.experiment_name = str(tmp_path), f"test_{abs(hash(request.node.nodeid))}"
+        return config
+
+    return read
+
+
+@pytest.fixture
+def tiny_runner(tiny_config) -> Callable[[Mapping[str, Any]], Runner]:
+    """``tiny_runner(changes)``: MMEngine's runner of that config, in this process."""
+    return lambda changes: Runner.from_cfg(tiny_config(changes))

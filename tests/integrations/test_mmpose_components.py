@@ -147,7 +147,8 @@ def test_codec_rejects_arguments_when_it_is_built(arguments, match):
 
 
 @pytest.mark.parametrize(
-    ("instances", "size", "match"), [(2, (64, 64), "2 instances"), (1, (64, 66), "no multiple"), (1, (30, 64), "stride 4")]
+    ("instances", "size", "match"),
+    [(2, (64, 64), "2 instances"), (1, (64, 66), "no multiple"), (1, (30, 64), "stride 4")],
 )
 def test_codec_rejects_input(instances, size, match):
     with pytest.raises(ValueError, match=match):
@@ -178,7 +179,9 @@ def test_invisible_landmark_has_no_gradient(tmp_path):
     np.testing.assert_array_equal(has_gradient, visible.astype(bool))
 
 
-def scored(data: dict[str, Any], offsets: Any, input_size: tuple[int, int] = (64, 96), **metric: Any) -> dict[str, float]:
+def scored(
+    data: dict[str, Any], offsets: Any, input_size: tuple[int, int] = (64, 96), **metric: Any
+) -> dict[str, float]:
     """What the metric makes of predictions that are off by ``offsets`` (images, K, 2) in image pixels."""
     evaluator = METRICS.build(dict(type="LandmarkMetric", **metric))
     for offset in offsets:
@@ -269,5 +272,3 @@ def test_metric_accepts_visibility_with_weights(tmp_path):
     sample["pred_instances"] = {"keypoints": sample["gt_instances"]["keypoints"] + np.array([[[3, 4], [9, 9], [9, 9]]])}
     evaluator.process({}, [sample])
     assert evaluator.evaluate(1)["landmark/ME"] == pytest.approx(5.0)
-
-

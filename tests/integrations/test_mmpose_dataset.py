@@ -143,7 +143,10 @@ DAMAGE = {
     **{f"no {part}": (drop(part), f"'{part}' is missing") for part in ("images", "annotations", "categories")},
     "no annotation": (put([], "annotations"), "'annotations' is missing or empty"),
     "no names": (drop("categories", 0, "keypoints"), r"categories\[0\] has no 'keypoints'"),
-    "too few points": (put([1, 2, 2], "annotations", 1, "keypoints"), r"annotations\[1\] has 3 keypoint values.*3 x 14"),
+    "too few points": (
+        put([1, 2, 2], "annotations", 1, "keypoints"),
+        r"annotations\[1\] has 3 keypoint values.*3 x 14",
+    ),
     "nan": (put(float("nan"), "annotations", 3, "keypoints", 4), r"annotations\[3\].*not a finite number"),
     "infinite": (put(float("inf"), "annotations", 3, "keypoints", 4), r"annotations\[3\].*not a finite number"),
     "null": (put(None, "annotations", 3, "keypoints", 4), r"annotations\[3\].*not a finite number"),

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.runner import Runner
 from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample
 from torch import nn
@@ -183,7 +181,9 @@ def test_teacher_gets_its_own_input_convention(model_config, conversion, normali
     model_config["teacher"]["input"] = dict(mean=mean, std=[1, 2, 4], value_range=255)
     model = MODELS.build(model_config)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8)).astype(np.float32)
-    inputs = model.data_preprocessor({"inputs": [torch.from_numpy(p) for p in pixels], "data_samples": [PoseDataSample(), PoseDataSample()]})
+    inputs = model.data_preprocessor(
+        {"inputs": [torch.from_numpy(p) for p in pixels], "data_samples": [PoseDataSample(), PoseDataSample()]}
+    )
     expected = (pixels[:, ::-1] - np.reshape(mean, (3, 1, 1))) / np.reshape([1, 2, 4], (3, 1, 1))
     np.testing.assert_allclose(model.regularizer.teacher.adapter(inputs["inputs"]).numpy(), expected, atol=1e-3)
 
@@ -194,7 +194,6 @@ def test_input_convention_without_data_preprocessor(model_config):
     pixels = torch.rand(1, 3, 8, 8) * 255
     adapted = MODELS.build(model_config).regularizer.teacher.adapter(pixels)
     torch.testing.assert_close(adapted, pixels.flip(1) / 255)
-
 
 
 @pytest.mark.parametrize(
@@ -208,14 +207,8 @@ def test_input_convention_without_data_preprocessor(model_config):
         ({"val_dataloader.dataset.ann_file": "gone.json"}, FileNotFoundError, "gone.json"),
     ],
 )
-def test_runner_refuses_before_the_first_step(tmp_path, config_path, options, request, changes, error, match):
-    config = Config.fromfile(config_path("ctd-com"))
-    sizes = {key: [64, 64] if key.endswith("input_size") else value for key, value in options.items()}
-    config.merge_from_dict({**{k: str(v) if "/" in str(v) else v for k, v in sizes.items()}, **changes})
-    config.model.head.deconv_out_channels = (8, 8, 8)
-    config.work_dir = str(tmp_path)
-    config.experiment_name = f"refused_{abs(hash(request.node.name))}"
-    runner = Runner.from_cfg(config)
+def test_runner_refuses_before_the_first_step(tiny_runner, changes, error, match):
+    runner = tiny_runner(changes)
     with pytest.raises(error, match=match):
         runner.train()
     assert getattr(runner._train_loop, "iter", 0) == 0

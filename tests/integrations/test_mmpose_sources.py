@@ -66,7 +66,9 @@ def test_backbone_starts_as_the_source_whatever_it_does_itself(tmp_path, model_c
             parameter.uniform_(-1, 1)
     save_weights(network.state_dict(), tmp_path / "w.safetensors")
     initial = dict(type="SourceWeights", checkpoint=str(tmp_path / "w.safetensors"))
-    model = MODELS.build({**model_config, "backbone": {**SELF_INITIALIZING[backbone], "init_cfg": initial}, "terms": []})
+    model = MODELS.build(
+        {**model_config, "backbone": {**SELF_INITIALIZING[backbone], "init_cfg": initial}, "terms": []}
+    )
     model.init_weights()
     assert_same(model.backbone.state_dict(), reference.state_dict())
 

@@ -5,7 +5,8 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=10),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=1, save_best='landmark/ME', rule='less'),
+    # two are kept: MMEngine deletes the oldest before it writes the next one, and a run may be killed in between
+    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='landmark/ME', rule='less'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='PoseVisualizationHook', enable=False))
 custom_hooks = [dict(type='SyncBuffersHook'), dict(type='CrossTaskHook')]

@@ -75,8 +75,9 @@ class CrossTaskTopdownPoseEstimator(TopdownPoseEstimator):
         with self.regularizer.recording(inputs):
             losses = super().loss(inputs, data_samples)
         terms = self.regularizer()
-        if losses.keys() & terms:
-            raise ValueError(f"term names {sorted(losses.keys() & terms)} are taken by losses of the head; rename the terms")
+        taken = sorted(losses.keys() & terms)
+        if taken:
+            raise ValueError(f"term names {taken} are taken by losses of the head; rename the terms")
         return {**losses, **terms}
 
 
@@ -88,7 +89,7 @@ def _checked(term: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"term name {term['name']!r} must contain 'loss', else MMEngine does not add it to the total")
     check_weight(term["weight"], term["name"])
     if _is_retained(term.get("teacher_connector")):
-        raise ValueError(f"term {term['name']!r}: RetainedClassifier is the student's; tap teacher='classifier' instead")
+        raise ValueError(f"term {term['name']!r}: RetainedClassifier is the student's; tap teacher='classifier'")
     return term
 
 
