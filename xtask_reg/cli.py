@@ -29,7 +29,9 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--out", type=Path, default=Path("runs/demo"), help="folder for everything (default: %(default)s)"
     )
-    demo.add_argument("--epochs", type=_positive, default=30, help="training epochs of each method (default: %(default)s)")
+    demo.add_argument(
+        "--epochs", type=_positive, default=30, help="training epochs of each method (default: %(default)s)"
+    )
     demo.set_defaults(run=_demo)
     tool = commands.add_parser("mmpose-tool", help="print the path of MMPose's tools/train.py or tools/test.py")
     tool.add_argument("name", choices=("train", "test"))

@@ -31,7 +31,7 @@ class Term(nn.Module):
         teacher_connector: applied to the teacher's output, likewise.
 
     Raises:
-        ValueError: for a weight that is negative or not finite, or a name that is empty or has a dot.
+        ValueError: for a weight that is negative or not finite, or a name that cannot be used as a key.
     """
 
     def __init__(
@@ -46,8 +46,10 @@ class Term(nn.Module):
         teacher_connector: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        if not name or "." in name:
-            raise ValueError(f"term name {name!r}; expected a non-empty name without dots")
+        if not name or "." in name or hasattr(nn.ModuleDict, name):
+            raise ValueError(
+                f"term name {name!r}; expected a non-empty name without dots that nn.ModuleDict does not use"
+            )
         self.name = name
         self.student = student
         self.teacher = teacher
@@ -59,7 +61,9 @@ class Term(nn.Module):
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """The weighted loss of the two taps' outputs."""
         try:
-            return self.weight * self.loss(self.student_connector(student), self.teacher_connector(teacher))
+            return self.weight * self.loss(
+                _connect(self.student_connector, student), _connect(self.teacher_connector, teacher)
+            )
         except (ValueError, RuntimeError, TypeError) as error:
             error.add_note(
                 f"in term {self.name!r}: student {self.student!r} {tuple(student.shape)}, "
@@ -74,6 +78,13 @@ class Term(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.name!r}, weight={self.weight}, student={self.student!r}, teacher={self.teacher!r}"
+
+
+def _connect(connector: nn.Module, features: Tensor) -> Tensor:
+    """Apply a connector; outside of autocast, which would see to it, the features take its precision."""
+    parameter = next(connector.parameters(), features)
+    within_autocast = torch.is_autocast_enabled(features.device.type)
+    return connector(features if within_autocast else features.to(parameter.dtype))
 
 
 def check_weight(weight: float, name: str) -> float:
@@ -132,8 +143,8 @@ class CrossTaskRegularizer(nn.Module):
         """The weighted value of each term for the student's last call.
 
         Args:
-            images: what the teacher is given, ``(B, 3, H, W)``. Only needed where the student is not called with
-                images; by default the very tensor that the student was called with.
+            images: what the teacher is given, ``(B, 3, H, W)``; by default the first tensor that the student was called
+                with. Only needed where that is not the images, or the student changes it in place.
 
         Raises:
             TapError: if the student was not called, or a tap did not give exactly one tensor.
@@ -169,7 +180,7 @@ class CrossTaskRegularizer(nn.Module):
         Args:
             images: what the student works on in the block.
         """
-        with self._recorder.recording(images):
+        with self._recorder.recording(*(() if images is None else (images,))):
             yield
 
     def remove(self) -> None:
@@ -188,33 +199,41 @@ class CrossTaskRegularizer(nn.Module):
             )
 
 
-def _same_images(given: Tensor | None, called_with: Tensor | None) -> Tensor:
-    images = called_with if given is None else given
-    if images is None:
+def _same_images(given: Tensor | None, called_with: tuple[Tensor, ...]) -> Tensor:
+    if given is None and not called_with:
         raise ValueError(
             "the student was not called with a tensor, or changed it in place: name the images, regularizer(images)"
         )
-    if called_with is not None and (images.shape != called_with.shape or images.device != called_with.device):
+    if given is None:
+        return called_with[0]
+    if called_with and (given.shape, given.device) not in {(tensor.shape, tensor.device) for tensor in called_with}:
+        found = ", ".join(f"{tuple(tensor.shape)} on {tensor.device}" for tensor in called_with)
         raise ValueError(
-            f"the images given, {tuple(images.shape)} on {images.device}, are not those that the student was called "
-            f"with, {tuple(called_with.shape)} on {called_with.device}"
+            f"the images given, {tuple(given.shape)} on {given.device}, are not what the student was called with: "
+            f"{found}"
         )
-    return images
+    return given
 
 
 def _check_nothing_shared(teacher: FrozenTeacher, **others: nn.Module) -> None:
-    own = {_storage(tensor) for tensor in (*teacher.network.parameters(), *teacher.network.buffers()) if tensor.numel()}
+    own = {place for tensor in _tensors(teacher.network).values() if (place := _storage(tensor))}
     for owner, module in others.items():
-        for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-            if tensor.numel() and _storage(tensor) in own:
+        for name, tensor in _tensors(module).items():
+            if _storage(tensor) in own:
                 raise ValueError(
                     f"{name!r} of the {owner} is the teacher's own tensor: give one of them a copy, "
                     "FrozenTeacher(copy.deepcopy(source)) or retained_classifier(source.fc)"
                 )
 
 
-def _storage(tensor: Tensor) -> tuple[Any, ...]:
-    return (tensor.device, tensor.untyped_storage().data_ptr())
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+def _storage(tensor: Tensor) -> tuple[torch.device, int] | None:
+    """Where a tensor's memory begins; None if it has none (empty, or on the meta device)."""
+    address = tensor.untyped_storage().data_ptr()
+    return (tensor.device, address) if address else None
 
 
 class Regularized(nn.Module):

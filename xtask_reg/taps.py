@@ -77,8 +77,8 @@ class TapRecorder:
         self.owner = owner
         self._children = {path: [name for name, _ in module.named_children()] for path, module in modules.items()}
         self._outputs: dict[str, Any] = {}
-        self._images: Tensor | None = None
-        self._version: int | None = None
+        self._called_with: tuple[Tensor, ...] = ()
+        self._versions: tuple[int | None, ...] = ()
         self._open = False
         self._with_gradients = False
         self._handles = [module.register_forward_hook(Tap(self, path)) for path, module in modules.items()]
@@ -89,35 +89,35 @@ class TapRecorder:
         return self._children.keys()
 
     def attach_to_calls(self, model: nn.Module) -> None:
-        """Record during every call of ``model`` itself, and keep the images it is called with."""
+        """Record during every call of ``model`` itself, and keep the tensors it is called with."""
         self._handles += [
             model.register_forward_pre_hook(self._call_begins, with_kwargs=True),
             model.register_forward_hook(self._call_ends, always_call=True),
         ]
 
     def _call_begins(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        tensors = (value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
-        self.begin(next(tensors, None))
+        self.begin(*(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)))
 
     def _call_ends(self, module: nn.Module, args: Any, output: Any) -> None:
         self._open = False
         if output is None:  # the call raised
             self._discard()
 
-    def begin(self, images: Tensor | None) -> None:
+    def begin(self, *called_with: Tensor) -> None:
         """Start a step: whatever an earlier one left unread is discarded."""
         self._outputs = {}
-        self._images, self._version = images, _version(images)
+        self._called_with = called_with
+        self._versions = tuple(map(_version, called_with))
         self._open = True
         self._with_gradients = torch.is_grad_enabled()
 
     def _discard(self) -> None:
-        self._outputs, self._images = {}, None
+        self._outputs, self._called_with, self._versions = {}, (), ()
 
     @contextmanager
-    def recording(self, images: Tensor | None = None) -> Iterator[None]:
+    def recording(self, *called_with: Tensor) -> Iterator[None]:
         """Record the outputs of the tapped modules inside the block, as one step."""
-        self.begin(images)
+        self.begin(*called_with)
         try:
             yield
         except BaseException:
@@ -149,15 +149,16 @@ class TapRecorder:
             )
         return None
 
-    def take(self, paths: Iterable[str]) -> tuple[Tensor | None, dict[str, Tensor]]:
-        """The images and the outputs of the step, which is thereby over and forgotten.
+    def take(self, paths: Iterable[str]) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+        """The tensors that the model was called with and the outputs of the step, which is thereby over and forgotten.
 
-        There are no images (None) if the model was not called with a tensor, or changed that tensor in place.
+        Tensors that the model changed in place are left out.
 
         Raises:
             TapError: if one of ``paths`` did not give exactly one tensor.
         """
-        images, outputs = self._images, self._outputs
+        called_with = tuple(t for t, version in zip(self._called_with, self._versions) if _version(t) == version)
+        outputs = self._outputs
         self._discard()
         self._open = False
         for path in paths:
@@ -166,7 +167,7 @@ class TapRecorder:
                 raise TapError(f"the {self.owner} tap {path!r} did not fire in this step: {reason}")
             if isinstance(outputs[path], TapError):
                 raise outputs[path]
-        return images if _version(images) == self._version else None, {path: outputs[path] for path in paths}
+        return called_with, {path: outputs[path] for path in paths}
 
     def _why_silent(self, outputs: Mapping[str, Any]) -> str:
         if not outputs:
@@ -187,9 +188,9 @@ class TapRecorder:
         self._handles = []
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_outputs": {}, "_images": None, "_open": False}
+        return {**self.__dict__, "_outputs": {}, "_called_with": (), "_versions": (), "_open": False}
 
 
-def _version(images: Tensor | None) -> int | None:
+def _version(tensor: Tensor) -> int | None:
     """Counts the in-place changes of a tensor; inference tensors do not count them."""
-    return None if images is None or images.is_inference() else images._version
+    return None if tensor.is_inference() else tensor._version

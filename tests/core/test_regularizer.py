@@ -141,7 +141,7 @@ def test_set_weight_of_an_unknown_term(net, ed) -> None:
         build(net(), net(), ed()).set_weight("cd", 1)
 
 
-@pytest.mark.parametrize("name", ["", "a.b"])
+@pytest.mark.parametrize("name", ["", "a.b", "keys", "forward"])
 def test_bad_name_is_named(ed, name) -> None:
     with pytest.raises(ValueError, match=f"term name {name!r}"):
         ed(name=name)
@@ -239,6 +239,23 @@ def test_error_in_a_term_says_which(net, ed, images) -> None:
     with pytest.raises(ValueError, match=r"\(2, 4, 9, 11\).*\(2, 6, 4, 5\)") as error:
         reg()
     assert error.value.__notes__ == ["in term 'ed': student 'layer1' (2, 4, 9, 11), teacher 'layer2' (2, 6, 4, 5)"]
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_connector_after_autocast(plain, images, expected, inside) -> None:
+    """The student ran in bfloat16; the connector is float32 whether or not its term is computed under autocast."""
+    with torch.autocast("cpu", torch.bfloat16):
+        plain.student(images)
+        losses = plain.regularizer() if inside else None
+    losses = losses or plain.regularizer()
+    assert {loss.dtype for loss in losses.values()} == {torch.float32}
+    assert losses["cd"].item() == pytest.approx(expected(plain, images)["cd"], rel=0.1)
+    losses["cd"].backward()
+
+
+def test_models_without_memory_share_nothing(net, ed) -> None:
+    with torch.device("meta"):
+        build(net(), net(), ed())
 
 
 def test_adapter_stands_before_the_teacher_only(net, ed, images) -> None:

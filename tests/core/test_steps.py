@@ -223,6 +223,18 @@ def test_images_may_be_named(plain, images, expected, values) -> None:
     assert expected(plain, images) == values(plain.regularizer(images))
 
 
+def test_any_tensor_of_the_call_may_be_the_images(plain, images, expected, values) -> None:
+    forward = plain.student.forward
+    plain.student.forward = lambda age, picture: forward(picture) + age.mean()
+    age = torch.ones(2, 1)
+    for call in (lambda: plain.student(age, images), lambda: plain.student(age, picture=images)):
+        call()
+        assert expected(plain, images) == values(plain.regularizer(images))
+        call()
+        with pytest.raises(ValueError, match=r"\(3, 3, 9, 11\).*\(2, 1\) on cpu, \(2, 3, 9, 11\) on cpu"):
+            plain.regularizer(torch.zeros(3, 3, 9, 11))
+
+
 @pytest.mark.parametrize(
     "other", [torch.zeros(3, 3, 9, 11), torch.zeros(2, 3, 11, 9), torch.zeros(2, 3, 9, 11, device="meta")]
 )

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from filelock import FileLock
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 import xtask_reg.integrations.mmpose  # noqa: F401
@@ -201,13 +201,7 @@ def tiny_config(config_path, options, tmp_path, request) -> Callable[[Mapping[st
 
     def read(changes: Mapping[str, Any]) -> Config:
         config = Config.fromfile(config_path("ctd-com"))
-        values = {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}
-        sizes = {
-            key: tuple(map(int, value.split(",")))
-            for key, value in values.items()
-            if isinstance(value, str) and "," in value
-        }
-        config.merge_from_dict({**values, **sizes, **changes})
+        config.merge_from_dict({**{key: DictAction._parse_iterable(str(v)) for key, v in options.items()}, **changes})
         config.work_dir, config.experiment_name = str(tmp_path), f"test_{abs(hash(request.node.nodeid))}"
         return config
 

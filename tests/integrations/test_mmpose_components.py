@@ -179,9 +179,7 @@ def test_invisible_landmark_has_no_gradient(tmp_path):
     np.testing.assert_array_equal(has_gradient, visible.astype(bool))
 
 
-def scored(
-    data: dict[str, Any], offsets: Any, input_size: tuple[int, int] = (64, 96), **metric: Any
-) -> dict[str, float]:
+def scored(data: dict[str, Any], offsets: Any, input_size: Any = (64, 96), **metric: Any) -> dict[str, float]:
     """What the metric makes of predictions that are off by ``offsets`` (images, K, 2) in image pixels."""
     evaluator = METRICS.build(dict(type="LandmarkMetric", **metric))
     for offset in offsets:

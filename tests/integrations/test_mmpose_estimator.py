@@ -132,8 +132,8 @@ def test_weights_after_init(model_config, source):
         model.init_weights()
         network = model.regularizer.teacher.network
         assert_same({**network.backbone.state_dict(), **network.classifier.state_dict()}, weights)
-        assert_same({**model.backbone.state_dict(), **model.regularizer.terms["loss_cd"].student_connector.state_dict()},
-                     weights)  # fmt: skip
+        connector = model.regularizer.terms["loss_cd"].student_connector
+        assert_same({**model.backbone.state_dict(), **connector.state_dict()}, weights)
     assert not any(module.training for module in network.modules())
     assert not {p.data_ptr() for p in model.parameters()} & {p.data_ptr() for p in network.parameters()}
 
@@ -174,16 +174,15 @@ def test_terms_are_the_weighted_losses_of_the_taps(model_config, landmarks):
 @pytest.mark.parametrize("conversion", [dict(bgr_to_rgb=True), dict(rgb_to_bgr=True), {}])
 @pytest.mark.parametrize("normalize", [True, False])
 def test_teacher_gets_its_own_input_convention(model_config, conversion, normalize):
-    """From pixels as they are read (BGR) to what an RGB network with its own mean expects, whatever the student's is."""
+    """From pixels as they are read (BGR) to what an RGB network with its own mean expects."""
     normal = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]) if normalize else {}
     model_config["data_preprocessor"] = dict(type="PoseDataPreprocessor", **normal, **conversion)
     mean = [131.0912, 103.8827, 91.4953]
     model_config["teacher"]["input"] = dict(mean=mean, std=[1, 2, 4], value_range=255)
     model = MODELS.build(model_config)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8)).astype(np.float32)
-    inputs = model.data_preprocessor(
-        {"inputs": [torch.from_numpy(p) for p in pixels], "data_samples": [PoseDataSample(), PoseDataSample()]}
-    )
+    samples = [PoseDataSample(), PoseDataSample()]
+    inputs = model.data_preprocessor({"inputs": [torch.from_numpy(p) for p in pixels], "data_samples": samples})
     expected = (pixels[:, ::-1] - np.reshape(mean, (3, 1, 1))) / np.reshape([1, 2, 4], (3, 1, 1))
     np.testing.assert_allclose(model.regularizer.teacher.adapter(inputs["inputs"]).numpy(), expected, atol=1e-3)
 

@@ -115,13 +115,13 @@ def test_checkpoint_without_connectors_cannot_be_resumed_with_them(ft, tiny_runn
 
 def test_plain_checkpoint_can_be_the_start_of_a_run_with_connectors(ft, tiny_runner):
     """``load_from`` takes the student and leaves the connectors as the source's classifier."""
-    runner = tiny_runner({"load_from": str(ft / "epoch_2.pth"), "train_cfg.max_epochs": 0})
-    runner.train()
+    runner = tiny_runner({"load_from": str(ft / "epoch_2.pth")})
+    runner.model.init_weights()
+    runner.load_or_resume()
     assert_same(runner.model.state_dict(), checkpoint(ft)["state_dict"])
-    network = runner.model.regularizer.teacher.network
-    assert_same(
-        runner.model.regularizer.terms["loss_cd"].student_connector.state_dict(), network.classifier.state_dict()
-    )
+    regularizer = runner.model.regularizer
+    classifier = regularizer.teacher.network.classifier
+    assert_same(regularizer.terms["loss_cd"].student_connector.state_dict(), classifier.state_dict())
 
 
 def test_killed_while_saving_then_resumed(tmp_path, tool_command, process, config_path, options):
@@ -289,7 +289,7 @@ def test_distributed_training(shared, tool_command, process, config_path, option
         config = folder / "distributed.py"
         plugins = ["xtask_reg.integrations.mmpose", "probe"]
         config.write_text(f"_base_ = [{config_path('ctd-com')!r}]\ncustom_imports = dict(imports={plugins})\n")
-        extra = {"env_cfg.dist_cfg.backend": "gloo", "model_wrapper_cfg.type": "MMDistributedDataParallel",
+        extra = {"env_cfg.dist_cfg.backend": "gloo", "model_wrapper_cfg.device_ids": None,
                  "train_cfg.max_epochs": 1, "train_dataloader.batch_size": 2,
                  "default_hooks.probe.type": "Probe", "default_hooks.probe.out": folder / "probe.pt"}  # fmt: skip
         arguments = [str(config), "--work-dir", str(folder), "--launcher", "pytorch"]

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from xtask_reg.losses.precision import at_least_float32, without_autocast
+from xtask_reg.losses.precision import at_least_float32
 from xtask_reg.losses.reduction import Reduction, check_reduction, reduce_images
 
 Over = Literal["flatten", "location", "pooled"]
@@ -48,10 +48,9 @@ def cosine_alignment_loss(
     check_over(over)
     check_reduction(reduction)
     _check_shapes(student, teacher, over)
-    with without_autocast(student):
-        student, teacher = (_vectors(features, over) for features in at_least_float32(student, teacher))
-        per_image = _cosine(student, teacher).flatten(1).mean(dim=1)
-        return 1 - reduce_images(per_image, reduction)
+    student, teacher = (_vectors(features, over) for features in at_least_float32(student, teacher))
+    per_image = _cosine(student, teacher).flatten(1).mean(dim=1)
+    return 1 - reduce_images(per_image, reduction)
 
 
 def check_over(over: str) -> None:

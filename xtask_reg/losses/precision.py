@@ -17,8 +17,3 @@ def at_least_float32(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
             raise TypeError(f"the {name} tensor has dtype {tensor.dtype}; a floating-point tensor was expected")
     dtype = torch.promote_types(torch.promote_types(student.dtype, teacher.dtype), torch.float32)
     return student.to(dtype), teacher.to(dtype)
-
-
-def without_autocast(tensor: Tensor) -> torch.autocast:
-    """Context in which autocast does not lower the operations on ``tensor``'s device."""
-    return torch.autocast(tensor.device.type, enabled=False)

@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor, nn
 
-from xtask_reg.losses.precision import at_least_float32, without_autocast
+from xtask_reg.losses.precision import at_least_float32
 from xtask_reg.losses.reduction import Reduction, check_reduction, reduce_images
 
 
@@ -44,10 +44,9 @@ def softmax_l2_loss(
             f"student logits {tuple(student.shape)} and teacher logits {tuple(teacher.shape)} "
             "must both have the same shape (images, classes)"
         )
-    with without_autocast(student):
-        student, teacher = at_least_float32(student, teacher)
-        difference = (student / temperature).softmax(dim=1) - (teacher / temperature).softmax(dim=1)
-        return reduce_images(difference.square().sum(dim=1), reduction)
+    student, teacher = at_least_float32(student, teacher)
+    difference = (student / temperature).softmax(dim=1) - (teacher / temperature).softmax(dim=1)
+    return reduce_images(difference.square().sum(dim=1), reduction)
 
 
 def check_temperature(temperature: float) -> None:
