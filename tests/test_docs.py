@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
 from pathlib import Path
 
 import pytest
+
+from xtask_reg.landmarks import LandmarkScores
+from xtask_reg.landmarks.predictions import markdown_table
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -14,7 +19,7 @@ def python_blocks(page: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", (REPOSITORY / page).read_text(), re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/own-loop.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/own-loop.md", "docs/synthetic.md"])
 def test_code_runs_from_top_to_bottom(page):
     blocks = python_blocks(page)
     assert blocks
@@ -44,3 +49,18 @@ def test_option_keys_of_the_mmpose_page_exist():
         for part in path:
             entry = entry[int(part)] if part.isdigit() else entry[part]
         assert last in entry or last in optional, key
+
+
+@pytest.mark.parametrize(
+    ("page", "results", "key"),
+    [
+        ("docs/real-data.md", "real_data.json", "runs"),
+        ("docs/synthetic.md", "synthetic_faces.json", "methods"),
+    ],
+)
+def test_tables_are_those_of_the_result_files(page, results, key):
+    runs = json.loads((REPOSITORY / "benchmarks" / "results" / results).read_text())[key]
+    fields = [field.name for field in dataclasses.fields(LandmarkScores)]
+    scores = {name: LandmarkScores(**{field: run[field] for field in fields}) for name, run in runs.items()}
+    seconds = {name: run["seconds"] for name, run in runs.items()}
+    assert markdown_table(scores, seconds) in (REPOSITORY / page).read_text()

@@ -100,6 +100,6 @@ def tensorflow_name(name: str) -> str:
     if name == "fc.weight":
         return "fc"
     *place, leaf = name.replace("conv.weight", "filters").replace("conv.bias", "conv_bias").split(".")
-    leaf = {"filters": "conv/filters", "conv_bias": "conv/bias", "weight": "scale/weights", "bias": "scale/biases"}[leaf]
+    leaves = {"filters": "conv/filters", "conv_bias": "conv/bias", "weight": "scale/weights", "bias": "scale/biases"}
     layer = "conv32_down" if place == ["stem"] else f"conv{place[1]}/{place[2]}"
-    return f"{layer}/{leaf}"
+    return f"{layer}/{leaves[leaf]}"

@@ -27,7 +27,7 @@ HAS_OPERATORS = not isinstance(sys.modules.get("mmcv._ext"), compat._MissingOps)
 @pytest.mark.parametrize("call", ["nms", "deform_conv_forward", "anything"])
 def test_missing_operator_says_so_when_called(call):
     operator = getattr(importlib.import_module("mmcv._ext"), call)
-    with pytest.raises(NotImplementedError, match=f"{call}.*install the full mmcv"):
+    with pytest.raises(NotImplementedError, match=f"{call}.*full mmcv"):
         operator(torch.zeros(1), iou_threshold=0.5)
 
 
@@ -59,7 +59,7 @@ def test_stand_in_where_they_are_missing(monkeypatch):
     assert isinstance(module, compat._MissingOps)
     assert module.__spec__.name == "mmcv._ext"
     with pytest.raises(AttributeError):
-        module.__path__
+        _ = module.__path__
 
 
 # -- checkpoints -------------------------------------------------------------------------------------------------------

@@ -89,9 +89,9 @@ def test_msra_is_wrong_near_the_border_where_exact_is_not(centre, msra_peak, axi
 
 def test_pipeline_crop_moves_the_centre(tmp_path):
     """Box (8, 4, 16, 36) at 64 x 96 is widened to 24 x 36 around its centre (16, 22): 8/3 input pixels a pixel."""
-    data = face(tmp_path, [[13, 31, 2]], bbox=(8, 4, 16, 36))
+    data = face(tmp_path, [[13.3, 31.7, 2]], bbox=(8, 4, 16, 36))
     sample = DATASETS.build({**data, "pipeline": crop((64, 96), target(EXACT))})[0]["data_samples"]
-    x, y = ((13 - 4) * 64 / 24 / STRIDE, (31 - 4) * 96 / 36 / STRIDE)
+    x, y = ((13.3 - 4) * 64 / 24 / STRIDE, (31.7 - 4) * 96 / 36 / STRIDE)
     np.testing.assert_allclose(sample.gt_fields.heatmaps[0].numpy(), gaussian(x, y, 16, 24), atol=1e-5)
 
 

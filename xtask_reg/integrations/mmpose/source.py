@@ -68,6 +68,7 @@ class SourceNetwork(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.classifier = classifier
+        self.has_weights = False
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.backbone(images)[-1]
@@ -110,7 +111,7 @@ class SourceTeacher(FrozenTeacher):
         self.checkpoint = checkpoint
         self.prefix = prefix
         self.ignore = tuple(ignore)
-        self.has_weights = checkpoint == "random"
+        network.has_weights = checkpoint == "random"
 
     def load_source(self) -> None:
         """Read the source's weights from the checkpoint.
@@ -126,10 +127,10 @@ class SourceTeacher(FrozenTeacher):
         load_encoder(network.backbone, weights, name, self.prefix, (CLASSIFIER, *self.ignore))
         if network.classifier is not None:
             load_covering(network.classifier.fc, weights, prefix=self.prefix + CLASSIFIER, name=name)
-        self.has_weights = True
+        network.has_weights = True
 
     def forward(self, images: Tensor) -> Any:
-        if not self.has_weights:
+        if not self.network.has_weights:
             raise RuntimeError(
                 f"the teacher's weights were not read from {self.checkpoint}: call the estimator's init_weights() "
                 "before training (MMEngine's Runner.train does)"
