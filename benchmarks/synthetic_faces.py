@@ -31,6 +31,11 @@ def contact_sheet(rows: int = 3, columns: int = 8, size: int = 128) -> np.ndarra
     return np.vstack([np.hstack(faces[row * columns : (row + 1) * columns]) for row in range(rows)])
 
 
+def write_jpeg(name: str, picture: np.ndarray) -> None:
+    """A picture, BGR, for the docs."""
+    cv2.imwrite(str(IMAGES / f"{name}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 85])
+
+
 def main() -> None:
     """Run the demonstration with FE, and keep its results and pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -44,9 +49,9 @@ def main() -> None:
         json.dumps({**made_by, "seed": 0, **results}, indent=1) + "\n"
     )
     IMAGES.mkdir(exist_ok=True)
-    cv2.imwrite(str(IMAGES / "faces.jpg"), contact_sheet()[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
-    for picture in ("ced.png", "qualitative.png"):
-        shutil.copy(arguments.out / picture, IMAGES / picture)
+    write_jpeg("faces", contact_sheet()[..., ::-1])
+    write_jpeg("qualitative", cv2.imread(str(arguments.out / "qualitative.png")))
+    shutil.copy(arguments.out / "ced.png", IMAGES / "ced.png")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 
-from xtask_reg.integrations.mmpose import compat
+from xtask_reg.integrations import mmpose_compat as compat
 
 HAS_OPERATORS = not isinstance(sys.modules.get("mmcv._ext"), compat._MissingOps)
 
@@ -60,6 +60,10 @@ def test_stand_in_where_they_are_missing(monkeypatch):
     assert module.__spec__.name == "mmcv._ext"
     with pytest.raises(AttributeError):
         _ = module.__path__
+
+
+def test_the_package_names_it_too():
+    assert importlib.import_module("xtask_reg.integrations.mmpose.compat") is compat
 
 
 # -- checkpoints -------------------------------------------------------------------------------------------------------

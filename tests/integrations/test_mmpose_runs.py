@@ -248,7 +248,7 @@ def test_inference_without_the_source(com, predicted, tiny_config):
 
 
 PLAIN = """
-custom_imports = dict(imports=['xtask_reg.integrations.mmpose.compat'])
+custom_imports = dict(imports=['xtask_reg.integrations.mmpose_compat'])
 default_scope = 'mmpose'
 model = dict(
     type='TopdownPoseEstimator',
@@ -276,6 +276,7 @@ def test_checkpoint_in_a_plain_mmpose_config(tmp_path, com, predicted, process):
     facts = json.loads(result.stdout.split("RESULT")[1])
     assert facts["model"] == "TopdownPoseEstimator"
     assert facts["keys"] == "<All keys matched successfully>"
+    assert not facts["registered"]
     np.testing.assert_allclose(facts["points"][0], image["predicted"], atol=1.001)
 
 

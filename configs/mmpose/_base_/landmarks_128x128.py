@@ -1,5 +1,5 @@
 # As landmarks_256x256.py, at 128 px.
-_base_ = ['./landmarks_256x256.py']
+_base_ = ["./landmarks_256x256.py"]
 train_pipeline = _base_.train_pipeline
 train_pipeline[4].input_size = (128, 128)
 test_pipeline = _base_.test_pipeline

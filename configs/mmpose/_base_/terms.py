@@ -1,14 +1,16 @@
 # The paper's two constraints at a ResNet's last stage; lambda = 0.002 beside the mean L_R, temperature mu = 2.
 loss_cd = dict(
-    name='loss_cd',
-    loss=dict(type='SoftmaxL2Loss', temperature=2.0, reduction='mean'),
-    student='backbone.layer4',
-    teacher='classifier',
-    student_connector=dict(type='RetainedClassifier', trainable=True),
-    weight=0.002)
+    name="loss_cd",
+    loss=dict(type="SoftmaxL2Loss", temperature=2.0, reduction="mean"),
+    student="backbone.layer4",
+    teacher="classifier",
+    student_connector=dict(type="RetainedClassifier", trainable=True),
+    weight=0.002,
+)
 loss_ed = dict(
-    name='loss_ed',
-    loss=dict(type='CosineAlignmentLoss', over='flatten', reduction='mean'),
-    student='backbone.layer4',
-    teacher='backbone.layer4',
-    weight=0.002)
+    name="loss_ed",
+    loss=dict(type="CosineAlignmentLoss", over="flatten", reduction="mean"),
+    student="backbone.layer4",
+    teacher="backbone.layer4",
+    weight=0.002,
+)

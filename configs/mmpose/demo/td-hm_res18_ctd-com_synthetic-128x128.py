@@ -1,3 +1,3 @@
 # CTD-Com: FT with both constraints.
-_base_ = ['./td-hm_res18_ft_synthetic-128x128.py']
+_base_ = ["./td-hm_res18_ft_synthetic-128x128.py"]
 model = dict(teacher=_base_.teacher, terms=[_base_.loss_cd, _base_.loss_ed])

@@ -1,15 +1,19 @@
 # FT of the demonstration: a narrow ResNet-18 that learned to recognise synthetic people.
-_base_ = ['../_base_/runtime.py', '../_base_/schedule.py', '../_base_/landmarks_128x128.py',
-          '../_base_/simplebaseline.py', '../_base_/terms.py']
-source = 'runs/demo/source/source.safetensors'
-encoder = dict(type='ResNet', depth=18, base_channels=32, zero_init_residual=False)
+_base_ = [
+    "../_base_/runtime.py",
+    "../_base_/schedule.py",
+    "../_base_/landmarks_128x128.py",
+    "../_base_/simplebaseline.py",
+    "../_base_/terms.py",
+]
+source = "runs/demo/source/source.safetensors"
+encoder = dict(type="ResNet", depth=18, base_channels=32, zero_init_residual=False)
 teacher = dict(
-    type='FrozenTeacher',
-    backbone=encoder,
-    classifier=dict(in_channels=256, num_classes=40),
-    checkpoint=source)
+    type="FrozenTeacher", backbone=encoder, classifier=dict(in_channels=256, num_classes=40), checkpoint=source
+)
 model = dict(
-    backbone=dict(**encoder, init_cfg=dict(type='SourceWeights', checkpoint=source)),
-    head=dict(in_channels=256, deconv_out_channels=(64, 64, 64)))
+    backbone=dict(**encoder, init_cfg=dict(type="SourceWeights", checkpoint=source)),
+    head=dict(in_channels=256, deconv_out_channels=(64, 64, 64)),
+)
 train_cfg = dict(max_epochs=30, val_interval=10)
 train_dataloader = dict(batch_size=4)

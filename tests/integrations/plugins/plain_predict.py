@@ -17,4 +17,5 @@ model = init_model(config, None, device="cpu")
 keys = model.load_state_dict(checkpoint["state_dict"], strict=True)
 result = inference_topdown(model, sys.argv[3])[0].pred_instances
 facts = {"model": type(model).__name__, "keys": str(keys), "scores": result.keypoint_scores.tolist()}
+facts["registered"] = "xtask_reg.integrations.mmpose" in sys.modules
 print("RESULT" + json.dumps({**facts, "points": result.keypoints.tolist()}))

@@ -3,7 +3,9 @@
 ``custom_imports = dict(imports=['xtask_reg.integrations.mmpose'])`` in a config registers everything here.
 """
 
-from xtask_reg.integrations.mmpose import compat  # isort: skip  (first: it makes mmpose importable)
+import sys
+
+from xtask_reg.integrations import mmpose_compat as compat  # isort: skip  (first: it makes mmpose importable)
 
 from mmpose.registry import MODELS
 
@@ -20,6 +22,7 @@ from xtask_reg.losses import CosineAlignmentLoss, SoftmaxL2Loss
 for _loss in (CosineAlignmentLoss, SoftmaxL2Loss):
     MODELS.register_module(module=_loss)
 MODELS.register_module("RetainedClassifier", module=retained_classifier)
+sys.modules[f"{__name__}.compat"] = compat  # a second name for it, of those who have the package anyway
 
 __all__ = [
     "CrossTaskHook",

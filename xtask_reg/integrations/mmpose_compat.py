@@ -1,7 +1,7 @@
 """What MMPose 1.3.2 needs to run on today's PyTorch; importing this module applies it.
 
-It registers nothing with MMPose: a plain MMPose config may import it alone,
-``custom_imports = dict(imports=['xtask_reg.integrations.mmpose.compat'])``.
+It registers nothing with MMPose, and stands beside the package that does, so that a plain MMPose config may import it
+alone: ``custom_imports = dict(imports=['xtask_reg.integrations.mmpose_compat'])``.
 """
 
 from __future__ import annotations
