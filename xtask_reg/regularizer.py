@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Real
 from typing import Any
 
 import torch
@@ -93,7 +94,7 @@ def check_weight(weight: float, name: str) -> float:
     Raises:
         ValueError: if it is negative or not finite.
     """
-    if not (weight >= 0 and math.isfinite(weight)):
+    if not (isinstance(weight, Real) and weight >= 0 and math.isfinite(weight)):
         raise ValueError(f"term {name!r} has weight {weight!r}; expected a finite number >= 0")
     return float(weight)
 

@@ -41,7 +41,8 @@ class FrozenTeacher(nn.Module):
 
     def _freeze(self) -> None:
         for module in self._own():
-            module.eval().requires_grad_(False)
+            module.eval()
+            module.requires_grad_(False)
 
     @property
     def network(self) -> nn.Module:

@@ -126,7 +126,7 @@ def test_the_other_term_goes_on_when_one_ends(plain, images, expected) -> None:
         assert losses["cd"].item() == pytest.approx(wanted["cd"], rel=1e-5)
 
 
-@pytest.mark.parametrize("weight", [-1, -1e-9, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("weight", [-1, -1e-9, math.nan, math.inf, -math.inf, "0.1", None])
 def test_bad_weight_is_named(net, ed, weight) -> None:
     with pytest.raises(ValueError, match=f"term 'ed' has weight {weight!r}; expected a finite number >= 0"):
         ed(weight=weight)

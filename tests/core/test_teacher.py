@@ -247,3 +247,16 @@ def test_connector_that_shares_the_teacher_s_tensor_raises(net, ed, source, side
     term = ed(**{side: xr.PooledClassifier(source.fc)})
     with pytest.raises(ValueError, match=f"'ed.{side}.fc.weight' of the terms is the teacher's own.*retained"):
         xr.CrossTaskRegularizer(net(2), xr.FrozenTeacher(source), [term])
+
+
+def test_network_whose_train_returns_nothing(net, images) -> None:
+    """Some frameworks' backbones do."""
+
+    class Careless(type(net())):
+        def train(self, mode: bool = True) -> None:
+            super().train(mode)
+
+    teacher = xr.FrozenTeacher(Careless())
+    assert not any(part.training for part in teacher.network.modules())
+    assert not any(parameter.requires_grad for parameter in teacher.network.parameters())
+    assert not teacher(images).requires_grad

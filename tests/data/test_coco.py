@@ -59,6 +59,11 @@ def test_repeated_names_are_told_apart(write):
     assert landmark_names(write(content)).names == ("eye (0)", "eye (1)", "nose")
 
 
+def test_names_that_collide_even_so(write):
+    with pytest.raises(ValueError, match="told apart"):
+        landmark_names(write(changed(["categories", 0, "keypoints"], ["a", "a", "a (0)"])))
+
+
 def test_selection_keeps_order_and_drops_half_pairs(write):
     chosen = landmark_names(write(FILE)).select([2, 1])
     assert chosen.names == ("nose", "right")
@@ -67,7 +72,7 @@ def test_selection_keeps_order_and_drops_half_pairs(write):
     assert both.flip == (1, 0)
 
 
-@pytest.mark.parametrize("indices", [[3], [-1], [0, 0]])
+@pytest.mark.parametrize("indices", [[3], [-1], [0, 0], [], "01", [0.5]])
 def test_bad_selection(write, indices):
     with pytest.raises(ValueError, match="between 0 and 2"):
         landmark_names(write(FILE)).select(indices)
@@ -92,6 +97,12 @@ def test_bad_selection(write, indices):
         (changed(["annotations", 0, "keypoints", 4], "4"), "not a finite number"),
         (changed(["annotations", 0, "bbox"], [0, 0, 0, 64]), "positive sizes"),
         (changed(["annotations", 0, "bbox"], [0, 0, 64]), "expected"),
+        (changed(["annotations", 0, "bbox"], None), r"annotations\[0\] lacks \['bbox'\]"),
+        (changed(["annotations", 0, "keypoints"], "1 2 2"), "must be lists"),
+        (changed(["annotations", 0, "image_id"], 7), r"not listed, image_id \['7'\]"),
+        (changed(["images", 0, "id"], "1"), "different whole numbers"),
+        (changed(["images"], FILE["images"] * 2), "different whole numbers"),
+        (changed(["categories"], {"keypoints": ["a"]}), "'categories' is missing"),
     ],
 )
 def test_bad_files(write, content, says):
@@ -99,7 +110,7 @@ def test_bad_files(write, content, says):
         check_landmark_file(write(content))
 
 
-@pytest.mark.parametrize("flip", [[1, 2, 0], [1, 0], [1, 0, 5]])
+@pytest.mark.parametrize("flip", [[1, 2, 0], [1, 0], [1, 0, 5], ["1", "0", "2"]])
 def test_flip_pairs_must_be_mutual(write, flip):
     with pytest.raises(ValueError, match="mutually"):
         landmark_names(write(changed(["categories", 0, "flip_index"], flip)))

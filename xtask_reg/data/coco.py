@@ -28,7 +28,8 @@ class LandmarkNames:
         Raises:
             ValueError: for an index that is out of range or given twice.
         """
-        if len(set(indices)) < len(indices) or not all(0 <= index < len(self.names) for index in indices):
+        known = all(isinstance(index, int) and 0 <= index < len(self.names) for index in indices)
+        if not indices or not known or len(set(indices)) < len(indices):
             raise ValueError(f"subset {list(indices)}: expected different indices between 0 and {len(self.names) - 1}")
         place = {index: new for new, index in enumerate(indices)}
         flip = tuple(place.get(self.flip[index], place[index]) for index in indices)
@@ -39,13 +40,15 @@ def landmark_names(path: Path) -> LandmarkNames:
     """What a landmark file says of its landmarks; a repeated name gets its index behind it.
 
     Raises:
-        ValueError: if the flip pairs are not mutual.
+        ValueError: if the flip pairs are not mutual, or two names are alike even so.
     """
     category = _read(path)["categories"][0]
     given = category["keypoints"]
     names = tuple(name if given.count(name) == 1 else f"{name} ({index})" for index, name in enumerate(given))
+    if len(set(names)) < len(names):
+        raise ValueError(f"{path}: landmark names cannot be told apart: {sorted(set(given))}")
     flip = tuple(category.get("flip_index") or range(len(names)))
-    faults = [i for i, j in enumerate(flip) if not (0 <= j < len(flip) and flip[j] == i)]
+    faults = [i for i, j in enumerate(flip) if not (isinstance(j, int) and 0 <= j < len(flip) and flip[j] == i)]
     if len(flip) != len(names) or faults:
         raise ValueError(
             f"{path}: flip_index must pair the {len(names)} landmarks mutually; "
@@ -72,32 +75,46 @@ def check_landmark_file(path: Path) -> None:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no JSON, lacks a field, has a value that is not finite, or not as many points as names.
+        ValueError: if it is no JSON, lacks a field, has a value that is not finite, not as many points as names, or an
+            annotation of an image that it does not list.
     """
     content = _read(path)
     for part in ("images", "annotations", "categories"):
-        if not content.get(part):
-            raise ValueError(f"{path}: {part!r} is missing or empty; expected a COCO-style landmark file")
-    if not content["categories"][0].get("keypoints"):
-        raise ValueError(f"{path}: categories[0] has no 'keypoints' (the names of the landmarks)")
+        entries = content.get(part)
+        if not (isinstance(entries, list) and entries and all(isinstance(entry, dict) for entry in entries)):
+            raise ValueError(f"{path}: {part!r} is missing or empty; expected the list of a COCO-style landmark file")
+    if not isinstance(content["categories"][0].get("keypoints"), list):
+        raise ValueError(f"{path}: categories[0] has no 'keypoints' (the list of the names of the landmarks)")
     for part, fields in FIELDS.items():
         for index, entry in enumerate(content[part]):
-            missing = [field for field in fields if field not in entry]
+            missing = [field for field in fields if entry.get(field) is None]
             if missing:
                 raise ValueError(f"{path}: {part}[{index}] lacks {missing}")
+    _check_ids(content, path)
     for index, annotation in enumerate(content["annotations"]):
         _check_points(annotation, len(content["categories"][0]["keypoints"]), f"{path}: annotations[{index}]")
 
 
+def _check_ids(content: dict[str, Any], path: Path) -> None:
+    ids = [image["id"] for image in content["images"]]
+    if not all(isinstance(number, int) for number in ids) or len(set(ids)) < len(ids):
+        raise ValueError(f"{path}: the ids of the images must be different whole numbers")
+    unknown = sorted({str(entry["image_id"]) for entry in content["annotations"]} - set(map(str, ids)))
+    if unknown:
+        raise ValueError(f"{path}: there are annotations of images that are not listed, image_id {unknown[:5]}")
+
+
 def _check_points(annotation: dict[str, Any], count: int, where: str) -> None:
-    values = annotation["keypoints"]
+    values, box = annotation["keypoints"], annotation["bbox"]
+    if not (isinstance(values, list) and isinstance(box, list)):
+        raise ValueError(f"{where}: keypoints and bbox must be lists of numbers")
     if len(values) != 3 * count:
         raise ValueError(f"{where} has {len(values)} keypoint values; expected 3 x {count} (x, y, visibility)")
-    numbers = [*values, *annotation["bbox"]]
+    numbers = [*values, *box]
     if not all(isinstance(number, (int, float)) and math.isfinite(number) for number in numbers):
         raise ValueError(f"{where} has a keypoint or bbox value that is not a finite number")
-    if len(annotation["bbox"]) != 4 or min(annotation["bbox"][2:]) <= 0:
-        raise ValueError(f"{where} has bbox {annotation['bbox']}; expected [x, y, width, height] with positive sizes")
+    if len(box) != 4 or min(box[2:]) <= 0:
+        raise ValueError(f"{where} has bbox {box}; expected [x, y, width, height] with positive sizes")
 
 
 def _read(path: Path) -> dict[str, Any]:

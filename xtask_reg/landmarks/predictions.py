@@ -57,8 +57,11 @@ class Predictions:
         ]
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + ".partial")
-        partial.write_text(json.dumps({**reading, "images": rows}))
-        os.replace(partial, path)
+        try:
+            partial.write_text(json.dumps({**reading, "images": rows}))
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def read_predictions(path: Path) -> Predictions:
