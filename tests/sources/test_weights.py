@@ -124,6 +124,17 @@ def test_a_pickle_executes_nothing(function, serialize, wrap, tmp_path: Path) ->
     assert marker.exists(), "the payload does not work, so this test proves nothing"
 
 
+@pytest.fixture
+def _nothing_allowed():
+    """As in a process where nobody called ``add_safe_globals``."""
+    allowed = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    yield
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals(allowed)
+
+
+@pytest.mark.usefixtures("_nothing_allowed")
 @pytest.mark.parametrize("scalar", [np.float64(1), Fraction(1, 2)])
 def test_harmless_types_are_refused_unless_they_were_allowed(scalar: object, tmp_path: Path) -> None:
     torch.save({"state_dict": WEIGHTS, "meta": scalar}, tmp_path / "w.pth")
