@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping
-from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from mmpose.apis import inference_topdown, init_model
 
+from xtask_reg.integrations.mmpose.predict import predict
 from xtask_reg.landmarks.plots import plot_ced, plot_qualitative
 from xtask_reg.landmarks.predictions import Predictions, markdown_table
 
@@ -40,7 +38,7 @@ def write_report(
 
 
 def write_qualitative(
-    out: Path, models: Mapping[str, tuple[str, Path]], predictions: Predictions, count: int = 4
+    out: Path, models: Mapping[str, tuple[Path, Path]], predictions: Predictions, count: int = 4
 ) -> None:
     """Write ``qualitative.png``: some test images with each method's points and summed heatmap.
 
@@ -55,12 +53,8 @@ def write_qualitative(
     points: dict[str, np.ndarray] = {}
     heatmaps: dict[str, np.ndarray] = {}
     for method, (config, checkpoint) in models.items():
-        with redirect_stdout(io.StringIO()):
-            model = init_model(config, str(checkpoint), device="cpu")
-        model.test_cfg["output_heatmaps"] = True
-        results = [inference_topdown(model, file)[0] for file in files]
-        points[method] = np.stack([result.pred_instances.keypoints[0] for result in results])
-        heatmaps[method] = np.stack([result.pred_fields.heatmaps.numpy().sum(0) for result in results])
+        points[method], single = predict(config, checkpoint, files)
+        heatmaps[method] = single.sum(axis=1)
     pictures = [cv2.imread(file)[:, :, ::-1] for file in files]
     figure = plot_qualitative(pictures, predictions.target[chosen], points, heatmaps, predictions.visible[chosen])
     figure.savefig(out / "qualitative.png", dpi=120, bbox_inches="tight")

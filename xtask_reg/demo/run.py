@@ -18,7 +18,7 @@ from xtask_reg.data import synthetic
 from xtask_reg.demo.report import write_qualitative, write_report
 from xtask_reg.demo.source import train_source
 from xtask_reg.demo.stages import Stage
-from xtask_reg.integrations.mmpose.tools import configs, run_tool
+from xtask_reg.integrations.mmpose.tools import configs, read_config, run_tool
 from xtask_reg.landmarks.predictions import read_predictions
 
 METHODS = ("FT", "CTD-CD", "CTD-ED", "CTD-Com")
@@ -86,7 +86,7 @@ class Demo:
         return identities, landmarks
 
     def _train_source(self, identities: Stage) -> Stage:
-        model = _config("CTD-Com").model
+        model = read_config(_config_file("CTD-Com")).model
         bar = self.progress.add_task("source network", total=SOURCE_EPOCHS, state="")
         stage = Stage(self.out / "source", [model.teacher.to_dict(), SOURCE_EPOCHS, identities.fingerprint])
 
@@ -102,7 +102,7 @@ class Demo:
     def _train(self, method: str, made_from: list[Stage]) -> Stage:
         bar = self.progress.add_task(f"{method}: tools/train.py", total=self.epochs, state="")
         options = self._options(*made_from)
-        facts = [_config(method).pretty_text, options, *(stage.fingerprint for stage in made_from)]
+        facts = [read_config(_config_file(method)).pretty_text, options, *(stage.fingerprint for stage in made_from)]
         stage = Stage(self.out / method.lower(), facts)
         if not stage.complete:
             self._train_and_test(method, stage, options, bar)
@@ -144,19 +144,13 @@ class Demo:
         facts |= {f"{split}_images": len(people) for split, people in LANDMARK_PEOPLE.items()}
         seconds = {method: stage.result for method, stage in trained.items()}
         text = write_report(self.out, predictions, seconds, facts)
-        models = {method: (str(_config_file(method)), self._checkpoint(stage)) for method, stage in trained.items()}
+        models = {method: (_config_file(method), self._checkpoint(stage)) for method, stage in trained.items()}
         write_qualitative(self.out, models, predictions["FT"])
         return text
 
 
 def _config_file(method: str) -> Path:
     return configs() / "demo" / f"td-hm_res18_{method.lower()}_synthetic-128x128.py"
-
-
-def _config(method: str) -> Any:
-    from mmengine.config import Config
-
-    return Config.fromfile(_config_file(method))
 
 
 def run_demo(out: Path, epochs: int = 30) -> None:

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.registry import init_default_scope
-from mmpose.registry import MODELS
 
 from xtask_reg.inputs import InputConvention
-from xtask_reg.integrations.mmpose.source import SourceNetwork
+from xtask_reg.integrations.mmpose.source import untrained_source
 from xtask_reg.sources import save_weights
 from xtask_reg.sources.classification import accuracy, read_identities, train_classifier
 
@@ -33,9 +31,7 @@ def train_source(
         The accuracy on the held-out images.
     """
     torch.manual_seed(0)
-    init_default_scope("mmpose")
-    network: SourceNetwork = MODELS.build({**model.teacher, "checkpoint": "random"}).network
-    network.requires_grad_(True)
+    network = untrained_source(model.teacher)
     preprocessor = model.data_preprocessor
     convention = InputConvention(tuple(preprocessor.mean), tuple(preprocessor.std), value_range=255)
     images, labels, _ = read_identities(table)

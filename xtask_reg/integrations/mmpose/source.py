@@ -75,6 +75,12 @@ class SourceNetwork(nn.Module):
         return features if self.classifier is None else self.classifier(features)
 
 
+def untrained_source(teacher: dict[str, Any]) -> SourceNetwork:
+    """The network that a ``teacher`` config describes, as it is before its training, with parameters that train."""
+    network: SourceNetwork = MODELS.build({**teacher, "checkpoint": "random"}).network
+    return network.requires_grad_(True)
+
+
 @MODELS.register_module(name="FrozenTeacher")
 class SourceTeacher(FrozenTeacher):
     """:class:`xtask_reg.FrozenTeacher` over an MMPose backbone; ``type='FrozenTeacher'`` in configs.

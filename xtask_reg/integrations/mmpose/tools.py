@@ -10,6 +10,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
 import xtask_reg
 
 _STEP = re.compile(r"Epoch\(train\)\s+\[(\d+)\]\[\s*(\d+)/(\d+)\]")
@@ -42,6 +45,12 @@ def configs() -> Path:
         if folder.is_dir():
             return folder
     raise FileNotFoundError(f"no configs in {' or '.join(map(str, folders))}")
+
+
+def read_config(path: Path) -> Config:
+    """An MMPose config with its bases, ready for its components to be built."""
+    init_default_scope("mmpose")
+    return Config.fromfile(path)
 
 
 def run_tool(
