@@ -18,7 +18,7 @@ from provenance import provenance
 from tqdm import tqdm
 
 from xtask_reg.demo.stages import Stage
-from xtask_reg.integrations.mmpose.tools import configs, run_tool
+from xtask_reg.integrations.mmpose.tools import configs, read_config, run_tool
 from xtask_reg.landmarks.predictions import markdown_table, read_predictions
 
 SYSTEMS = {"FT": "ft", "CTD-ED": "ctd-ed"}
@@ -48,7 +48,7 @@ def train_and_test(system: str, lr: float, data_root: Path, out: Path, epochs: i
     """Train and test one system; a complete one is not run again."""
     config = configs() / "dlib" / f"td-hm_dlib29_{SYSTEMS[system]}_landmarks-128x128.py"
     chosen = options(data_root, epochs, system, lr)
-    stage = Stage(out / f"{SYSTEMS[system]}_lr{lr:g}", [config.read_text(), chosen])
+    stage = Stage(out / f"{SYSTEMS[system]}_lr{lr:g}", [read_config(config).pretty_text, chosen])
     if stage.complete:
         return stage
     start = time.monotonic()

@@ -102,8 +102,8 @@ def check_weight(weight: float, name: str) -> float:
 class CrossTaskRegularizer(nn.Module):
     """Keeps a student near its source: the weighted terms of one step, as a dict of scalars.
 
-    A step is one call of the student, then one call of the regularizer. A call of the student discards what an earlier
-    one left unread. The parameters of the connectors are the regularizer's own: give them to the optimizer.
+    Call the student, then the regularizer: that is one step. What a call of the student leaves unread is forgotten at
+    the next one. The parameters of the connectors are the regularizer's own: give them to the optimizer.
 
     Args:
         student: the network that is trained, wrapped or not. Hooks are put on it; it is not a submodule.

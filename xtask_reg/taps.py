@@ -1,8 +1,9 @@
-"""Taps: read a module's output by its dotted path, during one call of the model."""
+"""Taps: the output of a submodule, named by its dotted path, during one call of the model."""
 
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -100,7 +101,7 @@ class TapRecorder:
 
     def _call_ends(self, module: nn.Module, args: Any, output: Any) -> None:
         self._open = False
-        if output is None:  # the call raised
+        if output is None and sys.exc_info()[0] is not None:  # the call raised
             self._discard()
 
     def begin(self, *called_with: Tensor) -> None:
@@ -158,9 +159,14 @@ class TapRecorder:
             TapError: if one of ``paths`` did not give exactly one tensor.
         """
         called_with = tuple(t for t, version in zip(self._called_with, self._versions) if _version(t) == version)
-        outputs = self._outputs
+        outputs, with_gradients = self._outputs, self._with_gradients
         self._discard()
         self._open = False
+        if outputs and torch.is_grad_enabled() and not with_gradients:
+            raise TapError(
+                f"the last call of the {self.owner} ran without gradients (a validation after the training call?): "
+                "read each step before the next call"
+            )
         for path in paths:
             if path not in outputs:
                 reason = self._why_silent(outputs) + self._inner(path)

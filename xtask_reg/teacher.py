@@ -13,7 +13,7 @@ from xtask_reg.taps import TapRecorder, find_module
 
 
 class FrozenTeacher(nn.Module):
-    """A source network that cannot be trained, saved, averaged, broadcast or left in training mode.
+    """The source network, out of reach: nothing that trains, saves, averages or synchronises a model finds it.
 
     The network is not a registered submodule: whoever owns the teacher does not see it in ``parameters()``,
     ``buffers()``, ``modules()`` or ``state_dict()``. It follows the owner's ``.to()`` and its relatives, and a deep

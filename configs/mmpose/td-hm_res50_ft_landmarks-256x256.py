@@ -11,4 +11,8 @@ encoder = dict(type="ResNet", depth=50, style="caffe", zero_init_residual=False)
 teacher = dict(
     type="FrozenTeacher", backbone=encoder, classifier=dict(in_channels=2048, num_classes=8631), checkpoint=source
 )
-model = dict(backbone=dict(**encoder, init_cfg=dict(type="SourceWeights", checkpoint=source)))
+model = dict(
+    # what the VGGFace2 networks were trained with: RGB, 0..255, means subtracted, not divided
+    data_preprocessor=dict(mean=[131.0912, 103.8827, 91.4953], std=[1.0, 1.0, 1.0]),
+    backbone=dict(**encoder, init_cfg=dict(type="SourceWeights", checkpoint=source)),
+)

@@ -223,6 +223,24 @@ def test_images_may_be_named(plain, images, expected, values) -> None:
     assert expected(plain, images) == values(plain.regularizer(images))
 
 
+def test_validation_between_student_and_regularizer_is_told(plain, images) -> None:
+    plain.student(images)
+    with torch.no_grad():
+        plain.student(images)
+    with pytest.raises(xr.TapError, match="last call of the student ran without gradients"):
+        plain.regularizer()
+    with torch.no_grad():
+        plain.student(images)
+        assert not plain.regularizer()["ed"].requires_grad
+
+
+def test_student_that_returns_nothing(plain, images, expected, values) -> None:
+    forward = plain.student.forward
+    plain.student.forward = lambda pictures: setattr(plain.student, "output", forward(pictures))
+    assert plain.student(images) is None
+    assert expected(plain, images) == values(plain.regularizer())
+
+
 def test_any_tensor_of_the_call_may_be_the_images(plain, images, expected, values) -> None:
     forward = plain.student.forward
     plain.student.forward = lambda age, picture: forward(picture) + age.mean()

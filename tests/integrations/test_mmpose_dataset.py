@@ -236,3 +236,13 @@ def test_images_in_another_folder(folder):
     edit(folder, lambda content: [i.update(file_name=Path(i["file_name"]).name) for i in content["images"]])
     data = build(folder, data_prefix=dict(img="pictures/"), pipeline=[dict(type="LoadImage")])
     assert data[0]["img"].shape == (64, 64, 3)
+
+
+def test_no_visible_landmark_at_all(folder):
+    def hide(content: dict[str, Any]) -> None:
+        for annotation in content["annotations"]:
+            annotation["keypoints"] = [0, 0, 0] * len(LANDMARK_NAMES)
+
+    edit(folder, hide)
+    with pytest.raises(ValueError, match=r"val\.json has no annotation with a visible landmark"):
+        build(folder)

@@ -200,6 +200,7 @@ def test_input_convention_without_data_preprocessor(model_config):
     [
         ({"model.head.out_channels": 13}, ValueError, "training set has 14 landmarks.*13 heatmaps.*out_channels=14"),
         ({"val_dataloader.dataset.subset": [0, 1]}, ValueError, "validation set has 2 landmarks.*14 heatmaps"),
+        ({"val_dataloader.dataset.subset": [*range(13, -1, -1)]}, ValueError, "sets have different landmarks"),
         ({"model.teacher.checkpoint": "gone.safetensors"}, FileNotFoundError, "gone.safetensors"),
         ({"model.backbone.init_cfg.checkpoint": "gone.pth"}, FileNotFoundError, "gone.pth"),
         ({"train_dataloader.dataset.ann_file": "gone.json"}, FileNotFoundError, "gone.json"),
@@ -211,3 +212,8 @@ def test_runner_refuses_before_the_first_step(tiny_runner, changes, error, match
     with pytest.raises(error, match=match):
         runner.train()
     assert getattr(runner._train_loop, "iter", 0) == 0
+
+
+def test_testing_refuses_another_number_of_landmarks(tiny_runner):
+    with pytest.raises(ValueError, match=r"test set has 2 landmarks.*14 heatmaps"):
+        tiny_runner({"test_dataloader.dataset.subset": [0, 1]}).test()

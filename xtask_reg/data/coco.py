@@ -99,7 +99,7 @@ def _check_ids(content: dict[str, Any], path: Path) -> None:
     ids = [image["id"] for image in content["images"]]
     if not all(isinstance(number, int) for number in ids) or len(set(ids)) < len(ids):
         raise ValueError(f"{path}: the ids of the images must be different whole numbers")
-    unknown = sorted({str(entry["image_id"]) for entry in content["annotations"]} - set(map(str, ids)))
+    unknown = [entry["image_id"] for entry in content["annotations"] if entry["image_id"] not in set(ids)]
     if unknown:
         raise ValueError(f"{path}: there are annotations of images that are not listed, image_id {unknown[:5]}")
 
@@ -113,6 +113,8 @@ def _check_points(annotation: dict[str, Any], count: int, where: str) -> None:
     numbers = [*values, *box]
     if not all(isinstance(number, (int, float)) and math.isfinite(number) for number in numbers):
         raise ValueError(f"{where} has a keypoint or bbox value that is not a finite number")
+    if not set(values[2::3]) <= {0, 1, 2}:
+        raise ValueError(f"{where} has visibilities {sorted(set(values[2::3]))}; expected 0, 1 or 2 for each keypoint")
     if len(box) != 4 or min(box[2:]) <= 0:
         raise ValueError(f"{where} has bbox {box}; expected [x, y, width, height] with positive sizes")
 

@@ -1,1 +1,1 @@
-"""One room per framework: the only places that import it."""
+"""Each framework has its room here, and is imported nowhere else."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 from torch import Tensor, nn
 
@@ -51,7 +52,7 @@ def softmax_l2_loss(
 
 def check_temperature(temperature: float) -> None:
     """Raise ``ValueError`` unless ``temperature`` is a positive finite number."""
-    if not (temperature > 0 and math.isfinite(temperature)):
+    if not (isinstance(temperature, Real) and temperature > 0 and math.isfinite(temperature)):
         raise ValueError(f"temperature={temperature!r}; expected a positive finite number (the paper uses 2.0)")
 
 

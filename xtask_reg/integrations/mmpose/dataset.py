@@ -52,6 +52,8 @@ class LandmarkDataset(BaseCocoStyleDataset):
     def load_data_list(self) -> list[dict[str, Any]]:
         """The instances; every image must be there and of a readable format."""
         samples = super().load_data_list()
+        if not samples:
+            raise ValueError(f"{self.ann_file} has no annotation with a visible landmark (or all are marked iscrowd)")
         unreadable = [sample["img_path"] for sample in samples if not cv2.haveImageReader(str(sample["img_path"]))]
         if unreadable:
             raise FileNotFoundError(

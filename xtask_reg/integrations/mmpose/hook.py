@@ -19,19 +19,15 @@ class CrossTaskHook(Hook):
     """
 
     def before_train(self, runner: Any) -> None:
-        """Raise ``ValueError`` if a data set's number of landmarks is not the head's number of heatmaps."""
-        head = getattr(_model(runner), "head", None)
-        heatmaps = getattr(head, "out_channels", None)
+        """Raise ``ValueError`` if a data set's landmarks do not fit the head, or training and validation differ."""
         loaders = {"training": runner.train_dataloader}
         if runner.val_loop is not None:
             loaders["validation"] = runner.val_dataloader
-        for name, loader in loaders.items():
-            landmarks = loader.dataset.metainfo.get("num_keypoints")
-            if None not in (heatmaps, landmarks) and heatmaps != landmarks:
-                raise ValueError(
-                    f"the {name} set has {landmarks} landmarks, the head gives {heatmaps} heatmaps: "
-                    f"set model.head.out_channels={landmarks}"
-                )
+        _check_landmarks(runner, loaders)
+
+    def before_test(self, runner: Any) -> None:
+        """Raise ``ValueError`` if the data set's number of landmarks is not the head's number of heatmaps."""
+        _check_landmarks(runner, {"test": runner.test_dataloader})
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         state = _connector_state(runner)
@@ -49,6 +45,20 @@ class CrossTaskHook(Hook):
                 "checkpoint of the same terms, with CrossTaskHook in custom_hooks"
             )
         _model(runner).regularizer.load_state_dict(checkpoint[KEY])
+
+
+def _check_landmarks(runner: Any, loaders: dict[str, Any]) -> None:
+    heatmaps = getattr(getattr(_model(runner), "head", None), "out_channels", None)
+    names: dict[str, list[str]] = {}
+    for kind, loader in loaders.items():
+        names[kind] = list(loader.dataset.metainfo.get("keypoint_id2name", {}).values())
+        if heatmaps is not None and names[kind] and len(names[kind]) != heatmaps:
+            raise ValueError(
+                f"the {kind} set has {len(names[kind])} landmarks, the head gives {heatmaps} heatmaps: "
+                f"set model.head.out_channels={len(names[kind])}"
+            )
+    if len(set(map(tuple, names.values()))) > 1:
+        raise ValueError(f"the data sets have different landmarks: {names}")
 
 
 def _model(runner: Any) -> Any:
