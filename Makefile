@@ -1,19 +1,15 @@
 # make demo        the main job on embedded data
-# make test        all tests but the slow ones
-# make test-slow   the slow ones
+# make test        all tests
 UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 RUN := $(UV) run --no-sync
 
-.PHONY: demo test test-slow lint setup
+.PHONY: demo test lint setup
 
 demo: setup
 	$(RUN) xtask-reg demo
 
 test: lint
-	$(RUN) pytest -n auto --maxprocesses 4 -m "not slow"
-
-test-slow: setup
-	$(RUN) pytest -m slow
+	$(RUN) pytest -n auto --maxprocesses 4
 
 lint: setup
 	$(RUN) ruff check .
@@ -21,8 +17,9 @@ lint: setup
 
 setup: .venv/synced
 
+# not 3.13: there xtcocotools cannot be built
 .venv/synced: pyproject.toml | $(UV)
-	$(UV) sync
+	$(UV) sync --python '>=3.11,<3.13'
 	touch $@
 
 # where uv is missing it is put beside the project, nowhere else
