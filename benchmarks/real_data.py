@@ -7,8 +7,8 @@ Needs the Face Research Lab faces and dlib's network, see docs/real-data.md:
 from __future__ import annotations
 
 import argparse
+import functools
 import json
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +18,7 @@ from provenance import provenance
 from tqdm import tqdm
 
 from xtask_reg.demo.stages import Stage
-from xtask_reg.integrations.mmpose.tools import configs, read_config, run_tool
+from xtask_reg.integrations.mmpose.tools import configs, read_config, train_and_test
 from xtask_reg.landmarks.predictions import markdown_table, read_predictions
 
 SYSTEMS = {"FT": "ft", "CTD-ED": "ctd-ed"}
@@ -27,10 +27,10 @@ SUBSET = "pfl_philtrum_lip14"
 RESULTS = Path(__file__).parent / "results" / "real_data.json"
 
 
-def options(data_root: Path, epochs: int, system: str, lr: float) -> dict[str, Any]:
+def options(data_root: Path, system: str, lr: float) -> dict[str, Any]:
     """The ``--cfg-options`` of a run."""
     frl, source = data_root / "frl", data_root / "sources" / "dlib_face_resnet29_128d.pth"
-    chosen: dict[str, Any] = {"model.backbone.init_cfg.checkpoint": source, "train_cfg.max_epochs": epochs}
+    chosen: dict[str, Any] = {"model.backbone.init_cfg.checkpoint": source}
     chosen["optim_wrapper.optimizer.lr"] = lr
     if system != "FT":
         chosen["model.teacher.checkpoint"] = source
@@ -44,25 +44,20 @@ def options(data_root: Path, epochs: int, system: str, lr: float) -> dict[str, A
     return chosen | {"train_dataloader.batch_size": 4}
 
 
-def train_and_test(system: str, lr: float, data_root: Path, out: Path, epochs: int, place: int) -> Stage:
+def run(system: str, lr: float, data_root: Path, out: Path, epochs: int, place: int) -> Stage:
     """Train and test one system; a complete one is not run again."""
     config = configs() / "dlib" / f"td-hm_dlib29_{SYSTEMS[system]}_landmarks-128x128.py"
-    chosen = options(data_root, epochs, system, lr)
-    stage = Stage(out / f"{SYSTEMS[system]}_lr{lr:g}", [read_config(config).pretty_text, chosen])
-    if stage.complete:
-        return stage
-    start = time.monotonic()
-    with tqdm(total=epochs, desc=f"{system}, lr {lr:g}", position=place, unit="epoch") as bar:
-        arguments = [str(config), "--work-dir", str(stage.folder), "--resume"]
-        log = stage.folder / "train.txt"
-        run_tool("train", arguments, chosen, log, lambda epoch: bar.update(epoch - bar.n), threads=1)
-    seconds = time.monotonic() - start
-    checkpoint = stage.folder / f"epoch_{epochs}.pth"
-    outfile = {"test_evaluator.outfile": stage.folder / "predictions.json"}
-    arguments = [str(config), str(checkpoint), "--work-dir", str(stage.folder)]
-    run_tool("test", arguments, chosen | outfile, stage.folder / "test.txt", threads=1)
-    stage.finish(seconds)
+    chosen = options(data_root, system, lr)
+    stage = Stage(out / f"{SYSTEMS[system]}_lr{lr:g}", [epochs, read_config(config).pretty_text, chosen])
+    if not stage.complete:
+        with tqdm(total=epochs, desc=f"{system}, lr {lr:g}", position=place, unit="epoch") as bar:
+            progress = functools.partial(_advance, bar)
+            stage.finish(train_and_test(config, stage.folder, chosen, epochs, progress, threads=1))
     return stage
+
+
+def _advance(bar: tqdm, epoch: int) -> None:
+    bar.update(epoch - bar.n)
 
 
 def main() -> None:
@@ -77,7 +72,7 @@ def main() -> None:
     cells = [(system, lr) for lr in LEARNING_RATES for system in SYSTEMS]
     with ThreadPoolExecutor(arguments.jobs) as pool:
         where = (arguments.data_root, arguments.out, arguments.epochs)
-        jobs = [pool.submit(train_and_test, *cell, *where, place) for place, cell in enumerate(cells)]
+        jobs = [pool.submit(run, *cell, *where, place) for place, cell in enumerate(cells)]
         stages = {f"{system}, lr {lr:g}": job.result() for (system, lr), job in zip(cells, jobs)}
     predictions = {name: read_predictions(stage.folder / "predictions.json") for name, stage in stages.items()}
     scores = {name: prediction.scores for name, prediction in predictions.items()}

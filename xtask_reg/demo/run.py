@@ -18,7 +18,7 @@ from xtask_reg.data import synthetic
 from xtask_reg.demo.report import write_qualitative, write_report
 from xtask_reg.demo.source import train_source
 from xtask_reg.demo.stages import Stage
-from xtask_reg.integrations.mmpose.tools import configs, read_config, run_tool
+from xtask_reg.integrations.mmpose.tools import configs, read_config, train_and_test
 from xtask_reg.landmarks.predictions import read_predictions
 
 METHODS = ("FT", "CTD-CD", "CTD-ED", "CTD-Com")
@@ -102,38 +102,30 @@ class Demo:
     def _train(self, method: str, made_from: list[Stage]) -> Stage:
         bar = self.progress.add_task(f"{method}: tools/train.py", total=self.epochs, state="")
         options = self._options(*made_from)
-        facts = [read_config(_config_file(method)).pretty_text, options, *(stage.fingerprint for stage in made_from)]
+        facts = [
+            self.epochs,
+            read_config(_config_file(method)).pretty_text,
+            options,
+            *(stage.fingerprint for stage in made_from),
+        ]
         stage = Stage(self.out / method.lower(), facts)
         if not stage.complete:
-            self._train_and_test(method, stage, options, bar)
+            threads = max(1, (os.cpu_count() or 1) // self._at_once)
+
+            def report(epoch: int) -> None:
+                self.progress.update(bar, completed=epoch, state="tools/test.py" if epoch == self.epochs else "")
+
+            config = _config_file(method)
+            stage.finish(train_and_test(config, stage.folder, options, self.epochs, report, threads))
         self.progress.update(bar, completed=self.epochs, state="")
         return stage
-
-    def _train_and_test(self, method: str, stage: Stage, options: dict[str, Any], bar: Any) -> None:
-        config, folder = str(_config_file(method)), stage.folder
-        threads = max(1, (os.cpu_count() or 1) // self._at_once)
-        start = time.monotonic()
-        run_tool(
-            "train",
-            [config, "--work-dir", str(folder), "--resume"],
-            options,
-            folder / "train.txt",
-            lambda epoch: self.progress.update(bar, completed=epoch),
-            threads,
-        )
-        seconds = time.monotonic() - start
-        self.progress.update(bar, state="tools/test.py")
-        outfile = {"test_evaluator.outfile": folder / "predictions.json"}
-        arguments = [config, str(self._checkpoint(stage)), "--work-dir", str(folder)]
-        run_tool("test", arguments, options | outfile, folder / "test.txt", threads=threads)
-        stage.finish(seconds)
 
     def _options(self, source: Stage, landmarks: Stage) -> dict[str, Any]:
         """What each run is told beyond its config."""
         weights = source.folder / "source.safetensors"
         data = {f"{split}_dataloader.dataset.data_root": landmarks.folder for split in LANDMARK_PEOPLE}
         sources = {"model.backbone.init_cfg.checkpoint": weights, "model.teacher.checkpoint": weights}
-        return {**data, **sources, "train_cfg.max_epochs": self.epochs}
+        return {**data, **sources}
 
     def _checkpoint(self, stage: Stage) -> Path:
         return stage.folder / f"epoch_{self.epochs}.pth"

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -93,3 +94,40 @@ def run_tool(
     if process.returncode:
         end = "".join(log.read_text().splitlines(keepends=True)[-15:])
         raise RuntimeError(f"tools/{name}.py failed with exit status {process.returncode}; see {log}\n{end}")
+
+
+def train_and_test(
+    config: Path,
+    folder: Path,
+    options: Mapping[str, object],
+    epochs: int,
+    progress: Callable[[int], None] = lambda epoch: None,
+    threads: int | None = None,
+) -> float:
+    """Train a config, or go on where an earlier run in ``folder`` stopped, and test its last checkpoint.
+
+    Leaves ``epoch_<epochs>.pth``, ``predictions.json`` and the logs ``train.txt`` and ``test.txt`` in ``folder``.
+
+    Args:
+        config: the config file.
+        folder: the work folder.
+        options: the ``--cfg-options`` of both tools, but for the number of epochs.
+        epochs: how long to train.
+        progress: as in :func:`run_tool`.
+        threads: as in :func:`run_tool`.
+
+    Returns:
+        The seconds that this call trained.
+
+    Raises:
+        RuntimeError: if one of the tools fails.
+    """
+    options = {**options, "train_cfg.max_epochs": epochs}
+    start = time.monotonic()
+    train = [str(config), "--work-dir", str(folder), "--resume"]
+    run_tool("train", train, options, folder / "train.txt", progress, threads)
+    seconds = time.monotonic() - start
+    test = [str(config), str(folder / f"epoch_{epochs}.pth"), "--work-dir", str(folder)]
+    outfile = {"test_evaluator.outfile": folder / "predictions.json"}
+    run_tool("test", test, {**options, **outfile}, folder / "test.txt", threads=threads)
+    return seconds
