@@ -27,13 +27,11 @@ SUBSET = "pfl_philtrum_lip14"
 RESULTS = Path(__file__).parent / "results" / "real_data.json"
 
 
-def options(data_root: Path, system: str, lr: float) -> dict[str, Any]:
+def options(data_root: Path, lr: float) -> dict[str, Any]:
     """The ``--cfg-options`` of a run."""
     frl, source = data_root / "frl", data_root / "sources" / "dlib_face_resnet29_128d.pth"
     chosen: dict[str, Any] = {"model.backbone.init_cfg.checkpoint": source}
     chosen["optim_wrapper.optimizer.lr"] = lr
-    if system != "FT":
-        chosen["model.teacher.checkpoint"] = source
     for split in ("train", "val", "test"):
         dataset = f"{split}_dataloader.dataset"
         chosen |= {
@@ -47,7 +45,7 @@ def options(data_root: Path, system: str, lr: float) -> dict[str, Any]:
 def run(system: str, lr: float, data_root: Path, out: Path, epochs: int, place: int) -> Stage:
     """Train and test one system; a complete one is not run again."""
     config = configs() / "dlib" / f"td-hm_dlib29_{SYSTEMS[system]}_landmarks-128x128.py"
-    chosen = options(data_root, system, lr)
+    chosen = options(data_root, lr)
     stage = Stage(out / f"{SYSTEMS[system]}_lr{lr:g}", [epochs, read_config(config).pretty_text, chosen])
     if not stage.complete:
         with tqdm(total=epochs, desc=f"{system}, lr {lr:g}", position=place, unit="epoch") as bar:

@@ -1,6 +1,7 @@
 """Cross-task distillation regularizers: keep what a pretrained network knows while it learns a new task."""
 
 from xtask_reg.connectors import PooledClassifier, retained_classifier
+from xtask_reg.finetune import freeze
 from xtask_reg.inputs import InputAdapter, InputConvention
 from xtask_reg.losses import CosineAlignmentLoss, SoftmaxL2Loss
 from xtask_reg.regularizer import CrossTaskRegularizer, Regularized, Term
@@ -20,5 +21,6 @@ __all__ = [
     "SoftmaxL2Loss",
     "TapError",
     "Term",
+    "freeze",
     "retained_classifier",
 ]

@@ -4,33 +4,52 @@ from __future__ import annotations
 
 import copy
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 class PooledClassifier(nn.Module):
-    """Global average pooling, then a classifier: works on a feature map of any size.
+    """Average pooling, then a classifier: works on a feature map of any size.
 
     Args:
         classifier: the last layer, ``nn.Linear(C, classes)`` or a 1x1 ``nn.Conv2d``.
+        window: None for global average pooling, or the side of the window in cells that the source network pools
+            over (7 for ResNets made for 224 px). On a larger map the window slides by one cell, and the logits are
+            the mean over its positions; on a map of just that size it is global pooling.
 
     Raises:
         TypeError: if ``classifier`` is something else.
+        ValueError: for a window that is not a positive whole number, or, at the call, larger than the map.
 
-    Shape: ``(B, C, *spatial)`` or ``(B, C)`` to ``(B, classes)``.
+    Shape: ``(B, C, *spatial)`` or ``(B, C)`` to ``(B, classes)``; with a window ``(B, C, H, W)`` only.
     """
 
-    def __init__(self, classifier: nn.Module) -> None:
+    def __init__(self, classifier: nn.Module, window: int | None = None) -> None:
         super().__init__()
         one_by_one = isinstance(classifier, nn.Conv2d) and classifier.kernel_size == (1, 1)
         if not (isinstance(classifier, nn.Linear) or one_by_one):
             raise TypeError(f"the classifier is {classifier!r}; expected an nn.Linear or a 1x1 nn.Conv2d")
+        if window is not None and not (isinstance(window, int) and window > 0):
+            raise ValueError(f"window={window!r}; expected a whole number of cells above 0, or None")
         self.fc = classifier
+        self.window = window
 
     def forward(self, features: Tensor) -> Tensor:
+        if self.window is not None:
+            features = _sliding_average(features, self.window)
         pooled = features.flatten(2).mean(dim=2) if features.ndim > 2 else features
         if isinstance(self.fc, nn.Conv2d):
             pooled = pooled[:, :, None, None]
         return self.fc(pooled).flatten(1)
+
+
+def _sliding_average(features: Tensor, window: int) -> Tensor:
+    if features.ndim != 4 or min(features.shape[2:]) < window:
+        raise ValueError(
+            f"a feature map of shape {tuple(features.shape)} cannot be pooled with window={window}; expected "
+            f"(B, C, H, W) of at least {window} x {window} cells: use larger images, or window=None"
+        )
+    return F.avg_pool2d(features, window, stride=1)
 
 
 def retained_classifier(classifier: nn.Module, trainable: bool = True) -> PooledClassifier:

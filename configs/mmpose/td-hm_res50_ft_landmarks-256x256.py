@@ -6,13 +6,11 @@ _base_ = [
     "_base_/simplebaseline.py",
     "_base_/terms.py",
 ]
-source = "data/sources/vggface2_resnet50.safetensors"
-encoder = dict(type="ResNet", depth=50, style="caffe", zero_init_residual=False)
-teacher = dict(
-    type="FrozenTeacher", backbone=encoder, classifier=dict(in_channels=2048, num_classes=8631), checkpoint=source
-)
+source = dict(type="SourceWeights", checkpoint="data/sources/vggface2_resnet50.safetensors")
 model = dict(
     # what the VGGFace2 networks were trained with: RGB, 0..255, means subtracted, not divided
     data_preprocessor=dict(mean=[131.0912, 103.8827, 91.4953], std=[1.0, 1.0, 1.0]),
-    backbone=dict(**encoder, init_cfg=dict(type="SourceWeights", checkpoint=source)),
+    backbone=dict(type="CaffeResNet", depth=50, init_cfg=source),
 )
+# of the CTD systems: the network that the student starts from, and its classifier
+teacher = dict(type="FrozenTeacher", classifier=dict(in_channels=2048, num_classes=8631, window=None))

@@ -26,6 +26,35 @@ def test_pooled_classifier_against_numpy(kind: str, shape: tuple[int, ...]) -> N
     np.testing.assert_allclose(logits.detach().numpy(), pooled @ weight.T + bias, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", CLASSIFIERS)
+@pytest.mark.parametrize(("height", "width"), [(3, 3), (4, 4), (3, 5)])
+def test_window_against_numpy(kind: str, height: int, width: int) -> None:
+    """The logits of a source that pools over 3 x 3 cells, averaged over the window's positions."""
+    classifier, features = CLASSIFIERS[kind](), torch.randn(2, 4, height, width)
+    weight = classifier.weight.detach().numpy().reshape(7, 4)
+    bias = 0 if classifier.bias is None else classifier.bias.detach().numpy()
+    logits = [
+        features.numpy()[:, :, y : y + 3, x : x + 3].mean((2, 3)) @ weight.T + bias
+        for y in range(height - 2)
+        for x in range(width - 2)
+    ]
+    found = retained_classifier(PooledClassifier(classifier, window=3))(features)
+    np.testing.assert_allclose(found.detach().numpy(), np.mean(logits, 0), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (2, 4, 3, 2), (2, 4, 9)])
+def test_map_smaller_than_the_window(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"window=3.*at least 3 x 3") as error:
+        PooledClassifier(nn.Linear(4, 7), window=3)(torch.randn(shape))
+    assert str(shape) in str(error.value)
+
+
+@pytest.mark.parametrize("window", [0, -1, 2.5, "7"])
+def test_bad_window(window: object) -> None:
+    with pytest.raises(ValueError, match="expected a whole number of cells"):
+        PooledClassifier(nn.Linear(4, 7), window=window)
+
+
 @pytest.mark.parametrize("trainable", [True, False])
 @pytest.mark.parametrize("frozen_source", [True, False])
 @pytest.mark.parametrize("kind", [*CLASSIFIERS, "pooled"])

@@ -108,8 +108,7 @@ def model_config(encoder, source) -> dict[str, Any]:
         head=dict(type="HeatmapHead", in_channels=64, out_channels=14, deconv_out_channels=(8, 8, 8),
                   loss=dict(type="KeypointMSELoss", use_target_weight=True), decoder=dict(type="ExactHeatmap")),
         train_cfg=dict(compute_acc=False),
-        teacher=dict(type="FrozenTeacher", backbone=dict(encoder), classifier=dict(in_channels=64, num_classes=10),
-                     checkpoint=str(source)),
+        teacher=dict(type="FrozenTeacher", classifier=dict(in_channels=64, num_classes=10)),
         terms=[dict(CD), dict(ED)],
     )  # fmt: skip
 
@@ -129,10 +128,8 @@ def options(landmarks, source) -> dict[str, Any]:
         "model.backbone.init_cfg.checkpoint": source,
         "model.head.in_channels": 64,
         "model.head.deconv_out_channels": "8,8,8",
-        "model.teacher.backbone.base_channels": 8,
         "model.teacher.classifier.in_channels": 64,
         "model.teacher.classifier.num_classes": CLASSES,
-        "model.teacher.checkpoint": source,
         "train_cfg.max_epochs": 2,
         "train_cfg.val_interval": 1,
         "default_hooks.logger.interval": 1,

@@ -270,3 +270,50 @@ def test_metric_accepts_visibility_with_weights(tmp_path):
     sample["pred_instances"] = {"keypoints": sample["gt_instances"]["keypoints"] + np.array([[[3, 4], [9, 9], [9, 9]]])}
     evaluator.process({}, [sample])
     assert evaluator.evaluate(1)["landmark/ME"] == pytest.approx(5.0)
+
+
+# -- Caffe's ResNet, and the task's loss -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(64, 64), (75, 98)])
+def test_caffe_resnet_is_torchvisions_with_the_layers_of_caffe(size):
+    """``caffe_resnet50`` is checked against a forward that is written out, in tests/sources/test_vggface2.py."""
+    from xtask_reg.sources.caffe_resnet import caffe_resnet50
+
+    backbone = MODELS.build(dict(type="CaffeResNet", depth=50, out_indices=(0, 1, 2, 3)))
+    backbone.eval()
+    reference = caffe_resnet50(num_classes=2).eval()
+    with torch.no_grad():
+        for parameter in reference.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter) * parameter.std().nan_to_num(1))
+    found = backbone.load_state_dict(reference.state_dict(), strict=False)
+    assert found.missing_keys == []
+    assert found.unexpected_keys == ["fc.weight", "fc.bias"]
+    images, expected = torch.randn(1, 3, *size), []
+    for layer in (reference.layer1, reference.layer2, reference.layer3, reference.layer4):
+        layer.register_forward_hook(lambda module, args, output: expected.append(output))
+    with torch.no_grad():
+        reference(images)
+        for own, other in zip(backbone(images), expected, strict=True):
+            torch.testing.assert_close(own, other, rtol=1e-5, atol=1e-5 * other.abs().max().item())
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_heatmap_loss_against_numpy(reduction, weighted):
+    rng = np.random.default_rng(0)
+    output, target = rng.normal(size=(2, 2, 3, 4, 5))
+    weights = np.array([[1, 0, 1], [1, 1, 0]]) if weighted else np.ones((2, 3))
+    total = sum(
+        weights[n, k] * ((output[n, k] - target[n, k]) ** 2).sum() / (1 if reduction == "sum" else 3 * 4 * 5)
+        for n in range(2)
+        for k in range(3)
+    )
+    loss = MODELS.build(dict(type="HeatmapMSELoss", reduction=reduction, use_target_weight=True))
+    arguments = [torch.from_numpy(array) for array in (output, target, weights)]
+    assert loss(*arguments).item() == pytest.approx(total / 2, rel=1e-12)
+
+
+def test_heatmap_loss_names_its_reductions():
+    with pytest.raises(ValueError, match="reduction='none'; expected 'mean' or 'sum'"):
+        MODELS.build(dict(type="HeatmapMSELoss", reduction="none"))

@@ -30,6 +30,16 @@ def com(train, options) -> Path:
 
 
 @pytest.fixture(scope="session")
+def fe(train, ft_options) -> Path:
+    return train("fe", "fe", ft_options)
+
+
+@pytest.fixture(scope="session")
+def ftp(train, ft_options) -> Path:
+    return train("ftp", "fe", {**ft_options, "model.frozen_but": "['backbone.layer4']"})
+
+
+@pytest.fixture(scope="session")
 def weightless(train, options) -> Path:
     return train("weightless", "ctd-com", {**options, "model.terms.0.weight": 0, "model.terms.1.weight": 0.0})
 
@@ -67,7 +77,7 @@ def plain_model(tiny_config) -> Any:
 # -- checkpoints -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("run", ["ft", "com", "weightless", "ema", "resumed"])
+@pytest.mark.parametrize("run", ["ft", "fe", "com", "weightless", "ema", "resumed"])
 def test_checkpoint_has_the_keys_of_the_plain_estimator(request, plain_model, run):
     content = checkpoint(request.getfixturevalue(run))
     assert list(content["state_dict"]) == list(plain_model.state_dict())
@@ -185,6 +195,18 @@ def test_student_starts_as_the_source_and_trains(com, source):
     assert not torch.equal(final["xtask_reg"][fc], load_weights(source)["fc.weight"])
 
 
+@pytest.mark.parametrize(("run", "trains"), [("fe", ("head",)), ("ftp", ("head", "backbone.layer4")), ("ft", ("",))])
+def test_frozen_weights_and_statistics_stay_to_the_bit(request, run, trains):
+    folder = request.getfixturevalue(run)
+    start, end = seen(folder)["start"], checkpoint(folder)["state_dict"]
+    for key, value in end.items():
+        assert torch.equal(value, start[key]) == (not key.startswith(trains)), key
+    parameters = [key for key in start if "running" not in key and "num_batches" not in key]
+    count = sum(start[key].numel() for key in parameters if key.startswith(trains))
+    total = sum(start[key].numel() for key in parameters)
+    assert f"trainable parameters: {count:,} of {total:,} (backbone" in (folder / "output.txt").read_text()
+
+
 @pytest.mark.parametrize("run", ["ft", "com"])
 def test_learning_rate_decays_to_zero_at_the_last_step(request, run):
     last = EPOCHS * STEPS - 1
@@ -208,8 +230,7 @@ def test_terms_are_logged_and_summed(com):
 @pytest.fixture(scope="session")
 def without_source(options) -> dict[str, Any]:
     """The options of a machine that does not have the source's weights."""
-    gone = {"model.teacher.checkpoint": "gone.safetensors", "model.backbone.init_cfg.checkpoint": "gone.safetensors"}
-    return {**options, **gone}
+    return {**options, "model.backbone.init_cfg.checkpoint": "gone.safetensors"}
 
 
 @pytest.fixture(scope="session")
@@ -240,7 +261,7 @@ def test_testing_without_the_source(predicted, landmarks):
 def test_inference_without_the_source(com, predicted, tiny_config):
     from mmpose.apis import inference_topdown, init_model
 
-    gone = {"model.teacher.checkpoint": "gone.safetensors", "model.backbone.init_cfg.checkpoint": "gone.safetensors"}
+    gone = {"model.backbone.init_cfg.checkpoint": "gone.safetensors"}
     model = init_model(tiny_config(gone), str(com / "epoch_2.pth"), device="cpu")
     for image in predicted["images"]:
         points = inference_topdown(model, image["image"])[0].pred_instances.keypoints

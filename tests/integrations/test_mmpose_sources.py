@@ -133,3 +133,104 @@ def test_classifier_that_does_not_fit(tmp_path, model_config, source, fault):
         model_config["teacher"]["checkpoint"] = str(tmp_path / "w.safetensors")
     with pytest.raises(ValueError, match=r"\(prefix 'fc.'\) does not fit"):
         MODELS.build(model_config).init_weights()
+
+
+# -- where the teacher comes from --------------------------------------------------------------------------------------
+
+
+def timm_backbone(path: Any) -> dict[str, Any]:
+    """A timm model that brings its weights along, as with pretrained=True, but from a file."""
+    kwargs = dict(pretrained=True, pretrained_cfg_overlay=dict(file=str(path)), out_indices=(4,))
+    return dict(type="ModuleBackbone", module="timm/resnet10t", kwargs=kwargs)
+
+
+@pytest.fixture
+def timm_file(tmp_path):
+    import timm
+
+    network = timm.create_model("resnet10t", num_classes=1000)
+    save_weights(network.state_dict(), tmp_path / "timm.safetensors")
+    return tmp_path / "timm.safetensors"
+
+
+def teacher_of(config: dict[str, Any]) -> torch.nn.Module:
+    model = MODELS.build(config)
+    model.init_weights()
+    return model.regularizer.teacher.network
+
+
+ED_ALONE = slice(1, None)
+
+
+def test_teacher_is_by_default_what_the_student_starts_from(model_config, encoder, source):
+    explicit = dict(**model_config["teacher"], backbone=encoder, checkpoint=str(source))
+    spelled_out = teacher_of({**model_config, "teacher": explicit})
+    assert_same(teacher_of(model_config).state_dict(), spelled_out.state_dict())
+
+
+def test_prefix_and_ignored_keys_hold_for_the_teacher_too(tmp_path, model_config, source):
+    weights = {f"model.{key}": value for key, value in load_weights(source).items()}
+    torch.save({**weights, "model.neck.weight": torch.zeros(1)}, tmp_path / "w.pth")
+    initial = dict(type="SourceWeights", checkpoint=str(tmp_path / "w.pth"), prefix="model.", ignore=["fc.", "neck."])
+    model_config["backbone"]["init_cfg"] = initial
+    network = teacher_of(model_config)
+    assert_same({**network.backbone.state_dict(), **network.classifier.state_dict()}, load_weights(source))
+
+
+def test_teacher_of_another_architecture(tmp_path, model_config, encoder):
+    other = dict(encoder, depth=34)
+    weights = MODELS.build(other).state_dict()
+    save_weights(weights, tmp_path / "w.safetensors")
+    teacher = dict(type="FrozenTeacher", backbone=other, checkpoint=str(tmp_path / "w.safetensors"))
+    network = teacher_of({**model_config, "teacher": teacher, "terms": model_config["terms"][ED_ALONE]})
+    assert_same(network.backbone.state_dict(), weights)
+
+
+def test_module_that_brings_its_weights(model_config, timm_file):
+    config = {**model_config, "backbone": timm_backbone(timm_file), "teacher": dict(type="FrozenTeacher")}
+    config["terms"] = [{**model_config["terms"][1], "student": "backbone.net.layer4", "teacher": "backbone.net.layer4"}]
+    model = MODELS.build(config)
+    model.init_weights()
+    expected = {key: value for key, value in load_weights(timm_file).items() if not key.startswith("fc.")}
+    assert_same(model.backbone.net.state_dict(), expected)
+    assert_same(model.regularizer.teacher.network.backbone.net.state_dict(), expected)
+
+
+@pytest.mark.parametrize("case", ["no init_cfg", "another init_cfg", "classifier without a file"])
+def test_teacher_without_weights(model_config, timm_file, case):
+    """None of these may end with a random teacher."""
+    if case == "no init_cfg":
+        del model_config["backbone"]["init_cfg"]
+    elif case == "another init_cfg":
+        model_config["backbone"]["init_cfg"] = dict(type="Kaiming", layer="Conv2d")
+    else:
+        model_config["backbone"] = timm_backbone(timm_file)
+        for term in model_config["terms"]:
+            term["student"] = "backbone.net.layer4"
+        model_config["terms"][1]["teacher"] = "backbone.net.layer4"
+    model = MODELS.build(model_config)
+    with pytest.raises(ValueError, match="the teacher has no checkpoint.*give teacher.checkpoint"):
+        model.init_weights()
+
+
+@pytest.mark.parametrize("window", [None, 2])
+def test_window_of_the_classifier(model_config, window):
+    """At 64 px the last map has 2 x 2 cells, at 96 px 3 x 3."""
+    model_config["teacher"]["classifier"]["window"] = window
+    network = teacher_of(model_config)
+    images = torch.randn(1, 3, 96, 96)
+    cells = network.backbone(images)[-1].mean(0)
+    corners = [cells[:, y : y + 2, x : x + 2].mean((1, 2)) for x in (0, 1) for y in (0, 1)]
+    pooled = cells.mean((1, 2)) if window is None else sum(corners) / 4
+    torch.testing.assert_close(network(images)[0], network.classifier.fc(pooled))
+
+
+@pytest.mark.parametrize("norm_eval", [True, False])
+def test_norm_eval_of_any_module(norm_eval):
+    backbone = MODELS.build(dict(type="ModuleBackbone", module="timm/resnet10t", norm_eval=norm_eval)).train()
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    backbone(torch.randn(2, 3, 64, 64))[-1].sum().backward()
+    changed = {key for key, value in backbone.state_dict().items() if not torch.equal(value, before[key])}
+    assert bool(changed) != norm_eval
+    assert all("running" in key or "num_batches" in key for key in changed)
+    assert all(parameter.grad is not None for parameter in backbone.parameters())

@@ -88,7 +88,8 @@ class Demo:
     def _train_source(self, identities: Stage) -> Stage:
         model = read_config(_config_file("CTD-Com")).model
         bar = self.progress.add_task("source network", total=SOURCE_EPOCHS, state="")
-        stage = Stage(self.out / "source", [model.teacher.to_dict(), SOURCE_EPOCHS, identities.fingerprint])
+        networks = [model.backbone.to_dict(), model.teacher.to_dict()]
+        stage = Stage(self.out / "source", [networks, SOURCE_EPOCHS, identities.fingerprint])
 
         def report(loss: float) -> None:
             self.progress.update(bar, advance=1, state=f"loss {loss:.2f}")
@@ -124,8 +125,7 @@ class Demo:
         """What each run is told beyond its config."""
         weights = source.folder / "source.safetensors"
         data = {f"{split}_dataloader.dataset.data_root": landmarks.folder for split in LANDMARK_PEOPLE}
-        sources = {"model.backbone.init_cfg.checkpoint": weights, "model.teacher.checkpoint": weights}
-        return {**data, **sources}
+        return {**data, "model.backbone.init_cfg.checkpoint": weights}
 
     def _checkpoint(self, stage: Stage) -> Path:
         return stage.folder / f"epoch_{self.epochs}.pth"

@@ -17,12 +17,12 @@ from xtask_reg.sources.classification import accuracy, read_identities, train_cl
 def train_source(
     table: Path, out: Path, model: Any, held_out: int, epochs: int, progress: Callable[[float], None]
 ) -> float:
-    """Train the network that a config's ``teacher`` describes, and write its encoder and classifier (``fc.*``).
+    """Train the source network of a config, and write its encoder and classifier (``fc.*``).
 
     Args:
         table: ``identities.csv`` of the images.
         out: the ``.safetensors`` to write.
-        model: the config's ``model``; its teacher's backbone and classifier, and its data preprocessor, are used.
+        model: the config's ``model``; its backbone, its teacher's classifier and its data preprocessor are used.
         held_out: every how many-th image is kept for the accuracy.
         epochs: passes over the images.
         progress: called after each epoch with its mean loss.
@@ -31,7 +31,7 @@ def train_source(
         The accuracy on the held-out images.
     """
     torch.manual_seed(0)
-    network = untrained_source(model.teacher)
+    network = untrained_source(model)
     preprocessor = model.data_preprocessor
     convention = InputConvention(tuple(preprocessor.mean), tuple(preprocessor.std), value_range=255)
     images, labels, _ = read_identities(table)

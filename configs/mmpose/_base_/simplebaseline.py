@@ -8,7 +8,7 @@ model = dict(
         type="HeatmapHead",
         in_channels=2048,
         out_channels=14,
-        loss=dict(type="KeypointMSELoss", use_target_weight=True),
+        loss=dict(type="HeatmapMSELoss", reduction="mean", use_target_weight=True),
         decoder=dict(type="ExactHeatmap", sigma=1.5, stride=4, decode="argmax"),
     ),
     train_cfg=dict(compute_acc=False),

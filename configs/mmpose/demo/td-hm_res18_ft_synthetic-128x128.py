@@ -6,14 +6,11 @@ _base_ = [
     "../_base_/simplebaseline.py",
     "../_base_/terms.py",
 ]
-source = "runs/demo/source/source.safetensors"
-encoder = dict(type="ResNet", depth=18, base_channels=32, zero_init_residual=False)
-teacher = dict(
-    type="FrozenTeacher", backbone=encoder, classifier=dict(in_channels=256, num_classes=40), checkpoint=source
-)
+source = dict(type="SourceWeights", checkpoint="runs/demo/source/source.safetensors")
 model = dict(
-    backbone=dict(**encoder, init_cfg=dict(type="SourceWeights", checkpoint=source)),
+    backbone=dict(type="ResNet", depth=18, base_channels=32, zero_init_residual=False, init_cfg=source),
     head=dict(in_channels=256, deconv_out_channels=(64, 64, 64)),
 )
+teacher = dict(type="FrozenTeacher", classifier=dict(in_channels=256, num_classes=40))
 train_cfg = dict(max_epochs=30, val_interval=10)
 train_dataloader = dict(batch_size=4)

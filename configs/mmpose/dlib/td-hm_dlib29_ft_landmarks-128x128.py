@@ -6,14 +6,16 @@ _base_ = [
     "../_base_/simplebaseline.py",
     "../_base_/terms.py",
 ]
-source = "data/sources/dlib_face_resnet29_128d.pth"
-# the published file goes on to an embedding, which the dense encoder has not
-beyond_encoder = ["fc.", "blocks.256_down_out."]
-encoder = dict(type="ModuleBackbone", module="xtask_reg.sources:dlib_resnet29_dense")
-teacher = dict(type="FrozenTeacher", backbone=encoder, checkpoint=source, ignore=beyond_encoder)
+source = dict(
+    type="SourceWeights",
+    checkpoint="data/sources/dlib_face_resnet29_128d.pth",
+    # the published file goes on to an embedding, which the dense encoder has not
+    ignore=["fc.", "blocks.256_down_out."],
+)
 model = dict(
     data_preprocessor=dict(mean=[122.782, 117.001, 104.298], std=[255.0, 255.0, 255.0]),
-    backbone=dict(**encoder, init_cfg=dict(type="SourceWeights", checkpoint=source, ignore=beyond_encoder)),
+    backbone=dict(type="ModuleBackbone", module="xtask_reg.sources:dlib_resnet29_dense", init_cfg=source),
     head=dict(in_channels=256),
 )
+teacher = dict(type="FrozenTeacher")
 optim_wrapper = dict(optimizer=dict(lr=1e-4))

@@ -11,9 +11,11 @@ from mmpose.registry import MODELS
 
 from xtask_reg.connectors import retained_classifier
 from xtask_reg.integrations.mmpose.backbone import ModuleBackbone
+from xtask_reg.integrations.mmpose.caffe_resnet import CaffeResNet
 from xtask_reg.integrations.mmpose.codec import ExactHeatmap
 from xtask_reg.integrations.mmpose.dataset import LandmarkDataset
 from xtask_reg.integrations.mmpose.estimator import CrossTaskTopdownPoseEstimator
+from xtask_reg.integrations.mmpose.heatmap_loss import HeatmapMSELoss
 from xtask_reg.integrations.mmpose.hook import CrossTaskHook
 from xtask_reg.integrations.mmpose.metric import LandmarkMetric
 from xtask_reg.integrations.mmpose.source import SourceTeacher, SourceWeights
@@ -25,9 +27,11 @@ MODELS.register_module("RetainedClassifier", module=retained_classifier)
 sys.modules[f"{__name__}.compat"] = compat  # a second name for it, of those who have the package anyway
 
 __all__ = [
+    "CaffeResNet",
     "CrossTaskHook",
     "CrossTaskTopdownPoseEstimator",
     "ExactHeatmap",
+    "HeatmapMSELoss",
     "LandmarkDataset",
     "LandmarkMetric",
     "ModuleBackbone",

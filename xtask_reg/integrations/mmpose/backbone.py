@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import Any, Self
 
+from mmengine.model import initialize
 from mmpose.models.backbones.base_backbone import BaseBackbone
 from mmpose.registry import MODELS
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 @MODELS.register_module()
@@ -20,15 +22,32 @@ class ModuleBackbone(BaseBackbone):
         module: ``'timm/<model name>'`` (its ``features_only`` form), or ``'package.module:function'``, called without
             arguments but ``kwargs`` to make the module.
         kwargs: arguments of that function or of ``timm.create_model``.
+        norm_eval: keep batch norms in eval mode in training: they use and keep the source's running statistics.
         init_cfg: for instance ``dict(type='SourceWeights', checkpoint=...)``.
 
     Raises:
         ValueError: for a name that cannot be resolved.
     """
 
-    def __init__(self, module: str, kwargs: dict[str, Any] | None = None, init_cfg: Any = None) -> None:
+    def __init__(
+        self, module: str, kwargs: dict[str, Any] | None = None, norm_eval: bool = False, init_cfg: Any = None
+    ) -> None:
         super().__init__(init_cfg=init_cfg)
         self.net = build_module(module, **(kwargs or {}))
+        self.norm_eval = norm_eval
+
+    def init_weights(self) -> None:
+        """Follow ``init_cfg``; the module has made its own start, which a method of its own would undo."""
+        if self.init_cfg:
+            initialize(self, self.init_cfg)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         features = self.net(images)

@@ -11,8 +11,9 @@ from mmpose.registry import MODELS
 from torch import Tensor, nn
 
 from xtask_reg.connectors import retained_classifier
+from xtask_reg.finetune import freeze
 from xtask_reg.inputs import InputConvention
-from xtask_reg.integrations.mmpose.source import SourceTeacher
+from xtask_reg.integrations.mmpose.source import SourceTeacher, SourceWeights
 from xtask_reg.integrations.random_state import preserved_random_state
 from xtask_reg.plain_state import keep_out_of_state_dict
 from xtask_reg.regularizer import CrossTaskRegularizer, Term, check_weight
@@ -27,11 +28,15 @@ class CrossTaskTopdownPoseEstimator(TopdownPoseEstimator):
     :class:`CrossTaskHook`.
 
     Args:
-        teacher: config of the ``FrozenTeacher``; not built if no term has a weight.
+        backbone: config of the student's encoder.
+        teacher: config of the ``FrozenTeacher``; not built if no term has a weight. Without a ``backbone`` and
+            ``checkpoint`` of its own it is the network that the student starts from.
         terms: one dict a term: ``loss``, ``student`` and ``teacher`` (tap paths), ``weight``, ``name`` (it must contain
             "loss", or MMEngine would not add it up), and perhaps ``student_connector`` and ``teacher_connector``.
             The connector ``dict(type='RetainedClassifier')`` is a copy of the teacher's module at the term's tap.
-        **kwargs: every argument of ``TopdownPoseEstimator``.
+        frozen: dotted paths of submodules that do not train, ``['backbone']`` for instance.
+        frozen_but: dotted paths of submodules within these that do.
+        **kwargs: every other argument of ``TopdownPoseEstimator``.
 
     Raises:
         ValueError: for terms without a teacher, a bad name or weight, or an unknown tap path.
@@ -39,8 +44,18 @@ class CrossTaskTopdownPoseEstimator(TopdownPoseEstimator):
 
     regularizer: CrossTaskRegularizer | None
 
-    def __init__(self, *, teacher: dict[str, Any] | None = None, terms: Sequence[dict] = (), **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(
+        self,
+        *,
+        backbone: dict[str, Any],
+        teacher: dict[str, Any] | None = None,
+        terms: Sequence[dict] = (),
+        frozen: Sequence[str] = (),
+        frozen_but: Sequence[str] = (),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(backbone=backbone, **kwargs)
+        freeze(self, frozen, frozen_but)
         active = [term for term in terms if _checked(term)["weight"] > 0]
         if active and teacher is None:
             raise ValueError(
@@ -50,7 +65,8 @@ class CrossTaskTopdownPoseEstimator(TopdownPoseEstimator):
         self.regularizer = None
         if active:
             with preserved_random_state():
-                source = MODELS.build({**teacher, "student_input": _convention(self.data_preprocessor)})
+                student = {"student_backbone": backbone, "student_input": _convention(self.data_preprocessor)}
+                source = MODELS.build({**teacher, **student})
                 built = [_build_term(term, source) for term in active]
             self.regularizer = CrossTaskRegularizer(self, source, built)
         keep_out_of_state_dict(self, "regularizer")
@@ -113,7 +129,7 @@ def _load_source_weights_again(model: nn.Module) -> None:
     """Some backbones change what their ``init_cfg`` loaded: ResNet zeroes the last norm of each block by default."""
     for module in model.modules():
         config = getattr(module, "init_cfg", None)
-        if isinstance(config, dict) and config["type"] == "SourceWeights":
+        if isinstance(config, dict) and config["type"] in ("SourceWeights", SourceWeights):
             initialize(module, config)
 
 

@@ -7,19 +7,25 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmpose.registry import HOOKS
+from torch import nn
 
 KEY = "xtask_reg"
 
 
 @HOOKS.register_module()
 class CrossTaskHook(Hook):
-    """Saves and resumes the connectors, and checks that data and head agree before training starts.
+    """Saves and resumes the connectors; before training checks that data and head agree, and logs what will train.
 
     The connectors stand in the checkpoint under ``'xtask_reg'``; ``'state_dict'`` is the plain student's.
     """
 
     def before_train(self, runner: Any) -> None:
-        """Raise ``ValueError`` if a data set's landmarks do not fit the head, or training and validation differ."""
+        """Log the number of trainable parameters.
+
+        Raises:
+            ValueError: if a data set's landmarks do not fit the head, or training and validation differ.
+        """
+        runner.logger.info(_trainable(_model(runner)))
         loaders = {"training": runner.train_dataloader}
         if runner.val_loop is not None:
             loaders["validation"] = runner.val_dataloader
@@ -59,6 +65,17 @@ def _check_landmarks(runner: Any, loaders: dict[str, Any]) -> None:
             )
     if len(set(map(tuple, names.values()))) > 1:
         raise ValueError(f"the data sets have different landmarks: {names}")
+
+
+def _trainable(model: nn.Module) -> str:
+    numbers = {name: _count(part) for name, part in [("", model), *model.named_children()]}
+    total, *parts = (f"{name} {trains:,} of {every:,}" for name, (trains, every) in numbers.items() if every)
+    return f"trainable parameters:{total} ({', '.join(parts)})"
+
+
+def _count(module: nn.Module) -> tuple[int, int]:
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in module.parameters()]
+    return sum(size for size, trains in sizes if trains), sum(size for size, _ in sizes)
 
 
 def _model(runner: Any) -> Any:

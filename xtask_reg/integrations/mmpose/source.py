@@ -17,6 +17,7 @@ from xtask_reg.sources import load_covering, load_weights
 from xtask_reg.teacher import FrozenTeacher
 
 CLASSIFIER = "fc."
+RANDOM = "random"
 
 
 def load_encoder(
@@ -75,9 +76,10 @@ class SourceNetwork(nn.Module):
         return features if self.classifier is None else self.classifier(features)
 
 
-def untrained_source(teacher: dict[str, Any]) -> SourceNetwork:
-    """The network that a ``teacher`` config describes, as it is before its training, with parameters that train."""
-    network: SourceNetwork = MODELS.build({**teacher, "checkpoint": "random"}).network
+def untrained_source(model: dict[str, Any]) -> SourceNetwork:
+    """The source network of a ``model`` config, as it is before its training, with parameters that train."""
+    teacher = {**model["teacher"], "student_backbone": model["backbone"], "checkpoint": RANDOM}
+    network: SourceNetwork = MODELS.build(teacher).network
     return network.requires_grad_(True)
 
 
@@ -89,60 +91,82 @@ class SourceTeacher(FrozenTeacher):
     constructor: testing and inference do without the file.
 
     Args:
-        backbone: config of the source's encoder.
-        checkpoint: file with the source's weights, or the word ``'random'`` for an untrained control.
-        classifier: ``dict(in_channels=C, num_classes=N)``; its weights are ``fc.weight`` and ``fc.bias``.
-        prefix: where the source's keys begin in the checkpoint.
+        backbone: config of the source's encoder; None for the student's.
+        checkpoint: file with the source's weights; None for the one that the student's backbone starts from (by its
+            ``init_cfg=dict(type='SourceWeights', ...)``, or timm's ``pretrained=True``); the word ``'random'`` for an
+            untrained control.
+        classifier: ``dict(in_channels=C, num_classes=N)``, its weights are ``fc.weight`` and ``fc.bias``; perhaps with
+            the ``window`` of :class:`xtask_reg.PooledClassifier`.
+        prefix: where the source's keys begin in ``checkpoint``.
         ignore: beginnings of keys (after ``prefix``) that belong to neither encoder nor classifier.
         input: what the source expects of its images, as arguments of :class:`xtask_reg.InputConvention`; None if it is
             what the student's data preprocessor makes.
+        student_backbone: filled in by the estimator.
         student_input: filled in by the estimator.
     """
 
     def __init__(
         self,
-        backbone: dict[str, Any],
-        checkpoint: str,
+        backbone: dict[str, Any] | None = None,
+        checkpoint: str | None = None,
         classifier: dict[str, int] | None = None,
         prefix: str = "",
         ignore: Sequence[str] = (),
         input: dict[str, Any] | None = None,
+        student_backbone: dict[str, Any] | None = None,
         student_input: InputConvention | None = None,
     ) -> None:
+        student = dict(student_backbone or {})
+        initial = student.pop("init_cfg", None)
+        encoder = backbone or student
+        given = {"checkpoint": checkpoint, "prefix": prefix, "ignore": ignore} if checkpoint else initial
         with preserved_random_state():
-            head = PooledClassifier(_linear(**classifier)) if classifier else None
-            network = SourceNetwork(MODELS.build(backbone), head)
+            head = _classifier(**classifier) if classifier else None
+            network = SourceNetwork(MODELS.build(encoder), head)
         adapter = InputAdapter(student_input or InputConvention(), InputConvention(**input)) if input else None
         super().__init__(network, adapter)
-        self.checkpoint = checkpoint
-        self.prefix = prefix
-        self.ignore = tuple(ignore)
-        network.has_weights = checkpoint == "random"
+        network.has_weights = checkpoint == RANDOM or (given is None and head is None and _comes_with_weights(encoder))
+        self._given = given
 
     def load_source(self) -> None:
         """Read the source's weights from the checkpoint.
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if its tensors do not cover the network.
+            ValueError: if nothing says where the weights are, or the file's tensors do not cover the network.
         """
-        if self.checkpoint == "random":
+        network = self.network
+        if network.has_weights:
             return
-        weights = load_weights(self.checkpoint)
-        network, name = self.network, str(self.checkpoint)
-        load_encoder(network.backbone, weights, name, self.prefix, (CLASSIFIER, *self.ignore))
+        where = _weights(self._given)
+        tensors, name = load_weights(where.checkpoint), str(where.checkpoint)
+        load_encoder(network.backbone, tensors, name, where.prefix, (CLASSIFIER, *where.ignore))
         if network.classifier is not None:
-            load_covering(network.classifier.fc, weights, prefix=self.prefix + CLASSIFIER, name=name)
+            load_covering(network.classifier.fc, tensors, prefix=where.prefix + CLASSIFIER, name=name)
         network.has_weights = True
 
     def forward(self, images: Tensor) -> Any:
         if not self.network.has_weights:
             raise RuntimeError(
-                f"the teacher's weights were not read from {self.checkpoint}: call the estimator's init_weights() "
-                "before training (MMEngine's Runner.train does)"
+                "the teacher's weights were not read: call the estimator's init_weights() before training "
+                "(MMEngine's Runner.train does)"
             )
         return super().forward(images)
 
 
-def _linear(in_channels: int, num_classes: int) -> nn.Linear:
-    return nn.Linear(in_channels, num_classes)
+def _classifier(in_channels: int, num_classes: int, window: int | None = None) -> PooledClassifier:
+    return PooledClassifier(nn.Linear(in_channels, num_classes), window)
+
+
+def _comes_with_weights(encoder: dict[str, Any]) -> bool:
+    return bool((encoder.get("kwargs") or {}).get("pretrained"))
+
+
+def _weights(given: Any) -> SourceWeights:
+    if not (isinstance(given, dict) and given.get("type", "SourceWeights") in ("SourceWeights", SourceWeights)):
+        raise ValueError(
+            f"the teacher has no checkpoint, and the student's backbone has init_cfg={given!r}: give "
+            "teacher.checkpoint (a file, or 'random' for an untrained control), or the backbone "
+            "init_cfg=dict(type='SourceWeights', checkpoint=...)"
+        )
+    return SourceWeights(**{key: value for key, value in given.items() if key != "type"})

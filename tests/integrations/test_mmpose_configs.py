@@ -1,0 +1,91 @@
+"""The shipped configs: what they build, and how they are written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmpose.registry import MODELS
+
+from xtask_reg.integrations.mmpose.tools import configs, tool
+
+CONFIGS = sorted(path.relative_to(configs()).as_posix() for path in configs().rglob("td-hm_*.py"))
+SYSTEMS = ("fe", "ftp", "ft", "hg", "ctd-cd", "ctd-ed", "ctd-com")
+TERMS = {"ctd-cd": ["loss_cd"], "ctd-ed": ["loss_ed"], "ctd-com": ["loss_cd", "loss_ed"]}
+
+
+def read(name: str) -> Config:
+    return Config.fromfile(configs() / name)
+
+
+def paper(system: str) -> str:
+    (name,) = (name for name in CONFIGS if f"_{system}_landmarks-256x256" in name)
+    return name
+
+
+def parameters(model: torch.nn.Module, trainable: bool = False) -> int:
+    return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_builds_and_is_short(name):
+    assert MODELS.build(read(name).model) is not None
+    assert len((configs() / name).read_text().splitlines()) <= 22
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_settings_of_the_paper(system):
+    config = read(paper(system))
+    assert config.train_dataloader.batch_size == 2
+    assert config.train_cfg.max_epochs == 150
+    assert config.optim_wrapper.optimizer.to_dict() == dict(type="Adam", lr=1e-3)
+    assert config.param_scheduler[0].type == "PolyLR"
+    assert config.codec.sigma == 1.5
+    assert config.train_pipeline[2].to_dict() == dict(type="RandomFlip", direction="horizontal", prob=0.5)
+    low, high = config.train_pipeline[3].scale_factor
+    assert (1 / high, 1 / low) == pytest.approx((0.8, 1.2))
+    assert config.train_pipeline[4].input_size == (256, 256)
+    assert config.test_evaluator.threshold == 1.2
+    terms = {term.name: term for term in config.model.get("terms", [])}
+    assert list(terms) == TERMS.get(system, [])
+    assert all(term.weight == 0.002 for term in terms.values())
+    if "loss_cd" in terms:
+        assert terms["loss_cd"].loss.temperature == 2
+
+
+def decoder(channels: int, landmarks: int) -> int:
+    """Parameters of three 4x4 deconvolutions of 256 channels with batch norm, and a 1x1 convolution with bias."""
+    return channels * 256 * 16 + 2 * 256 * 256 * 16 + 3 * 2 * 256 + 256 * landmarks + landmarks
+
+
+RESNET50, LAYER4, CLASSIFIER = 23_508_032, 14_964_736, 2048 * 8631 + 8631
+TRAINS = {"fe": 0, "ftp": LAYER4, "ft": RESNET50, "ctd-ed": RESNET50}
+TRAINS |= {"ctd-cd": RESNET50 + CLASSIFIER, "ctd-com": RESNET50 + CLASSIFIER}
+
+
+@pytest.mark.parametrize("system", TRAINS)
+def test_number_of_trainable_parameters(system):
+    """Torchvision's ResNet-50 without fc has 23508032 parameters, its layer4 14964736."""
+    assert parameters(MODELS.build(read(paper(system)).model), trainable=True) == TRAINS[system] + decoder(2048, 14)
+
+
+@pytest.mark.parametrize("stacks", [1, 2])
+def test_hourglass_is_that_of_mmpose(stacks):
+    config = read(paper("hg"))
+    config.merge_from_dict({"model.backbone.num_stacks": stacks, "model.head.num_stages": stacks})
+    mim = Path(tool("train")).parents[1] / "configs" / "body_2d_keypoint" / "topdown_heatmap" / "coco"
+    theirs = Config.fromfile(mim / "td-hm_hourglass52_8xb32-210e_coco-256x256.py").model
+    theirs.head.out_channels, theirs.backbone.num_stacks, theirs.head.num_stages = 14, stacks, stacks
+    with torch.device("meta"):  # shapes are all that is looked at
+        own, other = MODELS.build(config.model), MODELS.build(theirs)
+        assert {k: v.shape for k, v in own.state_dict().items()} == {k: v.shape for k, v in other.state_dict().items()}
+        shapes: list[Any] = [
+            [out.shape for out in model.head.forward(model.backbone(torch.empty(1, 3, 256, 256)))]
+            for model in (own.eval(), other.eval())
+        ]
+    assert shapes[0] == shapes[1] == [(1, 14, 64, 64)] * stacks
+    if stacks == 1:
+        assert parameters(own) == pytest.approx(95e6, rel=0.01)

@@ -1,0 +1,25 @@
+"""The ResNet that networks trained in Caffe need, the VGGFace2 ones for example."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmpose.models.backbones import ResNet
+from mmpose.registry import MODELS
+from torch import nn
+
+
+@MODELS.register_module()
+class CaffeResNet(ResNet):
+    """MMPose's ``ResNet`` as Caffe computes it: the stride on the first 1x1 convolution, and ceil-mode max-pooling.
+
+    Parameters and their names are those of ``ResNet``; so are the arguments, but ``style`` is always ``'caffe'``, and
+    ``zero_init_residual`` is off, since it would zero a part of what was loaded.
+    """
+
+    def __init__(self, depth: int, **kwargs: Any) -> None:
+        super().__init__(depth, **{"zero_init_residual": False, **kwargs, "style": "caffe"})
+
+    def _make_stem_layer(self, in_channels: int, stem_channels: int) -> None:
+        super()._make_stem_layer(in_channels, stem_channels)
+        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=0, ceil_mode=True)
