@@ -1,15 +1,19 @@
 # make demo        the main job on embedded data
-# make test        all tests
+# make test        lint, and all tests but the slow ones
+# make test-slow   the slow tests: the paper's systems at 256 px
 UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 RUN := $(UV) run --no-sync
 
-.PHONY: demo test lint setup
+.PHONY: demo test test-slow lint setup
 
 demo: setup
 	$(RUN) xtask-reg demo
 
 test: lint
 	$(RUN) pytest -n auto --maxprocesses 4
+
+test-slow: setup
+	OMP_NUM_THREADS=1 $(RUN) pytest -m slow -n auto --maxprocesses 2 --dist loadgroup
 
 lint: setup
 	$(RUN) ruff check .

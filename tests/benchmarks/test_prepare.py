@@ -103,3 +103,70 @@ def tensorflow_name(name: str) -> str:
     leaves = {"filters": "conv/filters", "conv_bias": "conv/bias", "weight": "scale/weights", "bias": "scale/biases"}
     layer = "conv32_down" if place == ["stem"] else f"conv{place[1]}/{place[2]}"
     return f"{layer}/{leaves[leaf]}"
+
+
+def efficientnet_pytorch_names() -> dict[str, torch.Tensor]:
+    """A random EfficientNet-Lite0 under the names of the EfficientNet-PyTorch package, written out from its table.
+
+    (expansion, kernel, input and output channels, repeats) of the seven stages of EfficientNet-B0, without
+    squeeze-and-excitation; stem and head are not scaled.
+    """
+    stages = [(1, 3, 32, 16, 1), (6, 3, 16, 24, 2), (6, 5, 24, 40, 2), (6, 3, 40, 80, 3), (6, 5, 80, 112, 3),
+              (6, 5, 112, 192, 4), (6, 3, 192, 320, 1)]  # fmt: skip
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def norm(name: str, channels: int) -> None:
+        shapes.update({f"{name}.{leaf}": (channels,) for leaf in ("weight", "bias", "running_mean", "running_var")})
+        shapes[f"{name}.num_batches_tracked"] = ()
+
+    def block(name: str, expansion: int, kernel: int, inputs: int, outputs: int) -> None:
+        inner = inputs * expansion
+        if expansion > 1:
+            shapes[f"{name}._expand_conv.weight"] = (inner, inputs, 1, 1)
+            norm(f"{name}._bn0", inner)
+        shapes[f"{name}._depthwise_conv.weight"] = (inner, 1, kernel, kernel)
+        norm(f"{name}._bn1", inner)
+        shapes[f"{name}._project_conv.weight"] = (outputs, inner, 1, 1)
+        norm(f"{name}._bn2", outputs)
+
+    shapes["_conv_stem.weight"] = (32, 3, 3, 3)
+    norm("_bn0", 32)
+    number = 0
+    for expansion, kernel, inputs, outputs, repeats in stages:
+        for repeat in range(repeats):
+            block(f"_blocks.{number}", expansion, kernel, outputs if repeat else inputs, outputs)
+            number += 1
+    shapes["_conv_head.weight"] = (1280, 320, 1, 1)
+    norm("_bn1", 1280)
+    shapes |= {"_fc.weight": (1000, 1280), "_fc.bias": (1000,)}
+    return {name: torch.rand(shape) if name[-7:] != "tracked" else torch.tensor(1) for name, shape in shapes.items()}
+
+
+def test_efficientnet_lite0(tmp_path):
+    from xtask_reg.sources import load_weights
+
+    weights, out = efficientnet_pytorch_names(), tmp_path / "e.safetensors"
+    torch.save(weights, tmp_path / "e.pth")
+    result = run("prepare_efficientnet_lite0.py", tmp_path / "e.pth", out)
+    assert result.returncode == 0, result.stderr
+    renamed = load_weights(out)
+    assert len(renamed) == 296
+    for theirs, ours in {
+        "_bn0.weight": "bn1.weight",
+        "_bn1.bias": "bn2.bias",
+        "_blocks.0._bn2.running_var": "blocks.0.0.bn2.running_var",
+        "_blocks.4._expand_conv.weight": "blocks.2.1.conv_pw.weight",
+        "_blocks.15._bn1.weight": "blocks.6.0.bn2.weight",
+        "_fc.bias": "classifier.bias",
+    }.items():
+        torch.testing.assert_close(renamed[ours], weights[theirs], rtol=0, atol=0)
+
+
+def test_efficientnet_lite0_with_a_gap(tmp_path):
+    weights = efficientnet_pytorch_names()
+    del weights["_blocks.3._bn1.weight"]
+    torch.save(weights, tmp_path / "e.pth")
+    result = run("prepare_efficientnet_lite0.py", tmp_path / "e.pth", tmp_path / "e.safetensors")
+    assert result.returncode != 0
+    assert "1 missing: blocks.2.0.bn2.weight" in result.stderr
+    assert not (tmp_path / "e.safetensors").exists()

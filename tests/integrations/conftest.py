@@ -159,11 +159,13 @@ def tool_command() -> Callable[..., list[str]]:
     return command
 
 
-def run_process(arguments: list[str], cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_process(
+    arguments: list[str], cwd: Path, timeout: float = 300, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run a process on one CPU thread that can import what lies in ``tests/integrations/plugins``."""
     path = os.pathsep.join([str(Path(__file__).parent / "plugins"), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.run(
-        arguments, cwd=cwd, capture_output=True, text=True, timeout=300,
+        arguments, cwd=cwd, capture_output=True, text=True, timeout=timeout,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **environment},
     )  # fmt: skip
 

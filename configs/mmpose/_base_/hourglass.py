@@ -17,3 +17,5 @@ model = dict(
     ),
     test_cfg=dict(flip_test=False),
 )
+# MMPose's Hourglass of one stack has a block that it never calls, which distributed training must put up with
+find_unused_parameters = True

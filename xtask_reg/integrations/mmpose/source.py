@@ -51,12 +51,13 @@ class SourceWeights:
         checkpoint: path of a ``.safetensors`` file or of a PyTorch file with nothing but tensors.
         prefix: where the encoder's keys begin in it.
         ignore: beginnings of keys (after ``prefix``) that are not the encoder's; by default the classifier's, ``fc.``.
+            A single one may be a string.
     """
 
-    def __init__(self, checkpoint: str, prefix: str = "", ignore: Sequence[str] = (CLASSIFIER,)) -> None:
+    def __init__(self, checkpoint: str, prefix: str = "", ignore: str | Sequence[str] = (CLASSIFIER,)) -> None:
         self.checkpoint = checkpoint
         self.prefix = prefix
-        self.ignore = ignore
+        self.ignore = (ignore,) if isinstance(ignore, str) else tuple(ignore)
 
     def __call__(self, module: nn.Module) -> None:
         load_encoder(module, load_weights(self.checkpoint), str(self.checkpoint), self.prefix, self.ignore)
@@ -111,7 +112,7 @@ class SourceTeacher(FrozenTeacher):
         checkpoint: str | None = None,
         classifier: dict[str, int] | None = None,
         prefix: str = "",
-        ignore: Sequence[str] = (),
+        ignore: str | Sequence[str] = (),
         input: dict[str, Any] | None = None,
         student_backbone: dict[str, Any] | None = None,
         student_input: InputConvention | None = None,

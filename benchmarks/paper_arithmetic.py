@@ -1,0 +1,85 @@
+"""The arithmetic behind the defaults in docs/paper.md. Nothing is trained.
+
+python benchmarks/paper_arithmetic.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from provenance import provenance
+from torch import nn
+
+from xtask_reg import PooledClassifier, SoftmaxL2Loss
+from xtask_reg.landmarks import decode_heatmaps, gaussian_heatmaps, image_errors
+
+IMAGES, K, SIDE, STRIDE, SIGMA = 2000, 14, 64, 4, 1.5
+CLASSES, TEMPERATURE = 8631, 2.0
+LAMBDA = 0.002
+TEST_IMAGES = 310
+FAILURE_RATES = {"FE": 94.52, "FTP": 40.32, "FT": 10.65, "HG": 12.58, "CTD-CD": 5.81, "CTD-ED": 7.74, "CTD-Com": 6.45}
+"""Percent, Table 1 of the paper."""
+RESULTS = Path(__file__).parent / "results" / "paper_arithmetic.json"
+
+
+def task_loss(heatmaps: np.ndarray) -> dict[str, float]:
+    """L_R of a network that answers zero everywhere, as a decoder that has not learned anything about does."""
+    total = float((heatmaps**2).sum(axis=(1, 2, 3)).mean())
+    return {"cells": K * SIDE * SIDE, "sum": total, "mean": total / (K * SIDE * SIDE)}
+
+
+def argmax_floor(points: np.ndarray, heatmaps: np.ndarray) -> dict[str, float]:
+    """The error of a perfect network whose heatmaps are decoded by plain argmax."""
+    found = decode_heatmaps(heatmaps)[0]
+    return {
+        "mean distance, heatmap px": float(image_errors(found, points).mean()),
+        "mean distance, input px": float(image_errors(found * STRIDE, points * STRIDE).mean()),
+        "vector norm, input px": float(image_errors(found * STRIDE, points * STRIDE, reduction="vector_norm").mean()),
+    }
+
+
+def failures() -> dict[str, float]:
+    """Images of 310 that each failure rate of the paper stands for."""
+    return {name: rate / 100 * TEST_IMAGES for name, rate in FAILURE_RATES.items()}
+
+
+def window_weights(cells: int = 8, window: int = 7) -> dict[str, float]:
+    """How much a corner cell and a middle cell count when a window slides over the map, relative to plain averaging."""
+    features = torch.ones(1, 1, cells, cells, requires_grad=True)
+    PooledClassifier(nn.Linear(1, 1, bias=False), window)(features).sum().backward()
+    weights = features.grad[0, 0] / features.grad.sum() * cells**2
+    return {"corner": weights[0, 0].item(), "middle": weights[cells // 2, cells // 2].item()}
+
+
+def prediction_distance(spread: float) -> float:
+    """L_CD of two unrelated predictions whose logits are normal with this standard deviation."""
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, 200, CLASSES, generator=generator) * spread
+    return SoftmaxL2Loss(temperature=TEMPERATURE)(student, teacher).item()
+
+
+def main() -> None:
+    """Compute everything and write the result file."""
+    points = np.random.default_rng(0).uniform(8, SIDE - 8, (IMAGES, K, 2))
+    heatmaps = gaussian_heatmaps(points, (SIDE, SIDE), SIGMA)
+    loss = task_loss(heatmaps)
+    results = {
+        "L_R of an answer of zero": loss,
+        "lambda x L_ED over L_R at a cosine of 0": {key: LAMBDA / loss[key] for key in ("sum", "mean")},
+        "argmax floor": argmax_floor(points, heatmaps),
+        "failures of 310": failures(),
+        "weight of a cell under the 7 x 7 window at 256 px": window_weights(),
+        "L_CD of unrelated predictions, by spread of logits": {
+            str(spread): prediction_distance(spread) for spread in (1, 5, 10, 20, 40)
+        },
+        "provenance": provenance(),
+    }
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    print(RESULTS.read_text())
+
+
+if __name__ == "__main__":
+    main()
