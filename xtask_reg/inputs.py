@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -52,6 +53,33 @@ class InputConvention:
         if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
             raise ValueError(f"size={self.size!r}; expected (height, width) in pixels, or None for any size")
 
+    def to_metadata(self) -> dict[str, str]:
+        """The convention as strings, for the metadata of a ``.safetensors`` file."""
+        numbers = {"mean": self.mean, "std": self.std, "value_range": (self.value_range,), "size": self.size}
+        texts = {name: ",".join(f"{value:.9g}" for value in values) for name, values in numbers.items() if values}
+        return {"channels": self.channels, **texts}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> InputConvention | None:
+        """The convention that the metadata of a file states; None if it states none.
+
+        Raises:
+            ValueError: if it states one in part, or with values that are none.
+        """
+        needed = {"channels", "mean", "std", "value_range"}
+        if needed.isdisjoint(metadata):
+            return None
+        try:
+            texts = {name: metadata[name] for name in needed | ({"size"} & metadata.keys())}
+            channels = texts.pop("channels")
+            values = {name: tuple(float(value) for value in text.split(",")) for name, text in texts.items()}
+            (value_range,), size = values.pop("value_range"), values.pop("size", None)
+            whole = None if size is None else tuple(map(int, size))
+            return cls(**values, channels=channels, value_range=value_range, size=whole)
+        except (KeyError, ValueError) as error:
+            stated = {name: metadata[name] for name in sorted(needed & metadata.keys())}
+            raise ValueError(f"the metadata {stated} do not state an input convention: {error}") from error
+
 
 class InputAdapter(nn.Module):
     """Converts images ``(B, 3, H, W)`` from the student's input convention to the teacher's.
@@ -75,6 +103,11 @@ class InputAdapter(nn.Module):
         self.register_buffer("scale", (std_s / std_t).float().view(3, 1, 1))
         self.register_buffer("shift", ((mean_s - mean_t) / std_t).float().view(3, 1, 1))
         self._same_values = not self.swap and torch.allclose(mean_s, mean_t) and torch.allclose(std_s, std_t)
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether both conventions are the same, whatever the images' size."""
+        return self._same_values and self.teacher.size is None
 
     def forward(self, images: Tensor) -> Tensor:
         if images.ndim != 4 or images.shape[1] != 3:

@@ -6,7 +6,8 @@ total loss = task loss + sum over terms of weight * loss(student_connector(stude
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Real
 from typing import Any
@@ -106,7 +107,8 @@ class CrossTaskRegularizer(nn.Module):
     the next one. The parameters of the connectors are the regularizer's own: give them to the optimizer.
 
     Args:
-        student: the network that is trained, wrapped or not. Hooks are put on it; it is not a submodule.
+        student: the network that is trained, wrapped or not. Hooks are put on it; it is not a submodule. None if every
+            call is given the student's ``features``.
         teacher: the frozen source network.
         terms: what to compare. Those of weight 0 are left out, and without any the teacher never runs.
 
@@ -119,50 +121,84 @@ class CrossTaskRegularizer(nn.Module):
         >>> sum(losses.values()).backward()
     """
 
-    def __init__(self, student: nn.Module, teacher: FrozenTeacher, terms: Sequence[Term]) -> None:
+    def __init__(self, student: nn.Module | None, teacher: FrozenTeacher, terms: Sequence[Term]) -> None:
         super().__init__()
         names = [term.name for term in terms]
         if len(set(names)) < len(names):
             raise ValueError(f"term names {names} are not unique")
         self.teacher = teacher
         self.terms = nn.ModuleDict({term.name: term for term in terms if term.weight > 0})
-        student = unwrap(student)
-        _check_nothing_shared(teacher, student=student, terms=self.terms)
+        self._without_gradient: set[str] = set()
+        _check_nothing_shared(teacher, terms=self.terms)
         for term in self._terms():
             find_module(teacher.network, term.teacher)
+        self._recorder = self._attached(unwrap(student)) if student is not None else None
+
+    def _attached(self, student: nn.Module) -> TapRecorder:
+        _check_nothing_shared(self.teacher, student=student)
         taps = {term.student: find_module(student, term.student) for term in self._terms()}
-        self._recorder = TapRecorder(taps, owner="student")
+        recorder = TapRecorder(taps, owner="student")
         if taps:
-            self._recorder.attach_to_calls(student)
+            recorder.attach_to_calls(student)
+        return recorder
 
     def _terms(self) -> Iterator[Term]:
         for term in self.terms.values():
             assert isinstance(term, Term)
             yield term
 
-    def forward(self, images: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(self, images: Tensor | None = None, features: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """The weighted value of each term for the student's last call.
 
         Args:
             images: what the teacher is given, ``(B, 3, H, W)``; by default the first tensor that the student was called
                 with. Only needed where that is not the images, or the student changes it in place.
+            features: the student's outputs at the terms' taps, by path, where the student returns them itself: then no
+                hook is read, and ``images`` must be given.
 
         Raises:
             TapError: if the student was not called, or a tap did not give exactly one tensor.
-            ValueError: if ``images`` does not match what the student was called with.
+            ValueError: if ``images`` does not match what the student was called with, or ``features`` lacks a tap.
             RuntimeError: if connectors would train unsynchronised in a distributed run.
         """
         if not self.terms:
             return {}
         self._check_distributed()
-        called_with, outputs = self._recorder.take({term.student for term in self._terms()})
-        images = _same_images(images, called_with)
+        images, outputs = self._student(images, features)
+        self._warn_of_missing_gradients(outputs)
         active = {term.teacher for term in self._terms() if term.weight > 0}
-        features = self.teacher.features(images, active) if active else {}
+        targets = self.teacher.features(images, active) if active else {}
         return {
-            term.name: term(outputs[term.student], features[term.teacher]) if term.weight > 0 else term.nothing(images)
+            term.name: term(outputs[term.student], targets[term.teacher]) if term.weight > 0 else term.nothing(images)
             for term in self._terms()
         }
+
+    def _student(
+        self, images: Tensor | None, features: Mapping[str, Tensor] | None
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        paths = {term.student for term in self._terms()}
+        if features is None and self._recorder is not None:
+            called_with, outputs = self._recorder.take(paths)
+            return _same_images(images, called_with), outputs
+        if features is None or images is None:
+            raise ValueError("without hooks on the student both are needed: regularizer(images, features={path: ...})")
+        missing = sorted(paths - features.keys())
+        if missing:
+            raise ValueError(f"features lacks the student's taps {missing}; it has {sorted(features)}")
+        return images, features
+
+    def _warn_of_missing_gradients(self, outputs: Mapping[str, Tensor]) -> None:
+        """Once a term: it costs a forward pass of the teacher and does nothing."""
+        if not torch.is_grad_enabled():
+            return
+        for term in self._terms():
+            idle = term.weight > 0 and not outputs[term.student].requires_grad
+            if idle and term.name not in self._without_gradient:
+                self._without_gradient.add(term.name)
+                warnings.warn(
+                    f"term {term.name!r} cannot act on the student: its tap {term.student!r} carries no gradient (the "
+                    "layers up to it are frozen, or the output is detached); tap a layer that trains, or leave it out"
+                )
 
     def set_weight(self, name: str, weight: float) -> None:
         """Change a term's weight during training. With 0 the term ends: the teacher no longer runs for it.
@@ -181,12 +217,15 @@ class CrossTaskRegularizer(nn.Module):
         Args:
             images: what the student works on in the block.
         """
+        if self._recorder is None:
+            raise RuntimeError("the regularizer was made without a student: there is nothing to record")
         with self._recorder.recording(*(() if images is None else (images,))):
             yield
 
     def remove(self) -> None:
         """Detach from the student: take all hooks away."""
-        self._recorder.remove()
+        if self._recorder is not None:
+            self._recorder.remove()
 
     def _check_distributed(self) -> None:
         distributed = torch.distributed

@@ -36,6 +36,12 @@ class FrozenTeacher(nn.Module):
         self._freeze()
         self.train(False)
 
+    def use_adapter(self, adapter: nn.Module) -> None:
+        """Replace the conversion of the student's images."""
+        parameter = next(self.network.parameters(), None)
+        self._hidden = (self.network, adapter if parameter is None else adapter.to(parameter.device))
+        self._freeze()
+
     def _own(self) -> list[nn.Module]:
         return [module for module in self._hidden if module is not None]
 
@@ -56,11 +62,18 @@ class FrozenTeacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Any:
-        """The network's output on the student's ``images``."""
+        """The network's output on the student's ``images``.
+
+        A network in another precision than the images is given them in its own.
+
+        Raises:
+            RuntimeError: if the network is on another device than the images.
+        """
         if any(part.training for module in self._own() for part in module.modules()):
             self._freeze()
         self._check_device(images)
-        return self.network(images if self.adapter is None else self.adapter(images))
+        images = images if self.adapter is None else self.adapter(images)
+        return self.network(images if torch.is_autocast_enabled(images.device.type) else images.to(self._dtype(images)))
 
     @torch.no_grad()
     def features(self, images: Tensor, paths: Iterable[str]) -> dict[str, Tensor]:
@@ -77,6 +90,10 @@ class FrozenTeacher(nn.Module):
         finally:
             recorder.remove()
         return recorder.take(recorder.paths)[1]
+
+    def _dtype(self, images: Tensor) -> torch.dtype:
+        """The network's own; that of the images if it has no floating point parameter."""
+        return next((p.dtype for p in self.network.parameters() if p.is_floating_point()), images.dtype)
 
     def _check_device(self, images: Tensor) -> None:
         own = next(self.network.parameters(), images).device

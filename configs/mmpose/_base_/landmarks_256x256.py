@@ -20,7 +20,7 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=2,
     num_workers=2,
-    persistent_workers=True,
+    persistent_workers=False,  # EpochSeedHook seeds them anew in each epoch
     sampler=dict(type="DefaultSampler", shuffle=True),
     dataset=dict(type="LandmarkDataset", data_root=data_root, ann_file="train.json", pipeline=train_pipeline),
 )

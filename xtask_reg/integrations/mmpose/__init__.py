@@ -14,6 +14,7 @@ from xtask_reg.integrations.mmpose.backbone import ModuleBackbone
 from xtask_reg.integrations.mmpose.caffe_resnet import CaffeResNet
 from xtask_reg.integrations.mmpose.codec import ExactHeatmap
 from xtask_reg.integrations.mmpose.dataset import LandmarkDataset
+from xtask_reg.integrations.mmpose.epoch_seed import EpochSeedHook
 from xtask_reg.integrations.mmpose.estimator import CrossTaskTopdownPoseEstimator
 from xtask_reg.integrations.mmpose.heatmap_loss import HeatmapMSELoss
 from xtask_reg.integrations.mmpose.hook import CrossTaskHook
@@ -30,6 +31,7 @@ __all__ = [
     "CaffeResNet",
     "CrossTaskHook",
     "CrossTaskTopdownPoseEstimator",
+    "EpochSeedHook",
     "ExactHeatmap",
     "HeatmapMSELoss",
     "LandmarkDataset",

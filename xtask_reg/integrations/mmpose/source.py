@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from xtask_reg.connectors import PooledClassifier
 from xtask_reg.inputs import InputAdapter, InputConvention
 from xtask_reg.integrations.mmpose.backbone import ModuleBackbone
 from xtask_reg.integrations.random_state import preserved_random_state
-from xtask_reg.sources import load_covering, load_weights
+from xtask_reg.sources import load_covering, load_metadata, load_weights
 from xtask_reg.teacher import FrozenTeacher
 
 CLASSIFIER = "fc."
@@ -100,8 +101,9 @@ class SourceTeacher(FrozenTeacher):
             the ``window`` of :class:`xtask_reg.PooledClassifier`.
         prefix: where the source's keys begin in ``checkpoint``.
         ignore: beginnings of keys (after ``prefix``) that belong to neither encoder nor classifier.
-        input: what the source expects of its images, as arguments of :class:`xtask_reg.InputConvention`; None if it is
-            what the student's data preprocessor makes.
+        input: what the source expects of its images, as arguments of :class:`xtask_reg.InputConvention`; None for what
+            the metadata of ``checkpoint`` (or timm, for its pretrained models) say, or else for what the student's data
+            preprocessor makes.
         student_backbone: filled in by the estimator.
         student_input: filled in by the estimator.
     """
@@ -124,9 +126,11 @@ class SourceTeacher(FrozenTeacher):
         with preserved_random_state():
             head = _classifier(**classifier) if classifier else None
             network = SourceNetwork(MODELS.build(encoder), head)
-        adapter = InputAdapter(student_input or InputConvention(), InputConvention(**input)) if input else None
-        super().__init__(network, adapter)
-        network.has_weights = checkpoint == RANDOM or (given is None and head is None and _comes_with_weights(encoder))
+        self._student_input = student_input or InputConvention()
+        self._input = InputConvention(**input) if input else None
+        super().__init__(network, InputAdapter(self._student_input, self._input) if self._input else None)
+        network.has_weights = checkpoint == RANDOM
+        self._comes_with_weights = given is None and head is None and _comes_with_weights(encoder)
         self._given = given
 
     def load_source(self) -> None:
@@ -139,12 +143,30 @@ class SourceTeacher(FrozenTeacher):
         network = self.network
         if network.has_weights:
             return
-        where = _weights(self._given)
-        tensors, name = load_weights(where.checkpoint), str(where.checkpoint)
-        load_encoder(network.backbone, tensors, name, where.prefix, (CLASSIFIER, *where.ignore))
-        if network.classifier is not None:
-            load_covering(network.classifier.fc, tensors, prefix=where.prefix + CLASSIFIER, name=name)
+        if self._comes_with_weights:
+            self._take_input_from(timm_convention(network.backbone), "timm")
+        else:
+            where = _weights(self._given)
+            tensors, name = load_weights(where.checkpoint), str(where.checkpoint)
+            load_encoder(network.backbone, tensors, name, where.prefix, (CLASSIFIER, *where.ignore))
+            if network.classifier is not None:
+                load_covering(network.classifier.fc, tensors, prefix=where.prefix + CLASSIFIER, name=name)
+            self._take_input_from(InputConvention.from_metadata(load_metadata(where.checkpoint)), name)
         network.has_weights = True
+
+    def _take_input_from(self, stated: InputConvention | None, origin: str) -> None:
+        """Convert the student's images to what the source is said to expect, unless the config says otherwise."""
+        if stated is None or InputAdapter(self._input or self._student_input, stated).changes_nothing:
+            return
+        if self._input is not None:
+            warnings.warn(f"teacher.input is {self._input}, but {origin} says {stated}: the config's is used")
+            return
+        warnings.warn(
+            f"the data preprocessor makes {self._student_input}, but {origin} says that the source expects {stated}: "
+            "the teacher's images are converted, the student's are not; set model.data_preprocessor accordingly if "
+            "the student starts from that source"
+        )
+        self.use_adapter(InputAdapter(self._student_input, stated))
 
     def forward(self, images: Tensor) -> Any:
         if not self.network.has_weights:
@@ -157,6 +179,14 @@ class SourceTeacher(FrozenTeacher):
 
 def _classifier(in_channels: int, num_classes: int, window: int | None = None) -> PooledClassifier:
     return PooledClassifier(nn.Linear(in_channels, num_classes), window)
+
+
+def timm_convention(backbone: nn.Module) -> InputConvention | None:
+    """What timm says that the model in a :class:`ModuleBackbone` expects; None if it is no timm model."""
+    settings = getattr(getattr(backbone, "net", None), "pretrained_cfg", None) or {}
+    if not {"mean", "std"} <= settings.keys():
+        return None
+    return InputConvention(mean=tuple(settings["mean"]), std=tuple(settings["std"]))
 
 
 def _comes_with_weights(encoder: dict[str, Any]) -> bool:
