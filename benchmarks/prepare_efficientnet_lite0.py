@@ -13,6 +13,7 @@ from pathlib import Path
 import timm
 from torch import Tensor
 
+from xtask_reg import InputConvention
 from xtask_reg.sources import load_covering, load_weights, save_weights
 
 BLOCKS = (1, 2, 2, 3, 3, 4, 1)
@@ -60,8 +61,8 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="the .safetensors to write")
     arguments = parser.parse_args()
     weights = convert(load_weights(arguments.file), str(arguments.file))
-    convention = {"channels": "rgb", "mean": "0.5,0.5,0.5", "std": "0.5,0.5,0.5", "value_range": "1"}
-    save_weights(weights, arguments.out, {"source": "EfficientNet-Lite0, ImageNet", **convention})
+    convention = InputConvention(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    save_weights(weights, arguments.out, {"source": "EfficientNet-Lite0, ImageNet", **convention.to_metadata()})
     print(f"{len(weights)} tensors to {arguments.out}")
 
 

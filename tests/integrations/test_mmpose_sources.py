@@ -234,3 +234,56 @@ def test_norm_eval_of_any_module(norm_eval):
     assert bool(changed) != norm_eval
     assert all("running" in key or "num_batches" in key for key in changed)
     assert all(parameter.grad is not None for parameter in backbone.parameters())
+
+
+# -- what the source expects of its images -----------------------------------------------------------------------------
+
+STATED = {"channels": "bgr", "mean": "1,2,3", "std": "4,5,6", "value_range": "255"}
+OWN = {"channels": "rgb", "mean": "123.675,116.28,103.53", "std": "58.395,57.12,57.375", "value_range": "255"}
+
+
+def with_metadata(config: dict[str, Any], source: Any, folder: Any, metadata: dict[str, str]) -> dict[str, Any]:
+    save_weights(load_weights(source), folder / "stated.safetensors", metadata)
+    config["backbone"]["init_cfg"]["checkpoint"] = str(folder / "stated.safetensors")
+    return config
+
+
+def test_teacher_gets_what_its_file_states(tmp_path, model_config, source):
+    """From the student's RGB tensor back to pixels, and from there to the BGR of the metadata."""
+    model = MODELS.build(with_metadata(model_config, source, tmp_path, STATED))
+    with pytest.warns(UserWarning, match=r"preprocessor makes .*123\.675.*stated.safetensors says .*mean=\(1"):
+        model.init_weights()
+    pixels = 255 * torch.rand(1, 3, 8, 8)
+    student = pixels - torch.tensor([123.675, 116.28, 103.53])[:, None, None]
+    student /= torch.tensor([58.395, 57.12, 57.375])[:, None, None]
+    teacher = pixels.flip(1) - torch.tensor([1.0, 2, 3])[:, None, None]
+    teacher /= torch.tensor([4.0, 5, 6])[:, None, None]
+    torch.testing.assert_close(model.regularizer.teacher.adapter(student), teacher)
+
+
+@pytest.mark.parametrize("metadata", [{}, OWN])
+def test_no_conversion_where_the_file_states_nothing_else(tmp_path, recwarn, model_config, source, metadata):
+    model = MODELS.build(with_metadata(model_config, source, tmp_path, metadata))
+    model.init_weights()
+    assert model.regularizer.teacher.adapter is None
+    assert not [w for w in recwarn if "source expects" in str(w.message)]
+
+
+def test_config_that_contradicts_the_file(tmp_path, model_config, source):
+    model_config["teacher"]["input"] = dict(mean=[0, 0, 0], std=[1, 1, 1], value_range=255)
+    model = MODELS.build(with_metadata(model_config, source, tmp_path, STATED))
+    with pytest.warns(UserWarning, match=r"teacher.input is .*but .*stated.safetensors says .*the config's is used"):
+        model.init_weights()
+    assert model.regularizer.teacher.adapter.teacher.std == [1, 1, 1]
+
+
+def test_timm_states_the_convention_of_its_pretrained_models(model_config, timm_file):
+    config = {**model_config, "backbone": timm_backbone(timm_file), "teacher": dict(type="FrozenTeacher")}
+    config["backbone"]["kwargs"]["pretrained_cfg_overlay"] |= dict(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    config["terms"] = [{**model_config["terms"][1], "student": "backbone.net.layer4", "teacher": "backbone.net.layer4"}]
+    model = MODELS.build(config)
+    with pytest.warns(UserWarning, match=r"timm says .*0\.5"):
+        model.init_weights()
+    white = (255 - torch.tensor([123.675, 116.28, 103.53])) / torch.tensor([58.395, 57.12, 57.375])
+    adapted = model.regularizer.teacher.adapter(white.view(1, 3, 1, 1))
+    torch.testing.assert_close(adapted, torch.ones(1, 3, 1, 1))

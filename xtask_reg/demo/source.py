@@ -41,5 +41,6 @@ def train_source(
     score = accuracy(network, images[kept], labels[kept], convention)
     assert network.classifier is not None
     weights = {**network.backbone.state_dict(), **network.classifier.state_dict()}
-    save_weights(weights, out, {"task": "synthetic identities", "accuracy": f"{score:.4f}"})
+    facts = {"task": "synthetic identities", "accuracy": f"{score:.4f}"}
+    save_weights(weights, out, facts | convention.to_metadata())
     return score

@@ -1,0 +1,109 @@
+"""A student that returns its features itself, and terms that cannot act."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+import xtask_reg as xr
+
+
+def test_features_given_are_the_taps(plain, images, values) -> None:
+    """The same numbers as with hooks, and no hook anywhere."""
+    student = plain.student
+    teacher = plain.regularizer.teacher
+    hooked = plain(images)[1]
+    plain.regularizer.remove()
+    taps = {}
+    handle = student.layer2.register_forward_hook(lambda m, a, output: taps.update(layer2=output.clone()))
+    student(images)
+    handle.remove()
+    reg = xr.CrossTaskRegularizer(None, teacher, list(plain.regularizer.terms.values()))
+    assert {name: loss.item() for name, loss in hooked.items()} == values(reg(images, features=taps))
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in student.modules())
+
+
+def test_fullgraph(net, ed, images) -> None:
+    """Nothing of the library is in the compiled graph."""
+
+    class Features(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net(2, norm=False)
+
+        def forward(self, x):
+            features = self.net.layer2(self.net.layer1(x).relu())
+            return self.net.fc(self.net.relu(features.clone()).mean(dim=(2, 3))), features
+
+    student, source = Features(), net()
+    reg = xr.CrossTaskRegularizer(None, xr.FrozenTeacher(source), [ed()])
+    compiled = torch.compile(student, fullgraph=True, backend="aot_eager")
+    losses = []
+    for model in (student, compiled):
+        output, features = model(images)
+        losses.append(reg(images, features={"layer2": features})["ed"])
+        (output.sum() + losses[-1]).backward()
+    torch.testing.assert_close(losses[0], losses[1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (lambda x: (), "both are needed"),
+        (lambda x: (x,), "both are needed"),
+        (lambda x: (None, {"layer2": x}), "both are needed"),
+        (lambda x: (x, {"layer1": x}), r"lacks the student's taps \['layer2'\].*\['layer1'\]"),
+    ],
+)
+def test_without_student_all_must_be_given(net, ed, images, arguments, match) -> None:
+    reg = xr.CrossTaskRegularizer(None, xr.FrozenTeacher(net()), [ed()])
+    with pytest.raises(ValueError, match=match):
+        reg(*arguments(images))
+    with pytest.raises(RuntimeError, match="nothing to record"), reg.recording():
+        pass
+
+
+@pytest.mark.parametrize("kind", ["frozen", "detached"])
+def test_warns_once_of_a_term_that_cannot_act(net, ed, images, kind) -> None:
+    student = net(2)
+    if kind == "frozen":
+        xr.freeze(student, ["layer1", "layer2"])
+    else:
+        layer1 = student.layer1.forward
+        student.layer1.forward = lambda x: layer1(x).detach()
+        student.layer2.requires_grad_(False)
+    reg = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(net()), [ed()])
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        student(images)
+        reg()  # validation has no gradient anywhere
+    student(images)
+    with pytest.warns(UserWarning, match="term 'ed' cannot act on the student: its tap 'layer2' carries no gradient"):
+        reg()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        student(images)
+        reg()
+
+
+def test_no_warning_of_terms_that_act(plain, images) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plain(images)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_teacher_in_another_precision(net, ed, images, dtype) -> None:
+    """It gets the images in its own precision; the loss is float32 or better."""
+    source, student = net(norm=False), net(2, norm=False)
+    losses = []
+    for kind in (torch.float32, dtype):
+        reg = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source.to(kind)), [ed()])
+        student(images)
+        losses.append(reg()["ed"])
+        reg.remove()
+    torch.testing.assert_close(losses[1].float(), losses[0], rtol=0.02, atol=1e-3)
+    assert torch.finfo(losses[1].dtype).bits >= 32

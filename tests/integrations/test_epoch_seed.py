@@ -1,0 +1,61 @@
+"""A killed and resumed run is the run that was never interrupted, augmentations included."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+EPOCHS, STEPS = 3, 2
+PLUGINS = ["xtask_reg.integrations.mmpose", "probe", "die"]
+
+
+@pytest.fixture(scope="session")
+def runs(shared, tool_command, process, config_path, options):
+    """``runs(workers)``: what the probe saw of an uninterrupted run, and of one killed in mid-epoch and resumed."""
+
+    def get(workers: int) -> list[dict[str, Any]]:
+        def make(folder: Path) -> None:
+            config = folder / "run.py"
+            config.write_text(f"_base_ = [{config_path('ctd-com')!r}]\ncustom_imports = dict(imports={PLUGINS})\n")
+            extra = {"train_cfg.max_epochs": EPOCHS, "train_dataloader.num_workers": workers,
+                     "default_hooks.probe.type": "Probe", "default_hooks.die.type": "Die"}  # fmt: skip
+            for name in ("whole", "killed"):
+                arguments = [str(config), "--work-dir", str(folder / name), "--resume"]
+                out = {"default_hooks.probe.out": folder / f"{name}.pt"}
+                command = tool_command("train", arguments, {**options, **extra, **out})
+                if name == "killed":
+                    assert process(command, folder, DIE_AT=str(STEPS + 1)).returncode == -9
+                    assert not (folder / "killed.pt").exists()
+                result = process(command, folder)
+                assert result.returncode == 0, result.stderr[-3000:]
+
+        folder = shared(f"epoch-seed-{workers}", make)
+        return [torch.load(folder / name, weights_only=True) for name in ("whole.pt", "killed.pt")]
+
+    return get
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resumed_run_is_the_uninterrupted_one(runs, workers):
+    whole, resumed = runs(workers)
+    assert resumed["epoch"] == 1
+    assert len(resumed["inputs"]) == (EPOCHS - 1) * STEPS
+    assert resumed["inputs"] == whole["inputs"][STEPS:]
+    losses = [[step["loss"] for step in seen["logged"]] for seen in (whole, resumed)]
+    assert losses[1] == pytest.approx(losses[0][STEPS:], rel=0, abs=1e-6)
+    assert resumed["before"] == whole["before"]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_each_epoch_has_augmentations_of_its_own(runs, workers):
+    whole, _ = runs(workers)
+    assert len(set(whole["inputs"])) == EPOCHS * STEPS
+
+
+def test_persistent_workers_are_refused(tiny_runner):
+    changes = {"train_dataloader.num_workers": 1, "train_dataloader.persistent_workers": True}
+    with pytest.raises(ValueError, match="needs train_dataloader.persistent_workers=False"):
+        tiny_runner(changes).train()
