@@ -278,7 +278,7 @@ def test_metric_accepts_visibility_with_weights(tmp_path):
 @pytest.mark.parametrize("size", [(64, 64), (75, 98)])
 def test_caffe_resnet_is_torchvisions_with_the_layers_of_caffe(size):
     """``caffe_resnet50`` is checked against a forward that is written out, in tests/sources/test_vggface2.py."""
-    from xtask_reg.sources.caffe_resnet import caffe_resnet50
+    from xtask_reg.sources import caffe_resnet50
 
     backbone = MODELS.build(dict(type="CaffeResNet", depth=50, out_indices=(0, 1, 2, 3)))
     backbone.eval()

@@ -17,8 +17,7 @@ from mmengine.runner import Runner
 
 from xtask_reg.data import synthetic
 from xtask_reg.integrations.mmpose.tools import configs
-from xtask_reg.sources import load_weights
-from xtask_reg.sources.caffe_resnet import caffe_resnet50
+from xtask_reg.sources import caffe_resnet50, load_weights
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

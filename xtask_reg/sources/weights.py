@@ -94,11 +94,7 @@ def save_weights(
         ValueError: if the path has another suffix, or the weights are not a mapping of names to tensors.
         ImportError: if safetensors is not installed.
     """
-    target = Path(path).resolve()
-    if not _is_safetensors(target):
-        raise ValueError(f"cannot write {path}: expected a name that ends in .safetensors")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {path}: there is no folder {target.parent}; create it first")
+    target = check_target(path)
     if not _is_state_dict(weights) or "__metadata__" in weights:
         raise ValueError(f"cannot write {path}: expected tensors by name (not '__metadata__'), got {_outline(weights)}")
     tensors = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in weights.items()}
@@ -107,6 +103,21 @@ def save_weights(
         complete = Path(folder, target.name)
         complete.write_bytes(content)
         os.replace(complete, target)
+
+
+def check_target(path: str | os.PathLike[str]) -> Path:
+    """Where :func:`save_weights` would write, before the work of making what is written.
+
+    Raises:
+        FileNotFoundError: if the folder does not exist.
+        ValueError: if the path does not end in ``.safetensors``.
+    """
+    target = Path(path).resolve()
+    if not _is_safetensors(target):
+        raise ValueError(f"cannot write {path}: expected a name that ends in .safetensors")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {path}: there is no folder {target.parent}; create it first")
+    return target
 
 
 def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
