@@ -1,0 +1,57 @@
+"""What can be wrong with landmark files although they can be read."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .check_images import check_images
+from .check_points import check_points
+from .coco import check_landmark_file
+from .finding import Finding
+
+
+def check_data(files: Sequence[Path], images: Path | None = None) -> list[Finding]:
+    """Everything that is wrong or suspicious in COCO-style landmark files that are used together.
+
+    Errors: landmarks outside of their image; flip pairs that are not mutual; images that are missing, damaged, less
+    than 32 pixels wide or high, or not of the size that the file says; images of equal pixels in two files; a person
+    (field ``person`` of the images) in two files.
+
+    Warnings: images of equal pixels in one file; several annotations of one image; two landmarks of a face at the same
+    place; landmarks that are annotated nowhere, and whose mirror image is not either; names of a left and a right
+    landmark that are no flip pair; faces whose flip pairs mostly lie the other way round than in the other faces.
+
+    Args:
+        files: the landmark files; those of one data set together.
+        images: folder that the image paths are relative to; that of each landmark file by default.
+
+    Raises:
+        FileNotFoundError: if a landmark file does not exist.
+        ValueError: if a landmark file cannot be read (see :func:`xtask_reg.data.coco.check_landmark_file`), or is
+            given twice.
+    """
+    if len({file.resolve() for file in files}) < len(files):
+        raise ValueError(f"a file is given twice: {', '.join(map(str, files))}")
+    contents = {file: _content(file) for file in files}
+    findings = [finding for file, content in contents.items() for finding in check_points(file, content)]
+    return [*findings, *_check_persons(contents), *check_images(contents, images)]
+
+
+def _content(file: Path) -> dict[str, Any]:
+    check_landmark_file(file)
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def _check_persons(contents: Mapping[Path, dict[str, Any]]) -> Iterator[Finding]:
+    files_of: dict[Any, dict[Path, None]] = defaultdict(dict)
+    for file, content in contents.items():
+        for image in content["images"]:
+            if image.get("person") is not None:
+                files_of[image["person"]][file] = None
+    for person, (first, *others) in files_of.items():
+        if others:
+            yield Finding("error", first, f"the person {person!r} also is in {', '.join(map(str, others))}")

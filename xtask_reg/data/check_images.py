@@ -1,0 +1,35 @@
+"""Checks of the images that landmark files name."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .finding import Finding
+from .images import read_image
+from .progress import track
+
+
+def check_images(contents: Mapping[Path, dict[str, Any]], images: Path | None) -> Iterator[Finding]:
+    """Findings about the images, each decoded as a whole; ``contents`` has those of the landmark files by path."""
+    entries = [(file, image) for file, content in contents.items() for image in content["images"]]
+    alike: dict[bytes, list[tuple[Path, str]]] = defaultdict(list)
+    for file, image in track(entries, "looking at images"):
+        name = image["file_name"]
+        try:
+            pixels = read_image((images or file.parent) / name)
+        except (ValueError, OSError) as error:
+            yield Finding("error", file, str(error))
+            continue
+        height, width = pixels.shape[:2]
+        if (image["width"], image["height"]) != (width, height):
+            said = f"{image['width']} x {image['height']}"
+            yield Finding("error", file, f"{name} has {width} x {height} pixels; the file says {said}")
+        alike[hashlib.sha256(f"{width} {height} ".encode() + pixels.tobytes()).digest()].append((file, name))
+    for (file, name), *others in alike.values():
+        for other, other_name in others:
+            severity, place = ("warning", "") if other == file else ("error", f" of {other}")
+            yield Finding(severity, file, f"{name} has the same pixels as {other_name}{place}")

@@ -1,0 +1,178 @@
+"""Writes landmark tables as COCO-style files with one square crop a face."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from .faces import Face, Outside, cut_face
+from .formats import LandmarkTable
+from .formats.csv_table import SPLITS
+from .images import MIN_SIZE
+from .new_folder import new_folder
+from .progress import track
+from .splits import check_splits
+
+_FAULTS_SHOWN = 20
+_DONE = {"clip": "clipped to the border", "mask": "now not annotated"}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was written: images and persons by split, names, points without annotation, and what else to know."""
+
+    images: dict[str, int]
+    persons: dict[str, int]
+    names: tuple[str, ...]
+    unannotated: int
+    notes: tuple[str, ...]
+
+
+def convert_landmarks(
+    table: LandmarkTable,
+    out: Path,
+    flip: Sequence[int],
+    splits: Sequence[str],
+    size: int = 256,
+    margin: float = 0.25,
+    outside: Outside = "error",
+) -> Summary:
+    """Write ``out/{train,val,test}.json`` and ``out/images/*.png``, in the form that ``LandmarkDataset`` reads.
+
+    Each face is cut out by :class:`xtask_reg.data.crops.Square` and scaled to ``size``. A point has visibility 2 or,
+    where it is not annotated, 0; the box is the whole crop. An image entry has the extra fields ``source`` (the
+    original path), ``crop`` (left, top and side in the original) and, where persons are known, ``person``. ``out``
+    appears complete or not at all.
+
+    Args:
+        table: the faces; on each at least two landmarks are annotated.
+        out: the folder to write; it must not exist, or be empty.
+        flip: for each landmark the index of its mirror image.
+        splits: ``train``, ``val`` or ``test`` for each face.
+        size: width and height of the crops, at least 32.
+        margin: what the crop adds on each side, as a share of the landmarks' extent.
+        outside: what becomes of a landmark outside of its image: an ``"error"``, ``"clip"`` to the border, or
+            ``"mask"`` (not annotated).
+
+    Raises:
+        FileExistsError: if ``out`` exists and is not an empty folder.
+        ValueError: for a bad size, margin, flip or split, a person in two splits, and for images that cannot be
+            converted: missing, damaged, too small, with a landmark outside, or with landmarks too close together.
+            These are named together.
+    """
+    _check(table, flip, splits, size, margin)
+    names = file_names(table.files)
+    contents = {split: _empty(table.names, flip) for split in SPLITS}
+    faults: list[str] = []
+    outlying = turned = 0
+    with new_folder(out) as folder:
+        (folder / "images").mkdir()
+        for row in track(range(len(table.files)), "cutting out faces"):
+            try:
+                face = cut_face(table, row, size, margin, outside)
+            except (ValueError, OSError) as error:
+                faults.append(str(error))
+                continue
+            outlying, turned = outlying + face.outside, turned + face.turned
+            (folder / names[row]).write_bytes(cv2.imencode(".png", face.image)[1].tobytes())
+            content = contents[splits[row]]
+            number = len(content["images"]) + 1
+            content["images"].append(_image(table, row, face, names[row], number))
+            content["annotations"].append(_annotation(face, number))
+        if faults:
+            raise ValueError(_report(faults, len(table.files)))
+        for split, content in contents.items():
+            if content["images"]:
+                (folder / f"{split}.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+    return _summary(table, splits, outlying, turned, outside)
+
+
+def file_names(files: Sequence[str]) -> list[str]:
+    """A path ``images/*.png`` for each file: of plain characters, without sub-folders, different in any case."""
+    taken: set[str] = set()
+    names = []
+    for file in files:
+        plain = re.sub(r"[^A-Za-z0-9-]+", "_", str(Path(file).with_suffix(""))).strip("_-")[-100:] or "image"
+        name, number = plain, 1
+        while name.lower() in taken:
+            number += 1
+            name = f"{plain}_{number}"
+        taken.add(name.lower())
+        names.append(f"images/{name}.png")
+    return names
+
+
+def _check(table: LandmarkTable, flip: Sequence[int], splits: Sequence[str], size: int, margin: float) -> None:
+    if size < MIN_SIZE or not 0 <= margin <= 10:
+        raise ValueError(f"size {size} must be at least {MIN_SIZE} pixels, and margin {margin:g} between 0 and 10")
+    if sorted(flip) != list(range(len(table.names))) or any(flip[j] != i for i, j in enumerate(flip)):
+        raise ValueError(f"flip must pair the {len(table.names)} landmarks mutually, got {list(flip)}")
+    if len(splits) != len(table.files) or not set(splits) <= set(SPLITS):
+        raise ValueError(
+            f"splits must say {', '.join(SPLITS)} for {len(table.files)} images, got {len(splits)} of {set(splits)}"
+        )
+    if table.persons is not None:
+        check_splits(table.persons, splits)
+
+
+def _empty(names: Sequence[str], flip: Sequence[int]) -> dict[str, Any]:
+    category = {"id": 1, "name": "face", "keypoints": list(names), "skeleton": [], "flip_index": list(flip)}
+    info = {"coordinates": "pixels, integer = pixel centre"}
+    return {"info": info, "images": [], "annotations": [], "categories": [category]}
+
+
+def _image(table: LandmarkTable, row: int, face: Face, file_name: str, number: int) -> dict[str, Any]:
+    size, square = len(face.image), face.square
+    return {
+        "id": number,
+        "file_name": file_name,
+        "width": size,
+        "height": size,
+        "source": table.files[row],
+        "crop": [square.left, square.top, square.side],
+        **({} if table.persons is None else {"person": table.persons[row]}),
+    }
+
+
+def _annotation(face: Face, number: int) -> dict[str, Any]:
+    size = len(face.image)
+    visible = np.where(face.annotated, 2, 0).tolist()
+    return {
+        "id": number,
+        "image_id": number,
+        "category_id": 1,
+        "bbox": [0, 0, size, size],
+        "area": size * size,
+        "iscrowd": 0,
+        "num_keypoints": int(face.annotated.sum()),
+        "keypoints": [value for (x, y), v in zip(face.points.round(4).tolist(), visible) for value in (x, y, v)],
+    }
+
+
+def _summary(table: LandmarkTable, splits: Sequence[str], outlying: int, turned: int, outside: Outside) -> Summary:
+    persons = table.files if table.persons is None else table.persons
+    members = {split: [person for person, of in zip(persons, splits) if of == split] for split in SPLITS}
+    notes = list(table.notes)
+    if turned:
+        notes.append(f"images turned upright by their EXIF orientation: {turned}; look at the points in them")
+    if outlying:
+        notes.append(f"landmarks outside of their images, {_DONE[outside]}: {outlying}")
+    return Summary(
+        images={split: len(of_split) for split, of_split in members.items()},
+        persons={split: len(set(of_split)) for split, of_split in members.items()},
+        names=table.names,
+        unannotated=int((~table.annotated).sum()) + (outlying if outside == "mask" else 0),
+        notes=tuple(notes),
+    )
+
+
+def _report(faults: list[str], count: int) -> str:
+    more = [f"... and {len(faults) - _FAULTS_SHOWN} more"] if len(faults) > _FAULTS_SHOWN else []
+    return "\n  ".join([f"{len(faults)} of {count} images cannot be converted:", *faults[:_FAULTS_SHOWN], *more])

@@ -1,0 +1,71 @@
+"""One face of a landmark table, cut out of its image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from .crops import Square
+from .formats import LandmarkTable
+from .images import is_turned, lie_outside, read_image
+
+Outside = Literal["error", "clip", "mask"]
+_SHORTEST = 4
+
+
+@dataclass(frozen=True)
+class Face:
+    """A crop and what it shows.
+
+    Attributes:
+        image: ``(size, size, 3)`` in BGR.
+        square: what was cut out of the original.
+        points: ``(K, 2)`` in pixels of the crop; 0 where not annotated.
+        annotated: ``(K,)``.
+        outside: number of landmarks that were outside of the original.
+        turned: whether the original has an EXIF orientation.
+    """
+
+    image: np.ndarray
+    square: Square
+    points: np.ndarray
+    annotated: np.ndarray
+    outside: int
+    turned: bool
+
+
+def cut_face(table: LandmarkTable, row: int, size: int, margin: float, outside: Outside) -> Face:
+    """The face in ``row``; arguments as of :func:`xtask_reg.data.convert.convert_landmarks`.
+
+    Raises:
+        FileNotFoundError: if there is no such image.
+        ValueError: if the image cannot be used, a landmark lies outside of it and that is an error, or the landmarks
+            span less than 4 pixels.
+    """
+    path = table.root / table.files[row]
+    image = read_image(path)
+    points, annotated = table.points[row], table.annotated[row]
+    limit = np.array([image.shape[1], image.shape[0]])
+    beyond = annotated & lie_outside(points, limit)
+    if beyond.any() and outside == "error":
+        first = int(np.flatnonzero(beyond)[0])
+        x, y = points[first]
+        raise ValueError(
+            f"{path}: landmarks outside: {beyond.sum()}, e.g. {table.names[first]!r} at ({x:g}, {y:g}); "
+            f"the image is {limit[0]} x {limit[1]} pixels (--outside clip or mask)"
+        )
+    if outside == "clip":
+        points = np.where(beyond[:, None], points.clip(0, limit - 1), points)
+    if outside == "mask":
+        annotated = annotated & ~beyond
+    span = np.ptp(points[annotated], axis=0).max() if annotated.any() else 0
+    if span < _SHORTEST:
+        raise ValueError(
+            f"{path}: the {annotated.sum()} annotated landmarks span {span:g} pixels; a crop needs {_SHORTEST} "
+            "(are the coordinates pixels, not fractions of the image?)"
+        )
+    square = Square.around(points[annotated], margin)
+    in_crop = np.where(annotated[:, None], square.transform(points, size), 0)
+    return Face(square.cut(image, size), square, in_crop, annotated, int(beyond.sum()), is_turned(path))

@@ -1,0 +1,120 @@
+"""What every reader returns."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PureWindowsPath
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class LandmarkTable:
+    """Faces with their landmarks as an annotation names them.
+
+    Attributes:
+        root: folder that ``files`` are relative to.
+        files: N image paths, separated by ``/``; an image of several faces is listed once a face.
+        points: ``(N, K, 2)`` in pixels, (0, 0) being the centre of the top left pixel; 0 where not annotated.
+        annotated: ``(N, K)``, which points are.
+        names: of the K landmarks, all different.
+        persons: who is on each image, where that is known.
+        splits: ``train``, ``val`` or ``test`` of each image, where the annotation says so.
+        notes: what its reader wants to be known.
+
+    Raises:
+        ValueError: for no image, no landmark, a repeated name, or parts of different lengths.
+    """
+
+    root: Path
+    files: tuple[str, ...]
+    points: np.ndarray
+    annotated: np.ndarray
+    names: tuple[str, ...]
+    persons: tuple[str, ...] | None = None
+    splits: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        shape = (len(self.files), len(self.names))
+        if 0 in shape:
+            raise ValueError(f"an annotation of {shape[0]} images and {shape[1]} landmarks; expected at least one each")
+        repeated = sorted(name for name, times in Counter(self.names).items() if times > 1)
+        if repeated:
+            raise ValueError(f"landmark names must be different; repeated: {repeated}")
+        lengths = [len(part) for part in (self.persons, self.splits) if part is not None]
+        if self.points.shape != (*shape, 2) or self.annotated.shape != shape or set(lengths) - {shape[0]}:
+            raise ValueError(
+                f"{shape[0]} files and {shape[1]} names, but points {self.points.shape}, annotated "
+                f"{self.annotated.shape}, persons and splits of lengths {lengths}"
+            )
+
+    def labelled(self) -> LandmarkTable:
+        """Without the images on which no landmark is annotated; a note counts them."""
+        keep = self.annotated.any(axis=1)
+        if keep.all():
+            return self
+        left_out = [file for file, kept in zip(self.files, keep) if not kept]
+        if not keep.any():
+            raise ValueError(f"no landmark of any of the {len(left_out)} images is annotated")
+        note = f"images without any annotated landmark, left out: {len(left_out)}, e.g. {left_out[0]}"
+        return replace(
+            self,
+            files=_kept(self.files, keep),
+            points=self.points[keep],
+            annotated=self.annotated[keep],
+            persons=_kept(self.persons, keep),
+            splits=_kept(self.splits, keep),
+            notes=(*self.notes, note),
+        )
+
+
+def _kept(values: tuple[str, ...] | None, keep: np.ndarray) -> tuple[str, ...] | None:
+    return None if values is None else tuple(value for value, kept in zip(values, keep) if kept)
+
+
+def number(text: str, where: str) -> float:
+    """The finite number that ``text`` says.
+
+    Raises:
+        ValueError: naming ``where``, if it does not.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{where}: {text!r} is not a number (expected one such as 12.5)") from None
+    if not math.isfinite(value):
+        raise ValueError(f"{where}: {text!r} is not a finite number; leave out what is not annotated")
+    return value
+
+
+def numbers(texts: Sequence[str], where: str) -> list[float]:
+    """Each of ``texts`` as a finite number."""
+    return [number(text, where) for text in texts]
+
+
+def relative_file(text: str, root: Path) -> str:
+    """An image path as written on any system, relative to ``root`` where it lies in there."""
+    path = Path(PureWindowsPath(text.strip()).as_posix())
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+
+def read_text(path: Path) -> str:
+    """A text file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        FileNotFoundError: if it does not exist or is a folder.
+        ValueError: if it is empty or not in UTF-8.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"annotation file {path} does not exist or is not a file")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a text file in UTF-8 ({error}); save it as UTF-8") from error
+    if not text.strip():
+        raise ValueError(f"{path} is empty")
+    return text

@@ -1,0 +1,64 @@
+"""Reading photographs: whole, upright, in colour."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+MIN_SIZE = 32
+_ORIENTATION = 0x0112
+
+
+def read_image(path: Path) -> np.ndarray:
+    """The pixels ``(H, W, 3)`` in BGR, 8 bits, as MMPose's loader reads them (``cv2.IMREAD_COLOR``).
+
+    An EXIF orientation is applied, as viewers do. Grey becomes three equal channels, of 16 bits the upper 8 stay, and
+    an alpha channel is dropped.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no image, cut off or damaged, or less than 32 pixels wide or high.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"the image {path} does not exist (--images names its folder)")
+    _check_whole(path)
+    content = np.fromfile(path, np.uint8)
+    image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    if image is None:
+        raise ValueError(f"the image {path} cannot be decoded")
+    height, width = image.shape[:2]
+    if min(height, width) < MIN_SIZE:
+        raise ValueError(f"the image {path} is {width} x {height} pixels; expected at least {MIN_SIZE} x {MIN_SIZE}")
+    return image
+
+
+def is_turned(path: Path) -> bool:
+    """Whether an image has an EXIF orientation other than upright."""
+    try:
+        with Image.open(path) as image:
+            return image.getexif().get(_ORIENTATION, 1) != 1
+    except UnidentifiedImageError:
+        return False
+
+
+def lie_outside(points: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Which of ``points`` ``(..., 2)`` are not in an image of ``size`` (width, height): below -0.5 or above the size.
+
+    With pixel centres at whole numbers the right border is at width - 0.5; tools that measure from the image's corner
+    put it at width, and that half pixel is let pass.
+    """
+    return ((points < -0.5) | (points > size)).any(axis=-1)
+
+
+def _check_whole(path: Path) -> None:
+    """Decode all of it; some versions of OpenCV fill what is missing of a JPEG with grey and say nothing."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except UnidentifiedImageError:
+        return
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"the image {path} is damaged or cut off: {error}") from error
