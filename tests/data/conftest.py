@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from xtask_reg.data.coco import check_landmark_file
-from xtask_reg.data.convert import Summary, convert_landmarks
-from xtask_reg.data.formats import LandmarkTable
+from xtask_reg.data.conversion.convert import Summary, convert_landmarks
+from xtask_reg.data.conversion.formats import LandmarkTable
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from matplotlib.colors import to_rgb
 
 from xtask_reg.cli import check_data as check_data_command
 from xtask_reg.data import synthetic
-from xtask_reg.data.check import check_data
-from xtask_reg.data.contact_sheet import COLOURS, contact_sheet
+from xtask_reg.data.checks.check import check_data
+from xtask_reg.data.checks.contact_sheet import COLOURS, contact_sheet
 from xtask_reg.data.synthetic import LANDMARK_NAMES
 
 COUNT = len(LANDMARK_NAMES)

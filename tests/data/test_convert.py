@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from xtask_reg.data.convert import file_names
+from xtask_reg.data.conversion.convert import file_names
 
 
 def test_file_names_are_plain_and_different():

@@ -10,7 +10,7 @@ import pytest
 
 from xtask_reg.cli import convert_landmarks
 from xtask_reg.data.coco import landmark_names
-from xtask_reg.data.splits import split_by_person
+from xtask_reg.data.conversion.splits import split_by_person
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xtask_reg.data.crops import Square
+from xtask_reg.data.conversion.crops import Square
 from xtask_reg.data.images import read_image
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xtask_reg.data.flip_pairs import BUILT_IN, built_in_flip, read_flip_pairs, with_mirrored
+from xtask_reg.data.conversion.flip_pairs import BUILT_IN, built_in_flip, read_flip_pairs, with_mirrored
 
 
 @pytest.mark.parametrize(("name", "config"), [("ibug68", "300w"), ("wflw98", "wflw")])

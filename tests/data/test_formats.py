@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xtask_reg.data.formats import LandmarkTable, read_csv, read_list, read_pts
+from xtask_reg.data.conversion.formats import LandmarkTable, read_csv, read_list, read_pts
 
 CSV = "file,x0,y0,x1,y1\na.png,1,2,3,4\nb.png,5,6,7,8.5\n"
 NAMED = (
@@ -17,9 +17,9 @@ NAMED = (
 )
 HRNET = (
     "image_name,scale,center_w,center_h,original_0_x,original_0_y,original_1_x,original_1_y\n"
-    "afw/1_1.jpg,1.17,906,399,795.043395,357.238158,800.5,412.25\n"
+    "afw/1_1.jpg,1.05,700,320,612.250125,233.500875,800.5,412.25\n"
 )
-PTS = "version: 1\nn_points:  3\n{\n446.000 91.000\n449.459 119.344\n450.957 150.614\n}\n"
+PTS = "version: 1\nn_points:  3\n{\n301.250 88.500\n303.125 117.750\n305.375 146.625\n}\n"
 
 
 def same_points(table, expected):
@@ -53,7 +53,7 @@ def test_csv_of_hrnet(write):
     assert table.files == ("afw/1_1.jpg",)
     assert table.names == ("original_0", "original_1")
     assert table.notes == ("ignored columns: scale, center_w, center_h",)
-    same_points(table, [[(795.043395, 357.238158), (800.5, 412.25)]])
+    same_points(table, [[(612.250125, 233.500875), (800.5, 412.25)]])
 
 
 @pytest.mark.parametrize(
@@ -131,8 +131,8 @@ def test_pts_folder_counts_from_one(write, tmp_path):
     assert sorted(table.files) == ["a.png", "b.JPG", "deep/c.tif"]
     assert table.names == ("0", "1", "2")
     assert table.annotated.all()
-    same_points(table, [[(445, 90), (448.459, 118.344), (449.957, 149.614)]] * 3)
-    assert read_pts(tmp_path, first_pixel=0).points[0, 0].tolist() == [446, 91]
+    same_points(table, [[(300.25, 87.5), (302.125, 116.75), (304.375, 145.625)]] * 3)
+    assert read_pts(tmp_path, first_pixel=0).points[0, 0].tolist() == [301.25, 88.5]
 
 
 def test_one_pts_file_and_images_elsewhere(write, tmp_path):
@@ -154,10 +154,10 @@ BAD_PTS = {
     "no n_points": (PTS.replace("n_points:  3\n", ""), "n_points is None"),
     "no points": ("version: 1\nn_points: 0\n{\n}\n", "no points"),
     "version": (PTS.replace("version: 1", "version: 2"), "version '2'; expected 1"),
-    "nan": (PTS.replace("91.000", "nan"), "line 4: 'nan' is not a finite"),
-    "inf": (PTS.replace("119.344", "inf"), "line 5: 'inf' is not a finite"),
-    "text": (PTS.replace("91.000", "x"), "line 4: 'x' is not a number"),
-    "three numbers": (PTS.replace("91.000", "91.000 1"), "line 4: '446.000 91.000 1'; expected x and y"),
+    "nan": (PTS.replace("88.500", "nan"), "line 4: 'nan' is not a finite"),
+    "inf": (PTS.replace("117.750", "inf"), "line 5: 'inf' is not a finite"),
+    "text": (PTS.replace("88.500", "x"), "line 4: 'x' is not a number"),
+    "three numbers": (PTS.replace("88.500", "88.500 1"), "line 4: '301.250 88.500 1'; expected x and y"),
 }
 
 

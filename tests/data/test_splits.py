@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xtask_reg.data.splits import check_splits, read_persons, split_by_person
+from xtask_reg.data.conversion.splits import check_splits, read_persons, split_by_person
 
 
 @pytest.mark.parametrize("seed", range(20))

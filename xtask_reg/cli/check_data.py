@@ -18,7 +18,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def _run(options: argparse.Namespace) -> None:
-    from xtask_reg.data.check import check_data
+    from xtask_reg.data.checks.check import check_data
 
     findings = check_data(options.files, options.images)
     for finding in sorted(findings, key=lambda finding: finding.severity):
@@ -33,7 +33,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _draw(options: argparse.Namespace) -> None:
-    from xtask_reg.data.contact_sheet import contact_sheet
+    from xtask_reg.data.checks.contact_sheet import contact_sheet
 
     part = options.picture.with_name(f".{options.picture.name}.part")
     try:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from xtask_reg.data.convert import Summary
-    from xtask_reg.data.formats import LandmarkTable
+    from xtask_reg.data.conversion.convert import Summary
+    from xtask_reg.data.conversion.formats import LandmarkTable
 
 FORMAT_OF_SUFFIX = {".csv": "csv", ".pts": "pts", ".txt": "list", ".lst": "list", ".list": "list"}
 
@@ -61,9 +61,9 @@ def _names(text: str) -> list[str]:
 def _run(options: argparse.Namespace) -> None:
     from dataclasses import replace
 
-    from xtask_reg.data.convert import convert_landmarks
-    from xtask_reg.data.flip_pairs import with_mirrored
-    from xtask_reg.data.splits import read_persons, split_by_person
+    from xtask_reg.data.conversion.convert import convert_landmarks
+    from xtask_reg.data.conversion.flip_pairs import with_mirrored
+    from xtask_reg.data.conversion.splits import read_persons, split_by_person
 
     style = options.format or _guess(options.annotation)
     table = _read(options, style).labelled()
@@ -83,7 +83,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _flip(given: str | None, style: str, names: tuple[str, ...]) -> tuple[int, ...]:
-    from xtask_reg.data.flip_pairs import BUILT_IN, built_in_flip, read_flip_pairs
+    from xtask_reg.data.conversion.flip_pairs import BUILT_IN, built_in_flip, read_flip_pairs
 
     if given in BUILT_IN:
         return built_in_flip(given, len(names))
@@ -102,7 +102,7 @@ def _guess(annotation: Path) -> str:
 
 
 def _read(options: argparse.Namespace, style: str) -> LandmarkTable:
-    from xtask_reg.data.formats import read_csv, read_list, read_pts
+    from xtask_reg.data.conversion.formats import read_csv, read_list, read_pts
 
     origin = {} if options.first_pixel is None else {"first_pixel": options.first_pixel}
     if style == "list":

@@ -12,12 +12,12 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ..images import MIN_SIZE
+from ..progress import track
 from .faces import Face, Outside, cut_face
 from .formats import LandmarkTable
 from .formats.csv_table import SPLITS
-from .images import MIN_SIZE
 from .new_folder import new_folder
-from .progress import track
 from .splits import check_splits
 
 _FAULTS_SHOWN = 20
@@ -46,7 +46,7 @@ def convert_landmarks(
 ) -> Summary:
     """Write ``out/{train,val,test}.json`` and ``out/images/*.png``, in the form that ``LandmarkDataset`` reads.
 
-    Each face is cut out by :class:`xtask_reg.data.crops.Square` and scaled to ``size``. A point has visibility 2 or,
+    Each face is cut out by :class:`xtask_reg.data.conversion.crops.Square` and scaled to ``size``. A point has visibility 2 or,
     where it is not annotated, 0; the box is the whole crop. An image entry has the extra fields ``source`` (the
     original path), ``crop`` (left, top and side in the original) and, where persons are known, ``person``. ``out``
     appears complete or not at all.

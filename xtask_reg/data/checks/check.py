@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..coco import check_landmark_file
 from .check_images import check_images
 from .check_points import check_points
-from .coco import check_landmark_file
 from .finding import Finding
 
 

@@ -7,9 +7,9 @@ from typing import Literal
 
 import numpy as np
 
+from ..images import is_turned, lie_outside, read_image
 from .crops import Square
 from .formats import LandmarkTable
-from .images import is_turned, lie_outside, read_image
 
 Outside = Literal["error", "clip", "mask"]
 _SHORTEST = 4
@@ -37,7 +37,7 @@ class Face:
 
 
 def cut_face(table: LandmarkTable, row: int, size: int, margin: float, outside: Outside) -> Face:
-    """The face in ``row``; arguments as of :func:`xtask_reg.data.convert.convert_landmarks`.
+    """The face in ``row``; arguments as of :func:`xtask_reg.data.conversion.convert.convert_landmarks`.
 
     Raises:
         FileNotFoundError: if there is no such image.

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from .coco import landmark_names
+from ..coco import landmark_names
+from ..images import lie_outside
 from .finding import Finding
-from .images import lie_outside
 
 _SHOWN = 5
 
