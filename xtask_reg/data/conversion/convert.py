@@ -46,10 +46,10 @@ def convert_landmarks(
 ) -> Summary:
     """Write ``out/{train,val,test}.json`` and ``out/images/*.png``, in the form that ``LandmarkDataset`` reads.
 
-    Each face is cut out by :class:`xtask_reg.data.conversion.crops.Square` and scaled to ``size``. A point has visibility 2 or,
-    where it is not annotated, 0; the box is the whole crop. An image entry has the extra fields ``source`` (the
-    original path), ``crop`` (left, top and side in the original) and, where persons are known, ``person``. ``out``
-    appears complete or not at all.
+    Each face is cut out by :class:`~xtask_reg.data.conversion.crops.Square` and scaled to ``size``. A point has
+    visibility 2 or, where it is not annotated, 0; the box is the whole crop. An image entry has the extra fields
+    ``source`` (the original path), ``crop`` (left, top and side in the original) and, where persons are known,
+    ``person``. ``out`` appears complete or not at all.
 
     Args:
         table: the faces; on each at least two landmarks are annotated.
