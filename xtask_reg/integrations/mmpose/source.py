@@ -19,6 +19,7 @@ from xtask_reg.teacher import FrozenTeacher
 
 CLASSIFIER = "fc."
 RANDOM = "random"
+BY_ITSELF = "the backbone's own (pretrained=True)"
 
 
 def load_encoder(
@@ -126,12 +127,17 @@ class SourceTeacher(FrozenTeacher):
         with preserved_random_state():
             head = _classifier(**classifier) if classifier else None
             network = SourceNetwork(MODELS.build(encoder), head)
-        self._student_input = student_input or InputConvention()
+        self.student_input = student_input or InputConvention()
         self._input = InputConvention(**input) if input else None
-        super().__init__(network, InputAdapter(self._student_input, self._input) if self._input else None)
+        super().__init__(network, InputAdapter(self.student_input, self._input) if self._input else None)
         network.has_weights = checkpoint == RANDOM
         self._comes_with_weights = given is None and head is None and _comes_with_weights(encoder)
         self._given = given
+
+    @property
+    def origin(self) -> str:
+        """Where the weights come from: a file, the word ``'random'``, or the backbone itself."""
+        return BY_ITSELF if self._comes_with_weights else str(_weights(self._given).checkpoint)
 
     def load_source(self) -> None:
         """Read the source's weights from the checkpoint.
@@ -156,17 +162,17 @@ class SourceTeacher(FrozenTeacher):
 
     def _take_input_from(self, stated: InputConvention | None, origin: str) -> None:
         """Convert the student's images to what the source is said to expect, unless the config says otherwise."""
-        if stated is None or InputAdapter(self._input or self._student_input, stated).changes_nothing:
+        if stated is None or InputAdapter(self._input or self.student_input, stated).changes_nothing:
             return
         if self._input is not None:
             warnings.warn(f"teacher.input is {self._input}, but {origin} says {stated}: the config's is used")
             return
         warnings.warn(
-            f"the data preprocessor makes {self._student_input}, but {origin} says that the source expects {stated}: "
+            f"the data preprocessor makes {self.student_input}, but {origin} says that the source expects {stated}: "
             "the teacher's images are converted, the student's are not; set model.data_preprocessor accordingly if "
             "the student starts from that source"
         )
-        self.use_adapter(InputAdapter(self._student_input, stated))
+        self.use_adapter(InputAdapter(self.student_input, stated))
 
     def forward(self, images: Tensor) -> Any:
         if not self.network.has_weights:

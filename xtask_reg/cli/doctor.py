@@ -1,0 +1,35 @@
+"""``xtask-reg doctor``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from pathlib import Path
+
+WIDTH = 120
+"""Characters a line where the output is no terminal."""
+
+
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = commands.add_parser("doctor", help="examine an MMPose config by one training batch, before a long run")
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="what tools/train.py would be given")
+    parser.add_argument(
+        "--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="replace values of the config"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> None:
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated|Fail to import")
+    from rich.console import Console
+
+    from xtask_reg.integrations.mmpose.doctor import examine, parse_options, show, to_json
+
+    examination = examine(options.config, parse_options(options.cfg_options))
+    if options.json:
+        print(to_json(examination))
+    else:
+        show(examination, Console(width=None if sys.stdout.isatty() else WIDTH))

@@ -1,0 +1,235 @@
+"""What an examination finds, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xtask_reg.inputs import InputConvention
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """The training set, and the batch that was examined.
+
+    Args:
+        train_images: number of training samples.
+        val_images: number of validation samples; None without validation.
+        batch_shape: ``(B, 3, H, W)`` behind the data preprocessor.
+        lowest: smallest value of the batch behind the data preprocessor.
+        highest: largest one.
+        landmarks: their number; None if the data set does not say.
+        annotated: share of the batch's landmarks that are trained.
+        flips: whether the training pipeline may flip images from left to right.
+        flip_pairs: number of pairs of landmarks that a flip swaps.
+        one_sided: landmarks that are left or right by name, but that a flip does not swap.
+        never_annotated: landmarks that no training image shows, not even flipped.
+        encoder_stride: input pixels per cell of the encoder's last feature map, rounded up to a power of two; None if
+            unknown.
+    """
+
+    train_images: int
+    val_images: int | None
+    batch_shape: tuple[int, ...]
+    lowest: float
+    highest: float
+    landmarks: int | None
+    annotated: float | None
+    flips: bool
+    flip_pairs: int
+    one_sided: tuple[str, ...]
+    never_annotated: tuple[str, ...]
+    encoder_stride: int | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """Numbers of parameters."""
+
+    trainable: int
+    all: int
+
+
+@dataclass(frozen=True)
+class ParameterFacts:
+    """What trains.
+
+    Args:
+        parts: by the name of the model's child; ``'connectors'`` are those of the terms.
+        total: all parts together.
+        frozen: the shortest module paths that cover every parameter that does not train.
+        first_layer: path of the first layer with trainable parameters, in the order of definition; None without any.
+        without_gradient: trainable parameters that got none from the batch.
+        batch_norms: number of batch norms in the model.
+        batch_statistics: how many of these used the statistics of the batch.
+        batch_statistics_in_backbone: how many of those are the encoder's.
+    """
+
+    parts: dict[str, Part]
+    total: Part
+    frozen: tuple[str, ...]
+    first_layer: str | None
+    without_gradient: tuple[str, ...]
+    batch_norms: int
+    batch_statistics: int
+    batch_statistics_in_backbone: int
+
+
+@dataclass(frozen=True)
+class TapFacts:
+    """The output of a tapped module."""
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    has_gradient: bool
+
+
+@dataclass(frozen=True)
+class Pull:
+    """The weighted gradient of a term at one place, beside that of the task.
+
+    Args:
+        term: norm of the term's gradient; None if it does not reach the place.
+        task: norm of the gradient of all other losses together, likewise.
+        ratio: ``term / task``; None if the task's is zero or missing.
+        cosine: of the angle between both; None if one is zero or missing.
+    """
+
+    term: float | None
+    task: float | None
+    ratio: float | None
+    cosine: float | None
+
+
+@dataclass(frozen=True)
+class TermFacts:
+    """One regularizing term in the batch.
+
+    Args:
+        name: its key among the losses.
+        weight: lambda.
+        value: the loss without its weight; None if it could not be computed.
+        weighted: ``weight * value``.
+        share: of the total loss.
+        student: the student's tap.
+        teacher: the teacher's tap.
+        difference: ‖student - teacher‖ / ‖teacher‖ of what the loss compares (behind the connectors); None if the
+            shapes differ.
+        at_tap: its gradient at the student's tap.
+        at_first_layer: its gradient at the parameters of the first layer that trains.
+        error: why it could not be computed.
+    """
+
+    name: str
+    weight: float
+    value: float | None
+    weighted: float | None
+    share: float | None
+    student: TapFacts
+    teacher: TapFacts
+    difference: float | None
+    at_tap: Pull
+    at_first_layer: Pull
+    error: str | None
+
+
+@dataclass(frozen=True)
+class LossFacts:
+    """The losses of the batch.
+
+    Args:
+        task: each loss that is no term, by name.
+        terms: the terms, in the order of the config.
+        left_out: names of the terms of weight 0.
+        total: what is minimised.
+        not_finite: losses, and parameters whose gradient has a value that is not finite.
+        error: why the step could not be made; then there are no losses.
+    """
+
+    task: dict[str, float]
+    terms: tuple[TermFacts, ...]
+    left_out: tuple[str, ...]
+    total: float | None
+    not_finite: tuple[str, ...]
+    error: str | None
+
+
+@dataclass(frozen=True)
+class TeacherFacts:
+    """The source network.
+
+    Args:
+        origin: file of its weights, ``'random'``, or what else they come from.
+        metadata: of that file.
+        student_input: what the data preprocessor makes.
+        teacher_input: what the teacher is given.
+        stated_input: what the file says that it expects, if it does.
+        converted: whether the images are converted for the teacher.
+        share_of_step: duration of its forward pass as a share of a whole training step (the median of three each).
+        megabytes: memory of its parameters and buffers, in units of 2**20 bytes.
+        in_common: number of tensors that the student's encoder and the teacher's have in common, by name and shape.
+        differing: those of them that differed before the first step.
+        checks: what keeps the teacher as it is, and whether it held.
+    """
+
+    origin: str
+    metadata: dict[str, str]
+    student_input: InputConvention
+    teacher_input: InputConvention
+    stated_input: InputConvention | None
+    converted: bool
+    share_of_step: float | None
+    megabytes: float
+    in_common: int
+    differing: tuple[str, ...]
+    checks: dict[str, bool]
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """How the run is set up.
+
+    Args:
+        device: where MMEngine trains.
+        seed: of the run.
+        has_cross_task_hook: whether the connectors are saved.
+        has_epoch_seed_hook: whether epochs are seeded.
+        persistent_workers: whether the training set's workers outlive an epoch.
+        find_unused_parameters: whether distributed training puts up with parameters without gradient.
+    """
+
+    device: str
+    seed: int
+    has_cross_task_hook: bool
+    has_epoch_seed_hook: bool
+    persistent_workers: bool
+    find_unused_parameters: bool
+
+
+@dataclass(frozen=True)
+class Risk:
+    """Something that may spoil a run."""
+
+    name: str
+    message: str
+    cure: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that was found about a config; ``teacher`` is None where none is built."""
+
+    run: RunFacts
+    data: DataFacts
+    parameters: ParameterFacts
+    losses: LossFacts
+    teacher: TeacherFacts | None
+
+
+@dataclass(frozen=True)
+class Examination:
+    """A config, what was found, and what that puts at risk."""
+
+    config: str
+    facts: Facts
+    risks: tuple[Risk, ...]
