@@ -29,7 +29,7 @@ class PooledClassifier(nn.Module):
         one_by_one = isinstance(classifier, nn.Conv2d) and classifier.kernel_size == (1, 1)
         if not (isinstance(classifier, nn.Linear) or one_by_one):
             raise TypeError(f"the classifier is {classifier!r}; expected an nn.Linear or a 1x1 nn.Conv2d")
-        if window is not None and not (isinstance(window, int) and window > 0):
+        if window is not None and (type(window) is not int or window < 1):
             raise ValueError(f"window={window!r}; expected a whole number of cells above 0, or None")
         self.fc = classifier
         self.window = window

@@ -61,13 +61,13 @@ class InputConvention:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> InputConvention | None:
-        """The convention that the metadata of a file states; None if it states none.
+        """The convention that the metadata of a file states by all of its names; None if it states none.
 
         Raises:
-            ValueError: if it states one in part, or with values that are none.
+            ValueError: if its values are none.
         """
         needed = {"channels", "mean", "std", "value_range"}
-        if needed.isdisjoint(metadata):
+        if not needed <= metadata.keys():
             return None
         try:
             texts = {name: metadata[name] for name in needed | ({"size"} & metadata.keys())}
@@ -76,8 +76,8 @@ class InputConvention:
             (value_range,), size = values.pop("value_range"), values.pop("size", None)
             whole = None if size is None else tuple(map(int, size))
             return cls(**values, channels=channels, value_range=value_range, size=whole)
-        except (KeyError, ValueError) as error:
-            stated = {name: metadata[name] for name in sorted(needed & metadata.keys())}
+        except (ValueError, OverflowError) as error:
+            stated = {name: metadata[name] for name in sorted(needed)}
             raise ValueError(f"the metadata {stated} do not state an input convention: {error}") from error
 
 

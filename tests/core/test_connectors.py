@@ -49,7 +49,7 @@ def test_map_smaller_than_the_window(shape: tuple[int, ...]) -> None:
     assert str(shape) in str(error.value)
 
 
-@pytest.mark.parametrize("window", [0, -1, 2.5, "7"])
+@pytest.mark.parametrize("window", [0, -1, 2.5, "7", True])
 def test_bad_window(window: object) -> None:
     with pytest.raises(ValueError, match="expected a whole number of cells"):
         PooledClassifier(nn.Linear(4, 7), window=window)

@@ -1,4 +1,4 @@
-"""A step is one top-level call of the student, then one call of the regularizer."""
+"""What belongs to one step, and what is left of an earlier one."""
 
 from __future__ import annotations
 

@@ -108,6 +108,7 @@ DAMAGE = {
     "outside left": (point(1, 2, -0.75, 9), "error", f"{SECOND} (64 x 64): outside lie"),
     "outside below": (point(0, 2, 9, 65), "error", f"outside lie {LANDMARK_NAMES[2]!r} at (9, 65)"),
     "outside, occluded": (point(0, 2, 70, 9, 1), "warning", "outside of their image, with visibility 1, are"),
+    "box of corners": (put([40, 40, 44, 44], "annotations", 0, "bbox"), "warning", "outside of their bbox"),
     "one-sided flip": (put(0, "categories", 0, "flip_index", 1), "error", "flip_index must pair"),
     "flip that is no list": (put(7, "categories", 0, "flip_index"), "error", "not iterable"),
     "names that collide": (
@@ -191,6 +192,12 @@ def test_a_shape_is_part_of_the_pixels(files):
 def test_a_person_in_two_files(files):
     edit(files[1], put("p2", "images", 3, "person"))
     assert findings(files) == [("error", "train.json", f"the person 'p2' also is in {files[1]}")]
+
+
+def test_a_person_is_a_name_or_a_number(files):
+    edit(files[1], put(["p2"], "images", 3, "person"))
+    with pytest.raises(ValueError, match=r"person \['p2'\].*expected a name or a number"):
+        findings(files)
 
 
 def test_all_is_reported_at_once(files):

@@ -8,13 +8,17 @@ from typing import Any
 import pytest
 import torch
 
+from xtask_reg.sources import load_weights
+
+CONNECTOR = "terms.loss_cd.student_connector.fc.weight"
 EPOCHS, STEPS = 3, 2
 PLUGINS = ["xtask_reg.integrations.mmpose", "probe", "die"]
 
 
 @pytest.fixture(scope="session")
 def runs(shared, tool_command, process, config_path, options):
-    """``runs(workers)``: what the probe saw of an uninterrupted run, and of one killed in mid-epoch and resumed."""
+    """``runs(workers)``: what the probe saw of an uninterrupted run and of one killed in mid-epoch and resumed; and the
+    checkpoint that the latter went on from."""
 
     def get(workers: int) -> list[dict[str, Any]]:
         def make(folder: Path) -> None:
@@ -33,29 +37,50 @@ def runs(shared, tool_command, process, config_path, options):
                 assert result.returncode == 0, result.stderr[-3000:]
 
         folder = shared(f"epoch-seed-{workers}", make)
-        return [torch.load(folder / name, weights_only=True) for name in ("whole.pt", "killed.pt")]
+        return [torch.load(folder / name, weights_only=True) for name in ("whole.pt", "killed.pt", "killed/epoch_1.pth")]
 
     return get
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_resumed_run_is_the_uninterrupted_one(runs, workers):
-    whole, resumed = runs(workers)
+    """A killed run that is resumed draws other augmentations: MMEngine saves no random state."""
+    whole, resumed, _ = runs(workers)
     assert resumed["epoch"] == 1
     assert len(resumed["inputs"]) == (EPOCHS - 1) * STEPS
     assert resumed["inputs"] == whole["inputs"][STEPS:]
     losses = [[step["loss"] for step in seen["logged"]] for seen in (whole, resumed)]
     assert losses[1] == pytest.approx(losses[0][STEPS:], rel=0, abs=1e-6)
-    assert resumed["before"] == whole["before"]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resumed_run_has_its_connectors_and_the_source_as_teacher(runs, source, workers):
+    """A killed run that is resumed begins with new connectors, or with the trained student as its teacher."""
+    whole, resumed, checkpoint = runs(workers)
+    torch.testing.assert_close(resumed["connectors"], dict(checkpoint["xtask_reg"]), rtol=0, atol=0)
+    torch.testing.assert_close(resumed["start"], dict(checkpoint["state_dict"]), rtol=0, atol=0)
+    assert not torch.equal(*(seen["connectors"][CONNECTOR] for seen in (whole, resumed)))
+    weights = load_weights(source)
+    expected = {f"classifier.{k}" if k.startswith("fc.") else f"backbone.{k}": v for k, v in weights.items()}
+    torch.testing.assert_close(resumed["teacher"], expected, rtol=0, atol=0)
+    assert not torch.equal(resumed["start"]["backbone.conv1.weight"], weights["conv1.weight"])
+    assert resumed["before"] == resumed["after"] == whole["before"]
+    torch.testing.assert_close(resumed["last_connectors"], whole["last_connectors"], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_each_epoch_has_augmentations_of_its_own(runs, workers):
-    whole, _ = runs(workers)
+    whole, *_ = runs(workers)
     assert len(set(whole["inputs"])) == EPOCHS * STEPS
 
 
 def test_persistent_workers_are_refused(tiny_runner):
     changes = {"train_dataloader.num_workers": 1, "train_dataloader.persistent_workers": True}
     with pytest.raises(ValueError, match="needs train_dataloader.persistent_workers=False"):
+        tiny_runner(changes).train()
+
+
+def test_loops_without_epochs_are_refused(tiny_runner):
+    changes = {"train_cfg": dict(_delete_=True, by_epoch=False, max_iters=2, val_interval=2), "param_scheduler": None}
+    with pytest.raises(ValueError, match=r"needs train_cfg.by_epoch=True; the loop is IterBasedTrainLoop"):
         tiny_runner(changes).train()

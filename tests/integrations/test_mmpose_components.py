@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -317,3 +318,16 @@ def test_heatmap_loss_against_numpy(reduction, weighted):
 def test_heatmap_loss_names_its_reductions():
     with pytest.raises(ValueError, match="reduction='none'; expected 'mean' or 'sum'"):
         MODELS.build(dict(type="HeatmapMSELoss", reduction="none"))
+
+
+def test_caffe_resnet_has_one_style():
+    with pytest.raises(TypeError, match="style"):
+        MODELS.build(dict(type="CaffeResNet", depth=50, style="pytorch"))
+
+
+def test_frozen_statistics_are_not_averaged(process, tmp_path):
+    """Over three processes, where the mean of three equal numbers need not be that number."""
+    script = Path(__file__).parent / "plugins" / "average.py"
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3"]
+    result = process([*torchrun, str(script)], tmp_path)
+    assert result.returncode == 0, result.stderr[-3000:]

@@ -196,6 +196,24 @@ def test_module_that_brings_its_weights(model_config, timm_file):
     assert_same(model.regularizer.teacher.network.backbone.net.state_dict(), expected)
 
 
+def test_untrained_control_of_a_module_that_brings_its_weights(model_config, timm_file):
+    teacher = dict(type="FrozenTeacher", checkpoint="random")
+    config = {**model_config, "backbone": timm_backbone(timm_file), "teacher": teacher}
+    config["terms"] = [{**model_config["terms"][1], "student": "backbone.net.layer4", "teacher": "backbone.net.layer4"}]
+    model = MODELS.build(config)
+    model.init_weights()
+    own, other = model.backbone.net.layer4, model.regularizer.teacher.network.backbone.net.layer4
+    assert all(not torch.equal(a, b) for a, b in zip(own.parameters(), other.parameters()) if a.ndim == 4)
+
+
+def test_teacher_with_a_start_of_its_own(tmp_path, model_config, encoder, source):
+    weights = {key: value + 1 for key, value in load_weights(source).items() if value.is_floating_point()}
+    save_weights(weights, tmp_path / "w.safetensors")
+    own = dict(encoder, init_cfg=dict(type="SourceWeights", checkpoint=str(tmp_path / "w.safetensors")))
+    network = teacher_of({**model_config, "teacher": {**model_config["teacher"], "backbone": own}})
+    torch.testing.assert_close(network.backbone.conv1.weight, weights["conv1.weight"], rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("case", ["no init_cfg", "another init_cfg", "classifier without a file"])
 def test_teacher_without_weights(model_config, timm_file, case):
     """None of these may end with a random teacher."""

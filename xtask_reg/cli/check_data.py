@@ -20,6 +20,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 def _run(options: argparse.Namespace) -> None:
     from xtask_reg.data.checks.check import check_data
 
+    if options.picture and not options.picture.absolute().parent.is_dir():
+        raise FileNotFoundError(f"there is no folder for {options.picture}; create it first")
     findings = check_data(options.files, options.images)
     for finding in sorted(findings, key=lambda finding: finding.severity):
         print(f"{finding.severity:<7}  {finding.file}: {finding.message}")

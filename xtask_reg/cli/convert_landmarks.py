@@ -114,9 +114,10 @@ def _read(options: argparse.Namespace, style: str) -> LandmarkTable:
 
 
 def _print(summary: Summary, table: LandmarkTable, flip: tuple[int, ...], out: Path) -> None:
-    print(f"{out}: {sum(summary.images.values())} images, {len(summary.names)} landmarks")
+    print(f"{out}: {sum(summary.images.values())} images, {len(summary.names)} landmarks: {', '.join(summary.names)}")
     for split, count in summary.images.items():
-        print(f"  {split:<5} {count:5} images of {summary.persons[split]} persons")
+        of = f"images of {summary.persons[split]} persons" if count else f"images: no {split}.json is written"
+        print(f"  {split:<5} {count:5} {of}")
     print(f"  {summary.unannotated} points are not annotated")
     pairs = sum(index != mirrored for index, mirrored in enumerate(flip)) // 2
     print(f"  {pairs} flip pairs" + ("" if pairs else ": a flip swaps no landmarks (see --flip-pairs and --mirror)"))

@@ -1,4 +1,4 @@
-# Stacked Hourglass. For more stacks change both lines, or set model.backbone.num_stacks and model.head.num_stages.
+# Stacked Hourglass. On the command line, more stacks are model.backbone.num_stacks and model.head.num_stages alike.
 stacks = 1
 model = dict(
     type="TopdownPoseEstimator",

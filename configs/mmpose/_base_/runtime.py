@@ -10,7 +10,7 @@ default_hooks = dict(
     sampler_seed=dict(type="DistSamplerSeedHook"),
     visualization=dict(type="PoseVisualizationHook", enable=False),
 )
-custom_hooks = [dict(type="SyncBuffersHook"), dict(type="CrossTaskHook"), dict(type="EpochSeedHook")]
+custom_hooks = [dict(type="SyncTrainedBuffersHook"), dict(type="CrossTaskHook"), dict(type="EpochSeedHook")]
 env_cfg = dict(
     cudnn_benchmark=False, mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0), dist_cfg=dict(backend="nccl")
 )

@@ -21,9 +21,10 @@ def check_data(files: Sequence[Path], images: Path | None = None) -> list[Findin
     than 32 pixels wide or high, or not of the size that the file says; images of equal pixels in two files; a person
     (field ``person`` of the images) in two files.
 
-    Warnings: images of equal pixels in one file; several annotations of one image; two landmarks of a face at the same
-    place; landmarks that are annotated nowhere, and whose mirror image is not either; names of a left and a right
-    landmark that are no flip pair; faces whose flip pairs mostly lie the other way round than in the other faces.
+    Warnings: landmarks outside of their box; images of equal pixels in one file; several annotations of one image; two
+    landmarks of a face at the same place; landmarks that are annotated nowhere, and whose mirror image is not either;
+    names of a left and a right landmark that are no flip pair; faces whose flip pairs mostly lie the other way round
+    than in the other faces.
 
     Args:
         files: the landmark files; those of one data set together.
@@ -31,8 +32,8 @@ def check_data(files: Sequence[Path], images: Path | None = None) -> list[Findin
 
     Raises:
         FileNotFoundError: if a landmark file does not exist.
-        ValueError: if a landmark file cannot be read (see :func:`xtask_reg.data.coco.check_landmark_file`), or is
-            given twice.
+        ValueError: if a landmark file cannot be read (see :func:`xtask_reg.data.coco.check_landmark_file`), is given
+            twice, or names a person by a list.
     """
     if len({file.resolve() for file in files}) < len(files):
         raise ValueError(f"a file is given twice: {', '.join(map(str, files))}")
@@ -50,8 +51,11 @@ def _check_persons(contents: Mapping[Path, dict[str, Any]]) -> Iterator[Finding]
     files_of: dict[Any, dict[Path, None]] = defaultdict(dict)
     for file, content in contents.items():
         for image in content["images"]:
-            if image.get("person") is not None:
-                files_of[image["person"]][file] = None
+            person = image.get("person")
+            if not isinstance(person, (str, int, type(None))):
+                raise ValueError(f"{file}: person {person!r} of {image['file_name']}; expected a name or a number")
+            if person is not None:
+                files_of[person][file] = None
     for person, (first, *others) in files_of.items():
         if others:
             yield Finding("error", first, f"the person {person!r} also is in {', '.join(map(str, others))}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,48 +18,128 @@ from .finding import Finding
 _SHOWN = 5
 
 
+@dataclass(frozen=True)
+class _Faces:
+    """The annotations of a file as arrays, N faces with K landmarks."""
+
+    places: list[str]
+    names: list[str]
+    flip: np.ndarray
+    points: np.ndarray
+    visibility: np.ndarray
+    sizes: np.ndarray
+    boxes: np.ndarray
+
+    @property
+    def annotated(self) -> np.ndarray:
+        return self.visibility > 0
+
+
 def check_points(file: Path, content: dict[str, Any]) -> Iterator[Finding]:
-    """Findings about names, flip pairs and points; ``content`` is that of ``file``."""
-    names = [str(name) for name in content["categories"][0]["keypoints"]]
-    flip = np.arange(len(names))
+    """Findings about names, flip pairs, points and boxes; ``content`` is that of ``file``."""
+    flip, fault = np.arange(len(content["categories"][0]["keypoints"])), None
     try:
         flip = np.array(landmark_names(file).flip)
     except (ValueError, TypeError) as error:
-        yield Finding("error", file, str(error).removeprefix(f"{file}: "))
-    images = {image["id"]: image for image in content["images"]}
-    of_annotation = [images[annotation["image_id"]] for annotation in content["annotations"]]
-    places = [image["file_name"] for image in of_annotation]
-    values = np.array([annotation["keypoints"] for annotation in content["annotations"]], dtype=float)
-    values = values.reshape(len(places), len(names), 3)
-    points, annotated = values[..., :2], values[..., 2] > 0
-    sizes = np.array([[image["width"], image["height"]] for image in of_annotation], dtype=float)
+        fault = str(error).removeprefix(f"{file}: ")
+    if fault:
+        yield Finding("error", file, fault)
+    faces = _faces(content, flip)
+    yield from (Finding("error", file, message) for message in _outside(faces))
+    for check in (
+        _outside_with_visibility_1,
+        _outside_box,
+        _coinciding,
+        _repeated,
+        _never,
+        _unpaired,
+        _other_way_round,
+    ):
+        yield from (Finding("warning", file, message) for message in check(faces))
 
-    outside = annotated & lie_outside(points, sizes[:, None])
-    wrong = outside & (values[..., 2] == 2)
+
+def _faces(content: dict[str, Any], flip: np.ndarray) -> _Faces:
+    annotations = content["annotations"]
+    names = [str(name) for name in content["categories"][0]["keypoints"]]
+    images = {image["id"]: image for image in content["images"]}
+    of_annotation = [images[annotation["image_id"]] for annotation in annotations]
+    values = np.array([annotation["keypoints"] for annotation in annotations], dtype=float)
+    values = values.reshape(len(annotations), len(names), 3)
+    return _Faces(
+        places=[image["file_name"] for image in of_annotation],
+        names=names,
+        flip=flip,
+        points=values[..., :2],
+        visibility=values[..., 2],
+        sizes=np.array([[image["width"], image["height"]] for image in of_annotation], dtype=float),
+        boxes=np.array([annotation["bbox"] for annotation in annotations], dtype=float),
+    )
+
+
+def _outside(faces: _Faces) -> Iterator[str]:
+    wrong = (faces.visibility == 2) & lie_outside(faces.points, faces.sizes[:, None])
     for row in np.flatnonzero(wrong.any(axis=1)):
-        shown = [f"{names[k]!r} at ({points[row, k, 0]:g}, {points[row, k, 1]:g})" for k in np.flatnonzero(wrong[row])]
-        width, height = sizes[row]
-        yield Finding("error", file, f"{places[row]} ({width:g} x {height:g}): outside lie {_some(shown)}")
-    if (outside & ~wrong).any():
-        shown = [repr(names[k]) for k in np.flatnonzero((outside & ~wrong).any(axis=0))]
-        yield Finding("warning", file, f"outside of their image, with visibility 1, are {_some(shown)}")
-    coinciding = [pair for row in range(len(places)) for pair in _coinciding(points[row], annotated[row])]
-    if coinciding:
-        counted = Counter(coinciding).most_common()
-        shown = [f"{names[a]!r} and {names[b]!r} (in {times} of {len(places)} faces)" for (a, b), times in counted]
-        yield Finding("warning", file, f"at the same place are {_some(shown)}")
-    for place, times in Counter(places).items():
+        marked = np.flatnonzero(wrong[row])
+        shown = [f"{faces.names[k]!r} at ({faces.points[row, k, 0]:g}, {faces.points[row, k, 1]:g})" for k in marked]
+        width, height = faces.sizes[row]
+        yield f"{faces.places[row]} ({width:g} x {height:g}): outside lie {_some(shown)}"
+
+
+def _outside_with_visibility_1(faces: _Faces) -> Iterator[str]:
+    occluded = (faces.visibility == 1) & lie_outside(faces.points, faces.sizes[:, None])
+    if occluded.any():
+        shown = [repr(faces.names[k]) for k in np.flatnonzero(occluded.any(axis=0))]
+        yield f"outside of their image, with visibility 1, are {_some(shown)}"
+
+
+def _outside_box(faces: _Faces) -> Iterator[str]:
+    """The configs crop by the box: what lies outside of it is not seen."""
+    corner, extent = faces.boxes[:, None, :2], faces.boxes[:, None, 2:]
+    inside_image = ~lie_outside(faces.points, faces.sizes[:, None])
+    missed = faces.annotated & inside_image & lie_outside(faces.points - corner, extent)
+    if missed.any():
+        rows = np.flatnonzero(missed.any(axis=1))
+        shown = [f"{faces.places[row]} (bbox {faces.boxes[row].tolist()})" for row in rows]
+        yield f"landmarks outside of their bbox, which is [x, y, width, height], in {_some(shown)}"
+
+
+def _coinciding(faces: _Faces) -> Iterator[str]:
+    pairs = [pair for points, annotated in zip(faces.points, faces.annotated) for pair in _alike(points, annotated)]
+    if pairs:
+        shown = [
+            f"{faces.names[a]!r} and {faces.names[b]!r} (in {times} of {len(faces.places)} faces)"
+            for (a, b), times in Counter(pairs).most_common()
+        ]
+        yield f"at the same place are {_some(shown)}"
+
+
+def _repeated(faces: _Faces) -> Iterator[str]:
+    for place, times in Counter(faces.places).items():
         if times > 1:
-            yield Finding("warning", file, f"{place} has {times} annotations")
-    seen = annotated.any(axis=0)
-    never = [name for name, here, there in zip(names, seen, seen[flip]) if not (here or there)]
+            yield f"{place} has {times} annotations"
+
+
+def _never(faces: _Faces) -> Iterator[str]:
+    seen = faces.annotated.any(axis=0)
+    never = [name for name, here, there in zip(faces.names, seen, seen[faces.flip]) if not (here or there)]
     if never:
-        yield Finding("warning", file, f"never annotated: {_some(never)}")
-    unpaired = [f"{left!r} and {right!r}" for left, right in _unpaired(names, flip)]
-    if unpaired:
-        yield Finding("warning", file, f"no flip pairs are {_some(unpaired)}")
-    for row in _other_way_round(points[..., 0], annotated, flip):
-        yield Finding("warning", file, f"{places[row]}: flip pairs lie the other way round than in the other faces")
+        yield f"never annotated: {_some(never)}"
+
+
+def _unpaired(faces: _Faces) -> Iterator[str]:
+    shown = [f"{left!r} and {right!r}" for left, right in _sides_apart(faces.names, faces.flip)]
+    if shown:
+        yield f"no flip pairs are {_some(shown)}"
+
+
+def _other_way_round(faces: _Faces) -> Iterator[str]:
+    """Faces in which most flip pairs have the order from left to right that they have in the minority of faces."""
+    first = np.flatnonzero(faces.flip > np.arange(len(faces.flip)))
+    second, x, annotated = faces.flip[first], faces.points[..., 0], faces.annotated
+    order = np.sign(x[:, second] - x[:, first]) * (annotated[:, second] & annotated[:, first])
+    usual = np.sign(order.sum(axis=0))
+    for row in np.flatnonzero((order * usual).sum(axis=1) < 0):
+        yield f"{faces.places[row]}: flip pairs lie the other way round than in the other faces"
 
 
 def _some(texts: Sequence[str]) -> str:
@@ -66,7 +147,7 @@ def _some(texts: Sequence[str]) -> str:
     return ", ".join(texts[:_SHOWN]) + more
 
 
-def _coinciding(points: np.ndarray, annotated: np.ndarray) -> list[tuple[int, int]]:
+def _alike(points: np.ndarray, annotated: np.ndarray) -> list[tuple[int, int]]:
     """Each landmark that has the very place of an earlier one, behind that one."""
     first_at: dict[tuple[float, ...], int] = {}
     pairs = []
@@ -77,7 +158,7 @@ def _coinciding(points: np.ndarray, annotated: np.ndarray) -> list[tuple[int, in
     return pairs
 
 
-def _unpaired(names: Sequence[str], flip: np.ndarray) -> Iterator[tuple[str, str]]:
+def _sides_apart(names: Sequence[str], flip: np.ndarray) -> Iterator[tuple[str, str]]:
     """Names that become each other when left and right are exchanged, but are not each other's mirror image."""
     sides = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
     place = {name: index for index, name in enumerate(names)}
@@ -85,11 +166,3 @@ def _unpaired(names: Sequence[str], flip: np.ndarray) -> Iterator[tuple[str, str
         other = re.sub("[Ll]eft|[Rr]ight", lambda side: sides[side[0]], name)
         if other != name and place.get(other, -1) > index and flip[index] != place[other]:
             yield name, other
-
-
-def _other_way_round(x: np.ndarray, annotated: np.ndarray, flip: np.ndarray) -> np.ndarray:
-    """Rows in which most flip pairs have the order from left to right that they have in the minority of rows."""
-    first = np.flatnonzero(flip > np.arange(len(flip)))
-    order = np.sign(x[:, flip[first]] - x[:, first]) * (annotated[:, flip[first]] & annotated[:, first])
-    usual = np.sign(order.sum(axis=0))
-    return np.flatnonzero((order * usual).sum(axis=1) < 0)

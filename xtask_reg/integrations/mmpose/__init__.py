@@ -20,6 +20,7 @@ from xtask_reg.integrations.mmpose.heatmap_loss import HeatmapMSELoss
 from xtask_reg.integrations.mmpose.hook import CrossTaskHook
 from xtask_reg.integrations.mmpose.metric import LandmarkMetric
 from xtask_reg.integrations.mmpose.source import SourceTeacher, SourceWeights
+from xtask_reg.integrations.mmpose.sync_buffers import SyncTrainedBuffersHook
 from xtask_reg.losses import CosineAlignmentLoss, SoftmaxL2Loss
 
 for _loss in (CosineAlignmentLoss, SoftmaxL2Loss):
@@ -39,5 +40,6 @@ __all__ = [
     "ModuleBackbone",
     "SourceTeacher",
     "SourceWeights",
+    "SyncTrainedBuffersHook",
     "compat",
 ]

@@ -13,12 +13,15 @@ from torch import nn
 class CaffeResNet(ResNet):
     """MMPose's ``ResNet`` as Caffe computes it: the stride on the first 1x1 convolution, and ceil-mode max-pooling.
 
-    Parameters and their names are those of ``ResNet``; so are the arguments, but ``style`` is always ``'caffe'``, and
-    ``zero_init_residual`` is off, since it would zero a part of what was loaded.
+    Parameters and their names are those of ``ResNet``; so are the arguments, but for ``style``, which is ``'caffe'``;
+    ``zero_init_residual`` is off by default, since it would zero a part of what was loaded.
+
+    Raises:
+        TypeError: if ``style`` is given.
     """
 
     def __init__(self, depth: int, **kwargs: Any) -> None:
-        super().__init__(depth, **{"zero_init_residual": False, **kwargs, "style": "caffe"})
+        super().__init__(depth, style="caffe", **{"zero_init_residual": False, **kwargs})
 
     def _make_stem_layer(self, in_channels: int, stem_channels: int) -> None:
         super()._make_stem_layer(in_channels, stem_channels)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop
 from mmpose.registry import HOOKS
 
 
@@ -21,10 +22,15 @@ class EpochSeedHook(Hook):
     and the process's rank.
 
     Raises:
-        ValueError: before training, if the data loader's workers are persistent: these cannot be seeded again.
+        ValueError: before training, if the loop is not one over epochs, or the data loader's workers are persistent:
+            these cannot be seeded again.
     """
 
     def before_train(self, runner: Any) -> None:
+        if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+            raise ValueError(
+                f"EpochSeedHook needs train_cfg.by_epoch=True; the loop is {type(runner.train_loop).__name__}"
+            )
         loader = runner.train_dataloader
         if loader.num_workers > 0 and loader.persistent_workers:
             raise ValueError("EpochSeedHook needs train_dataloader.persistent_workers=False")

@@ -95,9 +95,9 @@ class SourceTeacher(FrozenTeacher):
 
     Args:
         backbone: config of the source's encoder; None for the student's.
-        checkpoint: file with the source's weights; None for the one that the student's backbone starts from (by its
-            ``init_cfg=dict(type='SourceWeights', ...)``, or timm's ``pretrained=True``); the word ``'random'`` for an
-            untrained control.
+        checkpoint: file with the source's weights; None for what the backbone starts from (by its
+            ``init_cfg=dict(type='SourceWeights', ...)``, or timm's ``pretrained=True``), or else the student's
+            backbone; the word ``'random'`` for an untrained control.
         classifier: ``dict(in_channels=C, num_classes=N)``, its weights are ``fc.weight`` and ``fc.bias``; perhaps with
             the ``window`` of :class:`xtask_reg.PooledClassifier`.
         prefix: where the source's keys begin in ``checkpoint``.
@@ -120,10 +120,13 @@ class SourceTeacher(FrozenTeacher):
         student_backbone: dict[str, Any] | None = None,
         student_input: InputConvention | None = None,
     ) -> None:
-        student = dict(student_backbone or {})
-        initial = student.pop("init_cfg", None)
-        encoder = backbone or student
-        given = {"checkpoint": checkpoint, "prefix": prefix, "ignore": ignore} if checkpoint else initial
+        encoder, initial = _without_init(backbone or student_backbone or {})
+        if checkpoint:
+            encoder = _untrained(encoder) if checkpoint == RANDOM else encoder
+            initial = {"checkpoint": checkpoint, "prefix": prefix, "ignore": ignore}
+        by_itself = initial is None and classifier is None and _comes_with_weights(encoder)
+        if initial is None and not by_itself:
+            initial = (student_backbone or {}).get("init_cfg")
         with preserved_random_state():
             head = _classifier(**classifier) if classifier else None
             network = SourceNetwork(MODELS.build(encoder), head)
@@ -131,8 +134,7 @@ class SourceTeacher(FrozenTeacher):
         self._input = InputConvention(**input) if input else None
         super().__init__(network, InputAdapter(self.student_input, self._input) if self._input else None)
         network.has_weights = checkpoint == RANDOM
-        self._comes_with_weights = given is None and head is None and _comes_with_weights(encoder)
-        self._given = given
+        self._comes_with_weights, self._given = by_itself, initial
 
     @property
     def origin(self) -> str:
@@ -193,6 +195,19 @@ def timm_convention(backbone: nn.Module) -> InputConvention | None:
     if not {"mean", "std"} <= settings.keys():
         return None
     return InputConvention(mean=tuple(settings["mean"]), std=tuple(settings["std"]))
+
+
+def _without_init(backbone: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    encoder = dict(backbone)
+    return encoder, encoder.pop("init_cfg", None)
+
+
+def _untrained(encoder: dict[str, Any]) -> dict[str, Any]:
+    """The config without what makes timm (``pretrained``) or torchvision (``weights``) fetch trained weights."""
+    kwargs = {
+        key: value for key, value in (encoder.get("kwargs") or {}).items() if key not in ("pretrained", "weights")
+    }
+    return {**encoder, "kwargs": kwargs} if encoder.get("kwargs") else encoder
 
 
 def _comes_with_weights(encoder: dict[str, Any]) -> bool:
