@@ -232,11 +232,19 @@ class CrossTaskRegularizer(nn.Module):
         if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
             return
         trains = any(parameter.requires_grad for parameter in self.parameters())
-        if trains and getattr(DistributedDataParallel, "_active_ddp_module", None) is None:
+        if trains and not self._is_synchronised():
             raise RuntimeError(
                 "the regularizer has trainable connectors but is called outside DistributedDataParallel, which would "
-                "let them drift apart between the processes: wrap xtask_reg.Regularized(student, regularizer) in DDP"
+                "let them drift apart between the processes: wrap xtask_reg.Regularized(student, regularizer) in DDP, "
+                "or shard it, fully_shard(regularizer), before what owns it"
             )
+
+    def _is_synchronised(self) -> bool:
+        if getattr(DistributedDataParallel, "_active_ddp_module", None) is not None:
+            return True
+        from torch.distributed.fsdp import FSDPModule
+
+        return isinstance(self, FSDPModule)
 
 
 def _same_images(given: Tensor | None, called_with: tuple[Tensor, ...]) -> Tensor:
@@ -278,6 +286,8 @@ def _storage(tensor: Tensor) -> tuple[torch.device, int] | None:
 
 class Regularized(nn.Module):
     """A student and its regularizer as one module: what is wrapped in ``DistributedDataParallel``.
+
+    Under FSDP, ``fully_shard`` its ``regularizer`` as well as the student's layers, before the whole.
 
     Calling it returns ``(the student's output, the dict of weighted terms)``.
     """

@@ -6,6 +6,7 @@ import difflib
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -63,6 +64,17 @@ class Tap:
         self.recorder.record(self.path, output)
 
 
+@dataclass
+class _Step:
+    """What one call of a model leaves: the tensors it was called with, and the taps' outputs or faults by path."""
+
+    called_with: tuple[Tensor, ...]
+    versions: tuple[int | None, ...]
+    with_gradients: bool
+    outputs: dict[str, Any] = field(default_factory=dict)
+    goes_on: bool = True
+
+
 class TapRecorder:
     """The outputs of some submodules, recorded while :meth:`recording` is open and read once by :meth:`take`.
 
@@ -77,11 +89,7 @@ class TapRecorder:
     def __init__(self, modules: Mapping[str, nn.Module], owner: str) -> None:
         self.owner = owner
         self._children = {path: [name for name, _ in module.named_children()] for path, module in modules.items()}
-        self._outputs: dict[str, Any] = {}
-        self._called_with: tuple[Tensor, ...] = ()
-        self._versions: tuple[int | None, ...] = ()
-        self._open = False
-        self._with_gradients = False
+        self._step: _Step | None = None
         self._handles = [module.register_forward_hook(Tap(self, path)) for path, module in modules.items()]
 
     @property
@@ -90,30 +98,33 @@ class TapRecorder:
         return self._children.keys()
 
     def attach_to_calls(self, model: nn.Module) -> None:
-        """Record during every call of ``model`` itself, and keep the tensors it is called with."""
+        """Record during every call of ``model`` itself, and keep the tensors it is called with.
+
+        Raises:
+            TapError: in the call, if it is one of several of ``nn.DataParallel``, each with a part of the batch.
+        """
         self._handles += [
             model.register_forward_pre_hook(self._call_begins, with_kwargs=True),
             model.register_forward_hook(self._call_ends, always_call=True),
         ]
 
     def _call_begins(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if getattr(module, "_is_replica", False):
+            raise TapError("nn.DataParallel gives each device a part of the batch; use DistributedDataParallel instead")
         self.begin(*(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)))
 
     def _call_ends(self, module: nn.Module, args: Any, output: Any) -> None:
-        self._open = False
+        self._end()
         if output is None and sys.exc_info()[0] is not None:  # the call raised
-            self._discard()
+            self._step = None
 
     def begin(self, *called_with: Tensor) -> None:
         """Start a step: whatever an earlier one left unread is discarded."""
-        self._outputs = {}
-        self._called_with = called_with
-        self._versions = tuple(map(_version, called_with))
-        self._open = True
-        self._with_gradients = torch.is_grad_enabled()
+        self._step = _Step(called_with, tuple(map(_version, called_with)), torch.is_grad_enabled())
 
-    def _discard(self) -> None:
-        self._outputs, self._called_with, self._versions = {}, (), ()
+    def _end(self) -> None:
+        if self._step is not None:
+            self._step.goes_on = False
 
     @contextmanager
     def recording(self, *called_with: Tensor) -> Iterator[None]:
@@ -122,19 +133,19 @@ class TapRecorder:
         try:
             yield
         except BaseException:
-            self._discard()
+            self._step = None
             raise
         finally:
-            self._open = False
+            self._end()
 
     def record(self, path: str, output: Any) -> None:
         """Keep one output, or what is wrong with it, for :meth:`take`."""
-        if self._open:
-            self._outputs[path] = self._fault(path, output) or output.clone()
+        if self._step is not None and self._step.goes_on:
+            self._step.outputs[path] = self._fault(path, output, self._step) or output.clone()
 
-    def _fault(self, path: str, output: Any) -> TapError | None:
+    def _fault(self, path: str, output: Any, step: _Step) -> TapError | None:
         tap = f"the {self.owner} tap {path!r}"
-        if path in self._outputs:
+        if path in step.outputs:
             return TapError(
                 f"{tap} fired more than once within one call: the module is used several times (a shared activation); "
                 "tap a module that runs once"
@@ -143,7 +154,7 @@ class TapRecorder:
             return TapError(
                 f"{tap} gave a {type(output).__name__}; tap a module whose output is one tensor{self._inner(path)}"
             )
-        if self._with_gradients and not torch.is_grad_enabled():
+        if step.with_gradients and not torch.is_grad_enabled():
             return TapError(
                 f"{tap} ran without gradients inside a call that has them (reentrant activation checkpointing, or "
                 "torch.no_grad() in the model); use checkpoint(..., use_reentrant=False) or tap a module outside of it"
@@ -156,32 +167,35 @@ class TapRecorder:
         Tensors that the model changed in place are left out.
 
         Raises:
-            TapError: if one of ``paths`` did not give exactly one tensor.
+            TapError: if one of ``paths`` did not give exactly one tensor, or there was no call, or it did not end.
         """
-        called_with = tuple(t for t, version in zip(self._called_with, self._versions) if _version(t) == version)
-        outputs, with_gradients = self._outputs, self._with_gradients
-        self._discard()
-        self._open = False
-        if outputs and torch.is_grad_enabled() and not with_gradients:
+        step, self._step = self._step, None
+        if step is None:
+            silent = next(iter(paths), "")
+            raise TapError(self._silent(silent, f"the {self.owner} was not called since the last one was read"))
+        if step.goes_on:
+            raise TapError(
+                f"the last call of the {self.owner} has not ended: it was interrupted, or it is read from within"
+            )
+        if step.outputs and torch.is_grad_enabled() and not step.with_gradients:
             raise TapError(
                 f"the last call of the {self.owner} ran without gradients (a validation after the training call?): "
                 "read each step before the next call"
             )
         for path in paths:
-            if path not in outputs:
-                reason = self._why_silent(outputs) + self._inner(path)
-                raise TapError(f"the {self.owner} tap {path!r} did not fire in this step: {reason}")
-            if isinstance(outputs[path], TapError):
-                raise outputs[path]
-        return called_with, {path: outputs[path] for path in paths}
+            if path not in step.outputs:
+                never = "the module was never called itself; some models walk over the children of a container"
+                raise TapError(self._silent(path, never + self._inner(path)))
+            if isinstance(step.outputs[path], TapError):
+                raise step.outputs[path]
+        unchanged = tuple(t for t, version in zip(step.called_with, step.versions) if _version(t) == version)
+        return unchanged, {path: step.outputs[path] for path in paths}
 
-    def _why_silent(self, outputs: Mapping[str, Any]) -> str:
-        if not outputs:
-            return (
-                f"the {self.owner} was not called since the last one was read, or its call did not reach the module "
-                "(one that ran under torch.compile before it was tapped: call torch.compiler.reset() after tapping it)"
-            )
-        return "the module was never called itself (some models walk over the children of a container)"
+    def _silent(self, path: str, reason: str) -> str:
+        return (
+            f"the {self.owner} tap {path!r} did not fire in this step: {reason} (if it ran under torch.compile before "
+            "it was tapped: call torch.compiler.reset() after tapping it)"
+        )
 
     def _inner(self, path: str) -> str:
         children = self._children[path]
@@ -194,7 +208,7 @@ class TapRecorder:
         self._handles = []
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_outputs": {}, "_called_with": (), "_versions": (), "_open": False}
+        return {**self.__dict__, "_step": None}
 
 
 def _version(tensor: Tensor) -> int | None:

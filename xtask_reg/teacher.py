@@ -32,14 +32,16 @@ class FrozenTeacher(nn.Module):
 
     def __init__(self, network: nn.Module, adapter: nn.Module | None = None) -> None:
         super().__init__()
-        self._hidden = (network, adapter)
-        self._freeze()
+        self._hidden = (network, None)
+        self.use_adapter(adapter)
         self.train(False)
 
-    def use_adapter(self, adapter: nn.Module) -> None:
-        """Replace the conversion of the student's images."""
+    def use_adapter(self, adapter: nn.Module | None) -> None:
+        """Replace the conversion of the student's images; it is moved to where the network is."""
         parameter = next(self.network.parameters(), None)
-        self._hidden = (self.network, adapter if parameter is None else adapter.to(parameter.device))
+        if adapter is not None and parameter is not None:
+            adapter.to(parameter.device)
+        self._hidden = (self.network, adapter)
         self._freeze()
 
     def _own(self) -> list[nn.Module]:

@@ -38,7 +38,7 @@ def cosine_alignment_loss(
         A scalar, float32 even under autocast, float64 for float64 input.
 
     Raises:
-        ValueError: if the shapes do not fit each other, or ``over`` or ``reduction`` is unknown.
+        ValueError: if the shapes do not fit each other, there are no images, or ``over`` or ``reduction`` is unknown.
 
     Example:
         >>> features = torch.ones(2, 8, 4, 4)
@@ -80,6 +80,8 @@ def _vectors(features: Tensor, over: Over) -> Tensor:
 
 def _cosine(student: Tensor, teacher: Tensor) -> Tensor:
     """Cosine along dimension 1; 0 without gradient where a vector is shorter than ``ZERO_NORM``."""
+    # the squares of huge features would overflow
+    student, teacher = (v / v.detach().abs().amax(dim=1, keepdim=True).clamp_min(1) for v in (student, teacher))
     dot = (student * teacher).sum(dim=1)
     squares = student.square().sum(dim=1), teacher.square().sum(dim=1)
     valid = (squares[0] > ZERO_NORM**2) & (squares[1] > ZERO_NORM**2)

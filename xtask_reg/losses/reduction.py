@@ -16,5 +16,11 @@ def check_reduction(reduction: str) -> None:
 
 
 def reduce_images(per_image: Tensor, reduction: Reduction) -> Tensor:
-    """Mean or sum of the values of the images, shape ``(B,)``, as a scalar."""
+    """Mean or sum of the values of the images, shape ``(B,)``, as a scalar.
+
+    Raises:
+        ValueError: if there are no images.
+    """
+    if not len(per_image):
+        raise ValueError("the batch has no images: leave it out, there is nothing to compare")
     return per_image.mean() if reduction == "mean" else per_image.sum()

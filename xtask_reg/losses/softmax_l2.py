@@ -32,7 +32,8 @@ def softmax_l2_loss(
         A scalar in ``[0, 2]`` (times B for ``'sum'``), float32 even under autocast, float64 for float64 input.
 
     Raises:
-        ValueError: if the shapes are not equal and 2-D, the temperature is not positive, or the reduction is unknown.
+        ValueError: if the shapes are not equal and 2-D, there are no images, the temperature is not positive, or the
+            reduction is unknown.
 
     Example:
         >>> softmax_l2_loss(torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 1000.0]]))
