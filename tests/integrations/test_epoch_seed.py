@@ -37,7 +37,9 @@ def runs(shared, tool_command, process, config_path, options):
                 assert result.returncode == 0, result.stderr[-3000:]
 
         folder = shared(f"epoch-seed-{workers}", make)
-        return [torch.load(folder / name, weights_only=True) for name in ("whole.pt", "killed.pt", "killed/epoch_1.pth")]
+        return [
+            torch.load(folder / name, weights_only=True) for name in ("whole.pt", "killed.pt", "killed/epoch_1.pth")
+        ]
 
     return get
 

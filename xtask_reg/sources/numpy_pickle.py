@@ -7,13 +7,13 @@ import mmap
 import os
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TypeGuard
 
 import torch
 from torch import Tensor
 
 from .inert_pickle import Call, Global, RefusedPickleError, read_inert_pickle
+from .weights import regular_file
 
 # numpy 2 renamed the module core
 _RECONSTRUCT = {"numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"}
@@ -32,10 +32,10 @@ def load_numpy_pickle(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is damaged or no pickle, refers to anything else (the message names it), or holds
-            other values.
+        ValueError: if it is not a regular file, is damaged or no pickle, refers to anything else (the message names
+            it), or holds other values.
     """
-    path = Path(path)
+    path = regular_file(path)
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _tensors(read_inert_pickle(data, _ALLOWED), len(data))

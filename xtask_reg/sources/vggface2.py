@@ -15,7 +15,7 @@ from xtask_reg.inputs import InputConvention
 
 from .caffe_resnet import caffe_resnet50
 from .numpy_pickle import load_numpy_pickle
-from .weights import check_target, load_covering, load_weights, save_weights
+from .weights import check_target, load_covering, load_weights, regular_file, save_weights
 
 VGGFACE2_INPUT = InputConvention(mean=(131.0912, 103.8827, 91.4953), std=(1, 1, 1), value_range=255)
 """What the imported networks expect: RGB in 0..255 minus the mean."""
@@ -51,7 +51,7 @@ def import_vggface2(source: str | os.PathLike[str], out: str | os.PathLike[str])
             not finite or negative variances; if ``out`` does not end in ``.safetensors``.
         ImportError: if torchvision or safetensors is not installed.
     """
-    source, out = Path(source), Path(out)
+    source, out = regular_file(source), Path(out)
     check_target(out)
     with torch.random.fork_rng(devices=[]):
         net = caffe_resnet50(_CLASSES)

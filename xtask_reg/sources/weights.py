@@ -6,7 +6,6 @@ import os
 import re
 import reprlib
 import tempfile
-import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +13,8 @@ from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
+
+from .stored_archive import MAGIC, check_stored
 
 _CONTAINERS = ("state_dict", "model")
 _SHOWN = 10
@@ -31,7 +32,7 @@ def load_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         ValueError: if it is not a regular file, is damaged, holds more than plain data, or has no state dict.
         ImportError: if safetensors is needed and not installed.
     """
-    path = _regular_file(path)
+    path = regular_file(path)
     is_safetensors = _is_safetensors(path)
     read = _safetensors().torch.load_file if is_safetensors else _torch_load
     try:
@@ -128,7 +129,7 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
         ValueError: if it is not a regular file, or damaged.
         ImportError: if safetensors is needed and not installed.
     """
-    path = _regular_file(path)
+    path = regular_file(path)
     if not _is_safetensors(path):
         return {}
     safetensors = _safetensors()
@@ -139,7 +140,13 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
         raise ValueError(_unreadable(path, True, error)) from error
 
 
-def _regular_file(path: str | os.PathLike[str]) -> Path:
+def regular_file(path: str | os.PathLike[str]) -> Path:
+    """``path``, if it is a file (links are followed) and no folder, nor a pipe or device that might never end.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not a regular file.
+    """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}; check the path, or download the weights first")
@@ -163,11 +170,10 @@ def _safetensors() -> ModuleType:
 
 
 def _torch_load(path: Path) -> object:
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-        if unpacked > path.stat().st_size:  # torch.save never compresses, yet torch.load unpacks
-            raise ValueError(f"a compressed archive that unpacks to {unpacked} bytes")
+    with path.open("rb") as file:
+        is_archive = file.read(len(MAGIC)) == MAGIC
+    if is_archive:
+        check_stored(path)
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
@@ -214,6 +220,8 @@ def _dense_tensors(weights: Mapping[str, Tensor], path: Path) -> dict[str, Tenso
     for key, value in weights.items():
         if value.layout != torch.strided or value.is_meta or value.is_quantized:
             raise ValueError(f"{path}: {key} is a sparse, quantized or meta tensor; export it with dense values")
+        if value.nbytes > value.untyped_storage().nbytes():
+            raise ValueError(f"{path}: {key} repeats few stored values ({tuple(value.shape)}); export it .contiguous()")
     return {key: value.detach() for key, value in weights.items()}
 
 

@@ -1,0 +1,76 @@
+"""What happens in a run of MMEngine's Runner, for tests within its process."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+OnStart = Callable[[Runner], object]
+
+
+def values(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of everything that could change, by name; the first part of a name says whose it is."""
+    state = dict(model.state_dict())
+    if model.regularizer is not None:
+        state |= model.regularizer.state_dict(prefix="connectors.")
+        state |= model.regularizer.teacher.network.state_dict(prefix="teacher.")
+    return {key: value.clone() for key, value in state.items()}
+
+
+def part(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The ``backbone``, ``head``, ``connectors`` or ``teacher`` of :func:`values`, without that prefix."""
+    return {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
+
+
+def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
+    """The parts that trained: of each of these every weight of two or more dimensions is another one."""
+    weights = {key: not torch.equal(after[key], value) for key, value in before.items() if value.ndim > 1}
+    found = {key.partition(".")[0] for key, changed in weights.items() if changed}
+    assert all(changed for key, changed in weights.items() if key.partition(".")[0] in found), weights
+    return found
+
+
+class Watch(Hook):
+    """The model at the start and the end of the training, and its batches and losses."""
+
+    priority = "LOWEST"
+
+    def __init__(self, on_start: OnStart) -> None:
+        self.on_start = on_start
+        self.batches: list[np.ndarray] = []
+        self.losses: list[dict[str, float]] = []
+
+    def before_train(self, runner: Runner) -> None:
+        self.on_start(runner)
+        self.start = values(_model(runner))
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        self.batches.append(torch.stack(data_batch["inputs"]).numpy().copy())
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        self.losses.append({key: value.item() for key, value in outputs.items()})
+        assert all(map(math.isfinite, self.losses[-1].values())), self.losses[-1]
+
+    def after_train(self, runner: Runner) -> None:
+        self.end = values(_model(runner))
+
+
+def _model(runner: Runner) -> nn.Module:
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def run(config: Config, on_start: OnStart = lambda runner: None) -> tuple[Runner, Watch]:
+    """Train ``config``; ``on_start`` is called when the weights have been read."""
+    runner, watch = Runner.from_cfg(config), Watch(on_start)
+    runner.register_hook(watch)
+    runner.train()
+    return runner, watch

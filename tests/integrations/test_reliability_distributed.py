@@ -1,0 +1,141 @@
+"""Two processes under MMEngine's DDP: nothing stops the run, and the teacher does not go over the wire."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import Config, DictAction
+
+PLUGINS = Path(__file__).parent / "plugins"
+DDP = {"launcher": "pytorch", "model_wrapper_cfg": dict(type="MMDistributedDataParallel", device_ids=None)}
+SMALL = {"train_dataloader.batch_size": 2, "train_cfg.val_interval": 10}
+UNUSED = {"model_wrapper_cfg.find_unused_parameters": True}
+END_TERMS = {"default_hooks.end": dict(type="EndTerms", epochs={"loss_cd": 1, "loss_ed": 2}), "train_cfg.max_epochs": 3}
+RUNS: dict[str, tuple[str, dict[str, Any]]] = {
+    "fe": ("fe", {}),
+    "ft": ("ft", {}),
+    "ctd-ed": ("ctd-ed", {}),
+    "ctd-com": ("ctd-com", {"another_teacher": True}),
+    "ended": ("ctd-com", END_TERMS),
+    "unused": ("ctd-com", UNUSED),
+}
+LOSSES = {"ctd-ed": {"loss_ed"}, "fe": set(), "ft": set()}
+STEPS = 2
+
+
+@pytest.fixture(scope="session")
+def make_config(config_path, options, ft_options):
+    """``make_config(system, changes)``: that system at 64 px."""
+
+    def make(system: str, changes: dict[str, Any]) -> Config:
+        config = Config.fromfile(config_path(system))
+        own = options if system == "ctd-com" else ft_options
+        config.merge_from_dict({key: DictAction._parse_iterable(str(value)) for key, value in own.items()})
+        config.merge_from_dict({**SMALL, **changes})
+        config.custom_imports.imports += ["end_terms"]
+        return config
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def without_chance(make_config) -> Config:
+    """No augmentation and, in encoder and decoder, no batch statistics: a batch is the sum of its parts."""
+    changes = {"train_dataloader.dataset.pipeline.2.prob": 0.0, "train_dataloader.dataset.pipeline.3.scale_prob": 0.0}
+    changes |= {"model.backbone.norm_eval": True, "model.head.deconv_out_channels": None, "model.terms.0.weight": 100.0}
+    config = make_config("ctd-com", {**changes, "model.terms.1.weight": 1.0})
+    config.train_dataloader.dataset.pipeline[5].encoder.stride = config.model.head.decoder.stride = 32
+    return config
+
+
+@pytest.fixture(scope="session")
+def ranks(shared, make_config, without_chance) -> list[dict[str, Any]]:
+    """What each of two processes found in each of the runs, and the gradients of its half of a batch."""
+
+    def make(folder: Path) -> None:
+        configs = {name: make_config(system, {**DDP, **changes}) for name, (system, changes) in RUNS.items()}
+        configs["gradients"] = Config(without_chance.to_dict())
+        configs["gradients"].merge_from_dict(DDP)
+        for name, config in configs.items():
+            config.work_dir = str(folder / name)
+            config.dump(folder / f"{name}.py")
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+        programs = [
+            subprocess.Popen(
+                [sys.executable, str(PLUGINS / "two_ranks.py"), str(rank), str(folder)],
+                stdout=(folder / f"{rank}.txt").open("w"), stderr=subprocess.STDOUT, env=environment, cwd=folder,
+            )
+            for rank in (0, 1)
+        ]  # fmt: skip
+        try:
+            codes = [program.wait(timeout=300) for program in programs]
+        finally:
+            for program in programs:
+                program.kill()
+        assert codes == [0, 0], [(folder / f"{rank}.txt").read_text()[-2000:] for rank in (0, 1)]
+
+    folder = shared("two-ranks", make)
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_no_parameter_is_unused_and_both_processes_agree(ranks, name):
+    """DDP stops at a parameter without a gradient: never, not even when a term ends during training."""
+    found = [rank[name] for rank in ranks]
+    for facts in found:
+        epochs = 3 if name == "ended" else 2
+        assert len(facts["losses"]) == epochs * STEPS
+        for step in facts["losses"]:
+            assert step.keys() == {"loss", "loss_kpt", *LOSSES.get(name, {"loss_cd", "loss_ed"})}
+        assert facts["find_unused_parameters"] == (name == "unused")
+    for key, value in found[0]["end"].items():
+        if not key.startswith("teacher."):
+            assert torch.equal(value, found[1]["end"][key]), key
+    assert not torch.equal(found[0]["batches"][0], found[1]["batches"][0])
+
+
+def test_ended_terms_are_zero_and_their_connectors_remain(ranks):
+    """DDP stops at a connector whose term ended: it keeps its place in the graph."""
+    for facts in (rank["ended"] for rank in ranks):
+        cd, ed = ([step[key] > 0 for step in facts["losses"]] for key in ("loss_cd", "loss_ed"))
+        assert cd == [True] * STEPS + [False] * 2 * STEPS
+        assert ed == [True] * 2 * STEPS + [False] * STEPS
+
+
+def test_teacher_is_not_synchronised(ranks):
+    """DDP broadcasts the teacher, and reduces over it: two processes that were given different ones keep them."""
+    first, second = (rank["ctd-com"] for rank in ranks)
+    teachers = [key for key in first["end"] if key.startswith("teacher.") and first["end"][key].is_floating_point()]
+    assert len(teachers) > 100
+    for key in teachers:
+        assert torch.equal(second["end"][key], 0.5 * first["end"][key]), key
+        assert torch.equal(first["end"][key], first["start"][key]), key
+    assert all(facts["names"] == ranks[0]["unused"]["names"] for facts in (first, second))
+    assert not [name for name in first["names"] if "teacher" in name]
+    plain = set(ranks[0]["ft"]["names"])
+    assert {name for name in first["names"] if name not in plain} == {
+        f"module.regularizer.terms.loss_cd.student_connector.fc.{kind}" for kind in ("weight", "bias")
+    }
+
+
+def test_gradients_are_those_of_the_joined_batch(ranks, without_chance, monkeypatch, tmp_path):
+    """DDP: gradients of two processes are those of one with both halves, in a network without batch statistics."""
+    monkeypatch.syspath_prepend(PLUGINS)
+    import two_ranks
+
+    config = Config(without_chance.to_dict())
+    config.work_dir, config.experiment_name = str(tmp_path), "joined"
+    expected = two_ranks.gradients(config, None)
+    assert sum("student_connector" in name for name in expected) == 2
+    for found in ranks:
+        assert found["gradients"].keys() == expected.keys()
+        for name, gradient in expected.items():
+            scale = gradient.abs().max().item()
+            torch.testing.assert_close(found["gradients"][name], gradient, rtol=0, atol=1e-5 * scale, msg=name)
+    assert all(gradient.abs().max() > 1e-4 for gradient in expected.values())

@@ -1,0 +1,82 @@
+"""``run.py <folder>``: read thousands of damaged weight files, in a process of its own that may die of it."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import random
+import resource
+import sys
+import time
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import torch
+from files import ANYWHERE, STRUCTURE
+
+from xtask_reg.sources import import_vggface2, load_metadata, load_numpy_pickle, load_weights
+
+MEMORY = 512 * 2**20
+SECONDS = 5
+
+
+def read(kind: str, path: Path) -> dict[str, torch.Tensor]:
+    if kind == "VGGFace2":
+        import_vggface2(path, path.with_suffix(".safetensors"))
+    if path.suffix == ".safetensors":
+        load_metadata(path)
+    return load_numpy_pickle(path) if path.suffix == ".pkl" else load_weights(path)
+
+
+def check(weights: dict[str, torch.Tensor]) -> None:
+    """Tensors of the plain kind, each within its memory, all of which can be read."""
+    assert type(weights) is dict
+    for name, value in weights.items():
+        assert type(name) is str
+        assert type(value) is torch.Tensor
+        assert (value.device.type, value.layout, value.requires_grad) == ("cpu", torch.strided, False)
+        last = value.storage_offset() + sum((n - 1) * step for n, step in zip(value.shape, value.stride()))
+        assert value.numel() == 0 or 0 <= last < value.untyped_storage().nbytes() // value.itemsize
+        bytes(value.contiguous().flatten().view(torch.uint8).numpy())
+
+
+def outcome(kind: str, path: Path) -> str:
+    try:
+        check(read(kind, path))
+    except (ValueError, FileNotFoundError) as error:
+        if str(path) not in str(error):
+            raise
+        return "refused"
+    return "loaded"
+
+
+def main(folder: Path) -> None:
+    marker, results = folder / "marker", {}
+    for kind, (suffix, mutation, count) in {**STRUCTURE, **ANYWHERE}.items():
+        chance, outcomes, memory = random.Random(kind), Counter[str](), peak()
+        path = folder / f"{kind.replace(', ', '-')}{suffix}"  # the last one stays, for who wants to know what happened
+        for _ in range(count):
+            path.write_bytes(mutation(chance, str(marker)))
+            start = time.process_time()
+            outcomes[outcome(kind, path)] += 1
+            assert time.process_time() - start < SECONDS
+            assert not marker.exists()
+        results[kind] = {**outcomes, "megabytes": peak() - memory}
+    print("RESULT" + json.dumps(results))
+
+
+def peak() -> int:
+    """The most memory that the process has taken, in megabytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+
+
+if __name__ == "__main__":
+    faulthandler.enable()
+    faulthandler.dump_traceback_later(120, exit=True)
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    main(Path(sys.argv[1]))
