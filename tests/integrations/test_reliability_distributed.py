@@ -21,9 +21,8 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "fe": ("fe", {}),
     "ft": ("ft", {}),
     "ctd-ed": ("ctd-ed", {}),
-    "ctd-com": ("ctd-com", {"another_teacher": True}),
-    "ended": ("ctd-com", END_TERMS),
-    "unused": ("ctd-com", UNUSED),
+    "ctd-com": ("ctd-com", END_TERMS),
+    "find_unused_parameters": ("ctd-com", {**UNUSED, "another_teacher": True}),
 }
 LOSSES = {"ctd-ed": {"loss_ed"}, "fe": set(), "ft": set()}
 STEPS = 2
@@ -89,11 +88,11 @@ def test_no_parameter_is_unused_and_both_processes_agree(ranks, name):
     """DDP stops at a parameter without a gradient: never, not even when a term ends during training."""
     found = [rank[name] for rank in ranks]
     for facts in found:
-        epochs = 3 if name == "ended" else 2
+        epochs = 3 if name == "ctd-com" else 2
         assert len(facts["losses"]) == epochs * STEPS
         for step in facts["losses"]:
             assert step.keys() == {"loss", "loss_kpt", *LOSSES.get(name, {"loss_cd", "loss_ed"})}
-        assert facts["find_unused_parameters"] == (name == "unused")
+        assert facts["find_unused_parameters"] == (name == "find_unused_parameters")
     for key, value in found[0]["end"].items():
         if not key.startswith("teacher."):
             assert torch.equal(value, found[1]["end"][key]), key
@@ -102,7 +101,7 @@ def test_no_parameter_is_unused_and_both_processes_agree(ranks, name):
 
 def test_ended_terms_are_zero_and_their_connectors_remain(ranks):
     """DDP stops at a connector whose term ended: it keeps its place in the graph."""
-    for facts in (rank["ended"] for rank in ranks):
+    for facts in (rank["ctd-com"] for rank in ranks):
         cd, ed = ([step[key] > 0 for step in facts["losses"]] for key in ("loss_cd", "loss_ed"))
         assert cd == [True] * STEPS + [False] * 2 * STEPS
         assert ed == [True] * 2 * STEPS + [False] * STEPS
@@ -110,13 +109,13 @@ def test_ended_terms_are_zero_and_their_connectors_remain(ranks):
 
 def test_teacher_is_not_synchronised(ranks):
     """DDP broadcasts the teacher, and reduces over it: two processes that were given different ones keep them."""
-    first, second = (rank["ctd-com"] for rank in ranks)
+    first, second = (rank["find_unused_parameters"] for rank in ranks)
     teachers = [key for key in first["end"] if key.startswith("teacher.") and first["end"][key].is_floating_point()]
     assert len(teachers) > 100
     for key in teachers:
         assert torch.equal(second["end"][key], 0.5 * first["end"][key]), key
         assert torch.equal(first["end"][key], first["start"][key]), key
-    assert all(facts["names"] == ranks[0]["unused"]["names"] for facts in (first, second))
+    assert all(facts["names"] == ranks[0]["ctd-com"]["names"] for facts in (first, second))
     assert not [name for name in first["names"] if "teacher" in name]
     plain = set(ranks[0]["ft"]["names"])
     assert {name for name in first["names"] if name not in plain} == {

@@ -129,6 +129,16 @@ def test_zip_bombs_are_refused(name: str, tmp_path: Path) -> None:
         load_weights(tmp_path / "w.pth")
 
 
+def test_compressed_archives_are_refused_whatever_size_they_state(tmp_path: Path) -> None:
+    """Hostile weight files: sizes can lie, so they do not make compression harmless."""
+    noise = torch.randint(0, 256, (4096,), dtype=torch.uint8)
+    (tmp_path / "w.pth").write_bytes(repacked(saved({"a": noise}), zipfile.ZIP_DEFLATED))
+    with zipfile.ZipFile(tmp_path / "w.pth") as archive:
+        assert sum(entry.file_size for entry in archive.infolist()) < (tmp_path / "w.pth").stat().st_size
+    with pytest.raises(ValueError, match=r"w\.pth cannot be read: .*compressed"):
+        load_weights(tmp_path / "w.pth")
+
+
 def test_uncompressed_archives_of_other_writers_are_read(tmp_path: Path) -> None:
     (tmp_path / "w.pth").write_bytes(repacked(saved(WEIGHTS), zipfile.ZIP_STORED))
     torch.testing.assert_close(load_weights(tmp_path / "w.pth"), WEIGHTS)

@@ -158,5 +158,5 @@ def test_shapes_must_fit_the_data(shape: bytes, fits: bool, tmp_path: Path) -> N
 def test_paths_without_a_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"missing\.pkl"):
         load_numpy_pickle(tmp_path / "missing.pkl")
-    with pytest.raises(IsADirectoryError, match=tmp_path.name):
+    with pytest.raises(ValueError, match=f"{tmp_path.name} is not a regular file"):
         load_numpy_pickle(tmp_path)

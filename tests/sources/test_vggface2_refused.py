@@ -26,7 +26,7 @@ from xtask_reg.sources.vggface2 import import_vggface2
 @pytest.fixture(scope="module")
 def dag(published_shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
     """Every tensor has its shape, but one value in memory, and so in the file."""
-    return {name: torch.tensor(0.5).expand(shape) for name, shape in published_shapes.items()}
+    return {name: torch.full(shape, 0.5) for name, shape in published_shapes.items()}
 
 
 def half(*shape: int, last: float = 0.5) -> Tensor:
@@ -46,7 +46,7 @@ def half(*shape: int, last: float = 0.5) -> Tensor:
             {"conv3_1_1x1_proj.weight": half(512, 128, 1, 1)},
             r"layer2\.0\.downsample\.0\.weight: \(512, 256, 1, 1\) in the module, \(512, 128, 1, 1\) in the file",
         ),
-        ({"classifier.weight": torch.tensor(0.5).expand(8631, 512, 2, 2)}, r"1 of another shape: fc\.weight"),
+        ({"classifier.weight": torch.full((8631, 512, 2, 2), 0.5)}, r"1 of another shape: fc\.weight"),
         (
             {"classifier.weight": half(9, 2048, 1, 1), "classifier.bias": half(9)},
             r"2 of another shape: fc\.weight: \(8631, 2048\) in the module, \(9, 2048\) in the file, fc\.bias",
@@ -156,7 +156,10 @@ def test_command(dag, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_the_command_reports_errors_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for source in (tmp_path / "missing.pkl", tmp_path):
+    for source, says in ((tmp_path / "missing.pkl", "there is no file"), (tmp_path, "is not a regular file")):
         assert cli.main(["import-vggface2", str(source), str(tmp_path / "net.safetensors")]) == 1
-        assert re.fullmatch(rf"xtask-reg import-vggface2: .*'{source}'\n", capsys.readouterr().err)
+        printed = capsys.readouterr().err
+        assert re.fullmatch(r"xtask-reg import-vggface2: .*\n", printed)
+        assert str(source) in printed
+        assert says in printed
     assert os.listdir(tmp_path) == []

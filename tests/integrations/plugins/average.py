@@ -17,3 +17,6 @@ model["trained"].running_mean.fill_(dist.get_rank())
 SyncTrainedBuffersHook().after_train_epoch(SimpleNamespace(model=model))
 assert torch.equal(model["frozen"].running_mean, before)
 assert torch.equal(model["trained"].running_mean, torch.ones(4)), model["trained"].running_mean
+
+dist.barrier()
+dist.destroy_process_group()
