@@ -25,7 +25,7 @@ from xtask_reg.sources.vggface2 import import_vggface2
 
 @pytest.fixture(scope="module")
 def dag(published_shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """Every tensor has its shape, but one value in memory, and so in the file."""
+    """The published names and shapes, one value everywhere."""
     return {name: torch.full(shape, 0.5) for name, shape in published_shapes.items()}
 
 
