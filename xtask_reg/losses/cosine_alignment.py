@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-import torch
 from torch import Tensor, nn
 
+from xtask_reg.losses.directions import unit
 from xtask_reg.losses.precision import at_least_float32
 from xtask_reg.losses.reduction import Reduction, check_reduction, reduce_images
+from xtask_reg.losses.shapes import by_location
 
 Over = Literal["flatten", "location", "pooled"]
-
-ZERO_NORM = 1e-8
-"""A vector shorter than this has no direction: its cosine counts as 0 and it gets no gradient."""
 
 
 def cosine_alignment_loss(
@@ -25,7 +23,8 @@ def cosine_alignment_loss(
 
     Source: Fu et al., "Cross-Task Representation Learning for Anatomical Landmark Detection", 2020 (Eq. 4). That is
     literally ``reduction='sum'``, whose minimum is 1 - B. The default, ``'mean'``, is one minus the *mean* cosine: it
-    lies in ``[0, 2]`` and means the same for every batch size.
+    lies in ``[0, 2]`` and means the same for every batch size. A zero vector has the cosine 0 with any other, and gets
+    no gradient.
 
     Args:
         student: features of the student, shape ``(B, C, *spatial)`` or ``(B, C)``.
@@ -48,8 +47,8 @@ def cosine_alignment_loss(
     check_over(over)
     check_reduction(reduction)
     _check_shapes(student, teacher, over)
-    student, teacher = (_vectors(features, over) for features in at_least_float32(student, teacher))
-    per_image = _cosine(student, teacher).flatten(1).mean(dim=1)
+    student, teacher = (_directions(features, over) for features in at_least_float32(student, teacher))
+    per_image = (student * teacher).sum(dim=1).mean(dim=1)
     return 1 - reduce_images(per_image, reduction)
 
 
@@ -70,23 +69,12 @@ def _check_shapes(student: Tensor, teacher: Tensor, over: Over) -> None:
         )
 
 
-def _vectors(features: Tensor, over: Over) -> Tensor:
-    """The vectors to compare along dimension 1: ``(B, D, 1)`` or, per location, ``(B, C, L)``."""
+def _directions(features: Tensor, over: Over) -> Tensor:
+    """The vectors to compare along dimension 1, of length 1 (or 0): ``(B, D, 1)`` or, per location, ``(B, C, L)``."""
     if over == "flatten":
-        return features.flatten(1).unsqueeze(2)
-    by_location = features.flatten(2) if features.ndim > 2 else features.unsqueeze(2)
-    return by_location if over == "location" else by_location.mean(dim=2, keepdim=True)
-
-
-def _cosine(student: Tensor, teacher: Tensor) -> Tensor:
-    """Cosine along dimension 1; 0 without gradient where a vector is shorter than ``ZERO_NORM``."""
-    # the squares of huge features would overflow
-    student, teacher = (v / v.detach().abs().amax(dim=1, keepdim=True).clamp_min(1) for v in (student, teacher))
-    dot = (student * teacher).sum(dim=1)
-    squares = student.square().sum(dim=1), teacher.square().sum(dim=1)
-    valid = (squares[0] > ZERO_NORM**2) & (squares[1] > ZERO_NORM**2)
-    norms = [torch.where(valid, square, 1.0).sqrt() for square in squares]
-    return torch.where(valid, dot / norms[0] / norms[1], 0.0)
+        return unit(features.flatten(1).unsqueeze(2), dim=1)
+    features = by_location(features)
+    return unit(features if over == "location" else features.mean(dim=2, keepdim=True), dim=1)
 
 
 class CosineAlignmentLoss(nn.Module):

@@ -17,3 +17,8 @@ def at_least_float32(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
             raise TypeError(f"the {name} tensor has dtype {tensor.dtype}; a floating-point tensor was expected")
     dtype = torch.promote_types(torch.promote_types(student.dtype, teacher.dtype), torch.float32)
     return student.to(dtype), teacher.to(dtype)
+
+
+def outside_autocast(tensor: Tensor) -> torch.autocast:
+    """A block in which matrix products are not lowered to half precision; other operations need none."""
+    return torch.autocast(tensor.device.type, enabled=False)

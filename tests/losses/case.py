@@ -1,0 +1,52 @@
+"""What the battery knows of a loss; each file in ``references/`` makes one or more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A loss of two tensors of equal meaning, ``function(student, teacher, **options)``.
+
+    Attributes:
+        function: the pure function.
+        module: the ``nn.Module`` over it, made by ``module(**options)``.
+        reference: the formula written out with loops and NumPy in float64, ``reference(student, teacher, **options)``,
+            every option given. It shares no code with the library.
+        defaults: all options with their default values (what the source says, where it says it).
+        options: changes of the defaults, each compared with the reference on each of ``shapes``.
+        shapes: shapes of the student, which are the teacher's too; the first is the one used where one does.
+        other_shapes: pairs of different shapes that fit each other.
+        bad_shapes: pairs that must be refused; the message has both.
+        bad_options: option, bad values, all refused by function and module with the value in the message.
+        unchanged_by: axes of which the student and teacher may be tiled without changing the default value; of
+            "images", "channels", "resolution".
+        lowest: the least value, which identical tensors have; None if identical tensors have no special value.
+        highest: the largest value of any input; None if there is none.
+        alone: the loss looks at the student only, ``function(student, **options)``; the reference likewise.
+    """
+
+    function: Callable[..., Tensor]
+    module: type[nn.Module]
+    reference: Callable[..., float]
+    defaults: dict[str, Any]
+    shapes: Sequence[Shape]
+    options: Sequence[dict[str, Any]] = ({},)
+    other_shapes: Sequence[tuple[Shape, Shape]] = ()
+    bad_shapes: Sequence[tuple[Shape, Shape]] = ()
+    bad_options: dict[str, Sequence[Any]] = field(default_factory=dict)
+    unchanged_by: Sequence[str] = ("images",)
+    lowest: float | None = 0.0
+    highest: float | None = None
+    alone: bool = False
+
+    @property
+    def id(self) -> str:
+        return self.module.__name__
