@@ -1,103 +1,28 @@
-"""Terms, and the regularizer that sums them.
+"""The regularizer that sums the terms.
 
 total loss = task loss + sum over terms of weight * loss(student_connector(student tap), teacher_connector(teacher tap))
 """
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from numbers import Real
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from xtask_reg.measuring.meter import Meter
+from xtask_reg.measuring.monitor import Monitor
+from xtask_reg.parameters import SharedParameters
+from xtask_reg.sharing import check_nothing_shared
 from xtask_reg.taps import TapRecorder, find_module, unwrap
 from xtask_reg.teacher import FrozenTeacher
-
-
-class Term(nn.Module):
-    """One sentence of the grammar: compare a student's tap with a teacher's tap.
-
-    Args:
-        loss: a module called with ``(student, teacher)`` that returns a scalar.
-        student: dotted path of the student's submodule whose output is read.
-        teacher: dotted path of the teacher's submodule whose output is read.
-        weight: lambda, finite and not negative. A term built with weight 0 is left out altogether.
-        name: the key of its value in what the regularizer returns.
-        student_connector: applied to the student's output; it trains if its parameters require gradients.
-        teacher_connector: applied to the teacher's output, likewise.
-
-    Raises:
-        ValueError: for a weight that is negative or not finite, or a name that cannot be used as a key.
-    """
-
-    def __init__(
-        self,
-        loss: nn.Module,
-        *,
-        student: str,
-        teacher: str,
-        weight: float,
-        name: str,
-        student_connector: nn.Module | None = None,
-        teacher_connector: nn.Module | None = None,
-    ) -> None:
-        super().__init__()
-        if not name or "." in name or hasattr(nn.ModuleDict, name):
-            raise ValueError(
-                f"term name {name!r}; expected a non-empty name without dots that nn.ModuleDict does not use"
-            )
-        self.name = name
-        self.student = student
-        self.teacher = teacher
-        self.weight = check_weight(weight, name)
-        self.loss = loss
-        self.student_connector = student_connector if student_connector is not None else nn.Identity()
-        self.teacher_connector = teacher_connector if teacher_connector is not None else nn.Identity()
-
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """The weighted loss of the two taps' outputs."""
-        try:
-            return self.weight * self.loss(
-                _connect(self.student_connector, student), _connect(self.teacher_connector, teacher)
-            )
-        except (ValueError, RuntimeError, TypeError) as error:
-            error.add_note(
-                f"in term {self.name!r}: student {self.student!r} {tuple(student.shape)}, "
-                f"teacher {self.teacher!r} {tuple(teacher.shape)}"
-            )
-            raise
-
-    def nothing(self, like: Tensor) -> Tensor:
-        """Zero, in whose graph the connectors are: a term that ended leaves no parameter unused."""
-        zero = like.new_zeros((), dtype=torch.float32)
-        return sum((p.flatten()[:0].sum() for p in self.parameters() if p.requires_grad), zero)
-
-    def extra_repr(self) -> str:
-        return f"{self.name!r}, weight={self.weight}, student={self.student!r}, teacher={self.teacher!r}"
-
-
-def _connect(connector: nn.Module, features: Tensor) -> Tensor:
-    """Apply a connector; outside of autocast, which would see to it, the features take its precision."""
-    parameter = next(connector.parameters(), features)
-    within_autocast = torch.is_autocast_enabled(features.device.type)
-    return connector(features if within_autocast else features.to(parameter.dtype))
-
-
-def check_weight(weight: float, name: str) -> float:
-    """``weight`` as a float.
-
-    Raises:
-        ValueError: if it is negative or not finite.
-    """
-    if not (isinstance(weight, Real) and weight >= 0 and math.isfinite(weight)):
-        raise ValueError(f"term {name!r} has weight {weight!r}; expected a finite number >= 0")
-    return float(weight)
+from xtask_reg.teachers import FrozenTeachers
+from xtask_reg.term import Read, Term, Weight
+from xtask_reg.weights.balanced import Balanced
 
 
 class CrossTaskRegularizer(nn.Module):
@@ -109,43 +34,91 @@ class CrossTaskRegularizer(nn.Module):
     Args:
         student: the network that is trained, wrapped or not. Hooks are put on it; it is not a submodule. None if every
             call is given the student's ``features``.
-        teacher: the frozen source network.
+        teacher: the frozen source network, or several by name: then a term's teacher path begins with that name. None
+            if no term compares with one.
         terms: what to compare. Those of weight 0 are left out, and without any the teacher never runs.
+        monitor: what else to look at from time to time, for :attr:`report`.
 
     Raises:
-        ValueError: for an unknown tap path, a repeated name, or a teacher that shares a tensor with the
-            student or a connector.
+        ValueError: for an unknown path, a repeated name, a teacher that is missing or shares a tensor with the student
+            or a connector.
 
     Example:
         >>> losses = {"task": criterion(student(images), target), **regularizer()}
         >>> sum(losses.values()).backward()
     """
 
-    def __init__(self, student: nn.Module | None, teacher: FrozenTeacher, terms: Sequence[Term]) -> None:
+    def __init__(
+        self,
+        student: nn.Module | None,
+        teacher: FrozenTeacher | Mapping[str, FrozenTeacher] | None,
+        terms: Sequence[Term],
+        monitor: Monitor | None = None,
+    ) -> None:
         super().__init__()
         names = [term.name for term in terms]
         if len(set(names)) < len(names):
             raise ValueError(f"term names {names} are not unique")
-        self.teacher = teacher
-        self.terms = nn.ModuleDict({term.name: term for term in terms if term.weight > 0})
+        self.teacher = FrozenTeachers(teacher) if isinstance(teacher, Mapping) else teacher
+        self.terms = nn.ModuleDict({term.name: term for term in terms if not term.is_left_out})
+        self._meter = Meter(monitor)
+        self._progress: float | None = None
         self._without_gradient: set[str] = set()
-        _check_nothing_shared(teacher, terms=self.terms)
-        for term in self._terms():
-            find_module(teacher.network, term.teacher)
-        self._recorder = self._attached(unwrap(student)) if student is not None else None
+        self._check_teacher()
+        student = None if student is None else unwrap(student)
+        self._parameters_of = {
+            term.name: SharedParameters(student, self.teacher, term.student, term.teacher)
+            for term in self._terms()
+            if term.reads_parameters
+        }
+        self._recorder = None if student is None else self._attached(student)
+
+    def _check_teacher(self) -> None:
+        paths = [term.teacher for term in self._terms() if term.teacher is not None and not term.reads_parameters]
+        paths += self._meter.stages.values()
+        if self.teacher is None:
+            if any(term.teacher is not None for term in self._terms()) or paths:
+                raise ValueError("the terms compare with a teacher: give the regularizer FrozenTeacher(source)")
+            return
+        check_nothing_shared(self.teacher.network, terms=self.terms)
+        for path in paths:
+            find_module(self.teacher.network, path)
 
     def _attached(self, student: nn.Module) -> TapRecorder:
-        _check_nothing_shared(self.teacher, student=student)
-        taps = {term.student: find_module(student, term.student) for term in self._terms()}
-        recorder = TapRecorder(taps, owner="student")
-        if taps:
+        if self.teacher is not None:
+            check_nothing_shared(self.teacher.network, student=student)
+        stages = self._meter.stages
+        taps = {term.student for term in self._terms() if not term.reads_parameters}
+        recorder = TapRecorder({path: find_module(student, path) for path in taps | stages.keys()}, owner="student")
+        recorder.within_graphs = not self._measures()
+        recorder.ignored = partial(self._meter.idle_stages, taps)
+        if self.terms or stages:
             recorder.attach_to_calls(student)
         return recorder
+
+    def _measures(self) -> bool:
+        return bool(self._meter.monitor) or any(isinstance(term.weighting, Balanced) for term in self._terms())
 
     def _terms(self) -> Iterator[Term]:
         for term in self.terms.values():
             assert isinstance(term, Term)
             yield term
+
+    @property
+    def progress(self) -> float | None:
+        """How much of the training is over, 0 at its first step and 1 at its end: what schedules go by.
+
+        Set it before each step, ``regularizer.progress = step / steps``. None if it never was.
+        """
+        return self._progress
+
+    @progress.setter
+    def progress(self, progress: float) -> None:
+        if not 0 <= progress <= 1:
+            raise ValueError(f"progress={progress!r}; expected a number from 0 (first step) to 1 (end of the training)")
+        self._progress = progress
+        for term in self._terms():
+            term.progress = progress
 
     def forward(self, images: Tensor | None = None, features: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """The weighted value of each term for the student's last call.
@@ -159,24 +132,32 @@ class CrossTaskRegularizer(nn.Module):
         Raises:
             TapError: if the student was not called, or a tap did not give exactly one tensor.
             ValueError: if ``images`` does not match what the student was called with, or ``features`` lacks a tap.
-            RuntimeError: if connectors would train unsynchronised in a distributed run.
+            RuntimeError: if connectors would train unsynchronised in a distributed run, or a weight needs the progress
+                of training and there is none.
         """
-        if not self.terms:
+        if not (self.terms or self._meter.stages):
             return {}
         self._check_distributed()
-        images, outputs = self._student(images, features)
-        self._warn_of_missing_gradients(outputs)
-        active = {term.teacher for term in self._terms() if term.weight > 0}
-        targets = self.teacher.features(images, active) if active else {}
-        return {
-            term.name: term(outputs[term.student], targets[term.teacher]) if term.weight > 0 else term.nothing(images)
-            for term in self._terms()
-        }
+        step = self._meter.begin(self._terms())
+        images, outputs = self._student(images, features, step.stages)
+        active = [term for term in self._terms() if term.weight > 0 or term.name in step.terms]
+        targets = self._targets(images, active, step.stages)
+        step.compare(outputs, targets)
+        losses = {}
+        for term in self._terms():
+            if term in active:
+                student, teacher = self._read(term, outputs, targets)
+                self._warn_of_missing_gradient(term, student)
+                losses[term.name] = step.weighted(term, student, teacher)
+            else:
+                losses[term.name] = term.nothing(images)
+        step.end()
+        return losses
 
     def _student(
-        self, images: Tensor | None, features: Mapping[str, Tensor] | None
+        self, images: Tensor | None, features: Mapping[str, Tensor] | None, stages: Mapping[str, str]
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
-        paths = {term.student for term in self._terms()}
+        paths = {term.student for term in self._terms() if not term.reads_parameters} | stages.keys()
         if features is None and self._recorder is not None:
             called_with, outputs = self._recorder.take(paths)
             return _same_images(images, called_with), outputs
@@ -185,22 +166,47 @@ class CrossTaskRegularizer(nn.Module):
         missing = sorted(paths - features.keys())
         if missing:
             raise ValueError(f"features lacks the student's taps {missing}; it has {sorted(features)}")
-        return images, features
+        return images, {path: features[path].clone() for path in paths}
 
-    def _warn_of_missing_gradients(self, outputs: Mapping[str, Tensor]) -> None:
+    def _targets(self, images: Tensor, active: Sequence[Term], stages: Mapping[str, str]) -> Mapping[str, Tensor]:
+        paths = {term.teacher for term in active if not term.reads_parameters} | set(stages.values())
+        paths.discard(None)
+        return self.teacher.features(images, paths) if paths else {}
+
+    def _read(
+        self, term: Term, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]
+    ) -> tuple[Read, Read | None]:
+        if term.reads_parameters:
+            return self._parameters_of[term.name].read(self.teacher.network)
+        return outputs[term.student], targets.get(term.teacher)
+
+    def _warn_of_missing_gradient(self, term: Term, student: Read) -> None:
         """Once a term: it costs a forward pass of the teacher and does nothing."""
-        if not torch.is_grad_enabled():
+        tensors = (student,) if isinstance(student, Tensor) else student.values()
+        if term.name in self._without_gradient or not torch.is_grad_enabled() or any(t.requires_grad for t in tensors):
             return
-        for term in self._terms():
-            idle = term.weight > 0 and not outputs[term.student].requires_grad
-            if idle and term.name not in self._without_gradient:
-                self._without_gradient.add(term.name)
-                warnings.warn(
-                    f"term {term.name!r} cannot act on the student: its tap {term.student!r} carries no gradient (the "
-                    "layers up to it are frozen, or the output is detached); tap a layer that trains, or leave it out"
-                )
+        self._without_gradient.add(term.name)
+        found = (
+            f"its parameters at {term.student!r} do not train"
+            if term.reads_parameters
+            else f"its tap {term.student!r} carries no gradient (frozen up to there, or the output is detached)"
+        )
+        warnings.warn(
+            f"term {term.name!r} cannot act on the student: {found}; tap a layer that trains, or leave it out"
+        )
 
-    def set_weight(self, name: str, weight: float) -> None:
+    @property
+    def report(self) -> dict[str, float]:
+        """What was measured last, by name.
+
+        ``value/<term>``, not weighted; ``weight/<term>``; ``ratio/<term>``, the norm of the weighted term's gradient
+        over that of all else, at its tap; ``cosine/<stage>`` and ``cka/<stage>`` between student and teacher. Terms are
+        measured in the monitor's steps, balanced ones also in their own. In a distributed run a process reads its own
+        batch's numbers until the next step begins.
+        """
+        return self._meter.report()
+
+    def set_weight(self, name: str, weight: Weight) -> None:
         """Change a term's weight during training. With 0 the term ends: the teacher no longer runs for it.
 
         Raises:
@@ -208,7 +214,9 @@ class CrossTaskRegularizer(nn.Module):
         """
         if name not in self.terms:
             raise ValueError(f"there is no term {name!r}; the terms are {list(self.terms)}")
-        self.terms[name].weight = check_weight(weight, name)
+        self.terms[name].weight = weight
+        if self._recorder is not None:
+            self._recorder.within_graphs = not self._measures()
 
     @contextmanager
     def recording(self, images: Tensor | None = None) -> Iterator[None]:
@@ -261,42 +269,3 @@ def _same_images(given: Tensor | None, called_with: tuple[Tensor, ...]) -> Tenso
             f"{found}"
         )
     return given
-
-
-def _check_nothing_shared(teacher: FrozenTeacher, **others: nn.Module) -> None:
-    own = {place for tensor in _tensors(teacher.network).values() if (place := _storage(tensor))}
-    for owner, module in others.items():
-        for name, tensor in _tensors(module).items():
-            if _storage(tensor) in own:
-                raise ValueError(
-                    f"{name!r} of the {owner} is the teacher's own tensor: give one of them a copy, "
-                    "FrozenTeacher(copy.deepcopy(source)) or retained_classifier(source.fc)"
-                )
-
-
-def _tensors(module: nn.Module) -> dict[str, Tensor]:
-    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
-
-
-def _storage(tensor: Tensor) -> tuple[torch.device, int] | None:
-    """Where a tensor's memory begins; None if it has none (empty, or on the meta device)."""
-    address = tensor.untyped_storage().data_ptr()
-    return (tensor.device, address) if address else None
-
-
-class Regularized(nn.Module):
-    """A student and its regularizer as one module: what is wrapped in ``DistributedDataParallel``.
-
-    Under FSDP, ``fully_shard`` its ``regularizer`` as well as the student's layers, before the whole.
-
-    Calling it returns ``(the student's output, the dict of weighted terms)``.
-    """
-
-    def __init__(self, student: nn.Module, regularizer: CrossTaskRegularizer) -> None:
-        super().__init__()
-        self.student = student
-        self.regularizer = regularizer
-
-    def forward(self, *args: Any, **kwargs: Any) -> tuple[Any, dict[str, Tensor]]:
-        output = self.student(*args, **kwargs)
-        return output, self.regularizer()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,6 +61,8 @@ class Tap:
         self.path = path
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        if not self.recorder.within_graphs and torch.compiler.is_compiling():
+            torch._dynamo.graph_break()
         self.recorder.record(self.path, output)
 
 
@@ -71,6 +73,7 @@ class _Step:
     called_with: tuple[Tensor, ...]
     versions: tuple[int | None, ...]
     with_gradients: bool
+    ignored: Set[str]
     outputs: dict[str, Any] = field(default_factory=dict)
     goes_on: bool = True
 
@@ -84,11 +87,18 @@ class TapRecorder:
     Args:
         modules: the modules to read, by path.
         owner: what the taps belong to, for messages ("student" or "teacher").
+
+    Attributes:
+        ignored: called at the start of a step, for the paths that are not recorded in it.
+        within_graphs: whether ``torch.compile`` may take the recording into its graphs, which hides the gradient that
+            reaches the tapped module.
     """
 
     def __init__(self, modules: Mapping[str, nn.Module], owner: str) -> None:
         self.owner = owner
         self._children = {path: [name for name, _ in module.named_children()] for path, module in modules.items()}
+        self.ignored: Callable[[], Set[str]] = frozenset
+        self.within_graphs = True
         self._step: _Step | None = None
         self._handles = [module.register_forward_hook(Tap(self, path)) for path, module in modules.items()]
 
@@ -120,7 +130,8 @@ class TapRecorder:
 
     def begin(self, *called_with: Tensor) -> None:
         """Start a step: whatever an earlier one left unread is discarded."""
-        self._step = _Step(called_with, tuple(map(_version, called_with)), torch.is_grad_enabled())
+        versions = tuple(map(_version, called_with))
+        self._step = _Step(called_with, versions, torch.is_grad_enabled(), self.ignored())
 
     def _end(self) -> None:
         if self._step is not None:
@@ -140,7 +151,7 @@ class TapRecorder:
 
     def record(self, path: str, output: Any) -> None:
         """Keep one output, or what is wrong with it, for :meth:`take`."""
-        if self._step is not None and self._step.goes_on:
+        if self._step is not None and self._step.goes_on and path not in self._step.ignored:
             self._step.outputs[path] = self._fault(path, output, self._step) or output.clone()
 
     def _fault(self, path: str, output: Any, step: _Step) -> TapError | None:

@@ -16,8 +16,9 @@ from xtask_reg.inputs import InputConvention
 from xtask_reg.integrations.mmpose.source import SourceTeacher, SourceWeights
 from xtask_reg.integrations.random_state import preserved_random_state
 from xtask_reg.plain_state import keep_out_of_state_dict
-from xtask_reg.regularizer import CrossTaskRegularizer, Term, check_weight
+from xtask_reg.regularizer import CrossTaskRegularizer
 from xtask_reg.taps import find_module
+from xtask_reg.term import Term, check_weight
 
 
 @MODELS.register_module()

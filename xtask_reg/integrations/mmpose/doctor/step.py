@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from xtask_reg.integrations.mmpose.doctor.gradients import Gradients, gradients_of
 from xtask_reg.integrations.mmpose.doctor.start import one_line, one_line_errors
-from xtask_reg.regularizer import Term
 from xtask_reg.taps import find_module
+from xtask_reg.term import Term
 
 
 class TermWatch:

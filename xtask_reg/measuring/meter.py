@@ -1,0 +1,148 @@
+"""Which steps are measured, and what comes of it: the balance of weights, and the report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Set
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xtask_reg.measuring.gradients import GradientMeasurement
+from xtask_reg.measuring.monitor import Monitor
+from xtask_reg.measuring.similarity import linear_cka, mean_cosine
+from xtask_reg.term import Read, Term
+from xtask_reg.weights.balanced import Balanced
+
+
+class MeasuredStep:
+    """One step of the regularizer; what is measured in it.
+
+    Args:
+        terms: names of the terms whose gradients are measured.
+        stages: where student and teacher are compared, the student's paths by the teacher's.
+    """
+
+    def __init__(self, terms: set[str], stages: Mapping[str, str]) -> None:
+        self.terms = terms
+        self.stages = stages
+        self._gradients = GradientMeasurement()
+        self._weights: dict[str, float] = {}
+        self._values: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def compare(self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> None:
+        """Compare the student with the teacher at the stages."""
+        for path, target in self.stages.items():
+            student, teacher = outputs[path].detach(), targets[target]
+            self._values[f"cosine/{path}"] = mean_cosine(student, teacher)
+            self._values[f"cka/{path}"] = linear_cka(student, teacher)
+
+    def weighted(self, term: Term, student: Read, teacher: Read | None) -> Tensor:
+        """The weighted loss of a term."""
+        weight = term.weight
+        if term.name not in self.terms or not torch.is_grad_enabled():
+            return weight * term(student, teacher)
+        if isinstance(student, Tensor):
+            student = self._gradients.at_output(term.student, student) if student.requires_grad else student
+        else:
+            self._gradients.at_parameters(term.student, [each for each in student.values() if each.requires_grad])
+        value = term(student, teacher)
+        weighted = weight * value
+        if value.requires_grad:
+            self._gradients.add(term.student, term.name, value, weighted, weight)
+        self._weights[term.name] = weight
+        self._values[f"value/{term.name}"] = value.detach()
+        return weighted
+
+    def end(self) -> None:
+        """Let go of the graph."""
+        self._gradients.let_go()
+
+    def norms(self) -> dict[str, tuple[float, float]]:
+        """For each measured term the gradient norms of all else and of the term before its weight; NaN if unknown."""
+        found = self._gradients.norms()
+        return {name: tuple(found[name].tolist()) if name in found else (math.nan, math.nan) for name in self.terms}
+
+    def report(self, norms: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+        """Everything that was measured; ``norms`` may be those of all processes."""
+        ratios = {
+            f"ratio/{name}": weight * norms[name][1] / norms[name][0] if norms[name][0] else math.nan
+            for name, weight in self._weights.items()
+        }
+        weights = {f"weight/{name}": weight for name, weight in self._weights.items()}
+        return {**{key: value.item() for key, value in self._values.items()}, **weights, **ratios}
+
+
+class Meter:
+    """Decides which steps are measured, and hands the results to the balanced weights and the report.
+
+    A step's gradients are known when its backward pass is over: they are taken over when the next step begins.
+    """
+
+    def __init__(self, monitor: Monitor | None) -> None:
+        self.monitor = monitor
+        self._last: MeasuredStep | None = None
+        self._report: dict[str, float] = {}
+
+    @property
+    def stages(self) -> dict[str, str]:
+        """Where student and teacher are to be compared, the student's paths by the teacher's."""
+        return {} if self.monitor is None else self.monitor.stages
+
+    def idle_stages(self, taps: Set[str]) -> Set[str]:
+        """The student's paths that are not wanted in the step that comes, all ``taps`` of terms being wanted."""
+        return set() if self.monitor is None or self.monitor.is_due else self.stages.keys() - taps
+
+    def begin(self, terms: Iterable[Term]) -> MeasuredStep:
+        """Finish the last step, and begin the next one."""
+        terms = list(terms)
+        self._finish(terms)
+        watched = self.monitor is not None and self.monitor.is_due
+        due = {term.name for term in terms if (watched and term.weight > 0) or _is_due(term)}
+        for counting in (self.monitor, *_balanced(terms).values()):
+            if counting is not None:
+                counting.steps += 1
+        step = MeasuredStep(due, self.stages if watched else {})
+        self._last = step if watched or due else None
+        return step
+
+    def report(self) -> dict[str, float]:
+        """The latest measurements, by name."""
+        return self._report if self._last is None else {**self._report, **self._last.report(self._last.norms())}
+
+    def _finish(self, terms: list[Term]) -> None:
+        step, self._last = self._last, None
+        if step is None:
+            return
+        norms = _of_all_processes(step.norms())
+        for name, balanced in _balanced(terms).items():
+            if name in norms:
+                balanced.update(*norms[name])
+        self._report |= step.report(norms)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_last": None}
+
+
+def _is_due(term: Term) -> bool:
+    return isinstance(term.weighting, Balanced) and term.weighting.is_due
+
+
+def _balanced(terms: Iterable[Term]) -> dict[str, Balanced]:
+    return {term.name: term.weighting for term in terms if isinstance(term.weighting, Balanced)}
+
+
+def _of_all_processes(norms: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    """The norms over the batches of all processes together."""
+    distributed = torch.distributed
+    if not (norms and distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
+        return norms
+    names = sorted(norms)
+    every: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(every, [norms[name] for name in names])
+    return {
+        name: tuple(math.hypot(*(own[index][part] for own in every)) for part in (0, 1))  # type: ignore[misc]
+        for index, name in enumerate(names)
+    }

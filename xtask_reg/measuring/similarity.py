@@ -1,0 +1,72 @@
+"""How much of the source is left in the student: two measures of similarity."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from xtask_reg.losses.directions import unit
+from xtask_reg.losses.precision import at_least_float32, outside_autocast
+from xtask_reg.losses.shapes import by_location, check_same_shape
+
+CELLS = 8
+"""CKA is taken over at most so many cells a side: averages of neighbours stand for them."""
+
+
+def mean_cosine(student: Tensor, teacher: Tensor) -> Tensor:
+    """The cosine between the features of student and teacher, each image's map one vector, averaged over the images.
+
+    Args:
+        student: features, shape ``(B, C, *spatial)``.
+        teacher: features of the same shape.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    check_same_shape(student, teacher)
+    student, teacher = (unit(features.flatten(1), dim=1) for features in at_least_float32(student, teacher))
+    return (student * teacher).sum(dim=1).mean()
+
+
+def linear_cka(student: Tensor, teacher: Tensor) -> Tensor:
+    r"""Centered kernel alignment with a linear kernel: 1 if one is a rotation and scaling of the other.
+
+    .. math:: \frac{\lVert Y^\top X \rVert_F^2}{\lVert X^\top X \rVert_F \, \lVert Y^\top Y \rVert_F}
+
+    Source: Kornblith et al., "Similarity of Neural Network Representations Revisited", 2019. The rows of X and Y are
+    the channel vectors at all locations of all images, columns centered; maps larger than 8 x 8 are averaged to that.
+
+    Args:
+        student: features, shape ``(B, C, *spatial)`` with at most two spatial dimensions.
+        teacher: features on the same images; the number of channels may differ.
+
+    Returns:
+        A scalar from 0 to 1; NaN where one of them is the same everywhere.
+
+    Raises:
+        ValueError: if the numbers of images or locations differ.
+    """
+    x, y = (_centered_rows(features) for features in at_least_float32(student, teacher))
+    if len(x) != len(y):
+        raise ValueError(
+            f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)} must have the same images and locations"
+        )
+    with outside_autocast(x):
+        if len(x) < min(x.shape[1], y.shape[1]):
+            gram_x, gram_y = x @ x.T, y @ y.T
+            return (gram_x * gram_y).sum() / (_norm(gram_x) * _norm(gram_y))
+        return _norm(y.T @ x) ** 2 / (_norm(x.T @ x) * _norm(y.T @ y))
+
+
+def _centered_rows(features: Tensor) -> Tensor:
+    if features.ndim == 4 and max(features.shape[2:]) > CELLS:
+        height, width = (min(size, CELLS) for size in features.shape[2:])
+        features = F.adaptive_avg_pool2d(features, (height, width))
+    rows = by_location(features).transpose(1, 2).flatten(0, 1)
+    rows = rows - rows.mean(dim=0)
+    return rows / rows.abs().max().clamp_min(1)
+
+
+def _norm(matrix: Tensor) -> Tensor:
+    return torch.linalg.matrix_norm(matrix)

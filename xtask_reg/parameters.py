@@ -1,0 +1,45 @@
+"""The parameters that student and teacher have in common."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from xtask_reg.taps import find_module
+
+
+class SharedParameters:
+    """The parameters of the same name and shape in a submodule of the student and one of the teacher.
+
+    Those of the student that the teacher has not, or in another shape (a new head), are left out.
+
+    Args:
+        student: the network that is trained.
+        teacher: the source network.
+        student_path: dotted path of the student's submodule, ``""`` for all of it.
+        teacher_path: dotted path of the teacher's submodule, likewise.
+
+    Raises:
+        ValueError: for an unknown path, or if they have no parameter in common.
+    """
+
+    def __init__(self, student: nn.Module, teacher: nn.Module, student_path: str, teacher_path: str) -> None:
+        self._student = _submodule(student, student_path)
+        self._teacher_path = teacher_path
+        source = dict(_submodule(teacher, teacher_path).named_parameters())
+        own = dict(self._student.named_parameters())
+        self.names = [name for name in own if name in source and own[name].shape == source[name].shape]
+        if not self.names:
+            raise ValueError(
+                f"{student_path!r} of the student and {teacher_path!r} of the teacher have no parameter of the same "
+                f"name and shape: the student's are {list(own)[:3]}..., the teacher's {list(source)[:3]}..."
+            )
+
+    def read(self, teacher: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The parameters now, of the student and of the teacher."""
+        own = dict(self._student.named_parameters())
+        source = dict(_submodule(teacher, self._teacher_path).named_parameters())
+        return {name: own[name] for name in self.names}, {name: source[name] for name in self.names}
+
+
+def _submodule(model: nn.Module, path: str) -> nn.Module:
+    return find_module(model, path) if path else model

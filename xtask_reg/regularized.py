@@ -1,0 +1,27 @@
+"""Student and regularizer as one module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from xtask_reg.regularizer import CrossTaskRegularizer
+
+
+class Regularized(nn.Module):
+    """A student and its regularizer as one module: what is wrapped in ``DistributedDataParallel``.
+
+    Under FSDP, ``fully_shard`` its ``regularizer`` as well as the student's layers, before the whole.
+
+    Calling it returns ``(the student's output, the dict of weighted terms)``.
+    """
+
+    def __init__(self, student: nn.Module, regularizer: CrossTaskRegularizer) -> None:
+        super().__init__()
+        self.student = student
+        self.regularizer = regularizer
+
+    def forward(self, *args: Any, **kwargs: Any) -> tuple[Any, dict[str, Tensor]]:
+        output = self.student(*args, **kwargs)
+        return output, self.regularizer()

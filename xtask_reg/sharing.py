@@ -1,0 +1,33 @@
+"""Teacher and student must not share memory: training would change the teacher."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def check_nothing_shared(teacher: nn.Module, **others: nn.Module) -> None:
+    """Raise ``ValueError`` if a parameter or buffer of ``others`` is one of the teacher's network.
+
+    Args:
+        teacher: the source network.
+        others: modules by what to call them.
+    """
+    own = {place for tensor in _tensors(teacher).values() if (place := _storage(tensor))}
+    for owner, module in others.items():
+        for name, tensor in _tensors(module).items():
+            if _storage(tensor) in own:
+                raise ValueError(
+                    f"{name!r} of the {owner} is the teacher's own tensor: give one of them a copy, "
+                    "FrozenTeacher(copy.deepcopy(source)) or retained_classifier(source.fc)"
+                )
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+def _storage(tensor: Tensor) -> tuple[torch.device, int] | None:
+    """Where a tensor's memory begins; None if it has none (empty, or on the meta device)."""
+    address = tensor.untyped_storage().data_ptr()
+    return (tensor.device, address) if address else None

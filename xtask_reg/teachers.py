@@ -1,0 +1,43 @@
+"""Several teachers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor, nn
+
+from xtask_reg.teacher import FrozenTeacher
+
+
+class FrozenTeachers(nn.Module):
+    """Several source networks by name; a path in one of them begins with its name, as in ``"faces.layer4"``.
+
+    Args:
+        teachers: the frozen source networks. Each has its own input adapter, and runs only if a path in it is wanted.
+
+    Raises:
+        ValueError: if there are none, or a name has a dot.
+    """
+
+    def __init__(self, teachers: Mapping[str, FrozenTeacher]) -> None:
+        super().__init__()
+        if not teachers or any("." in name for name in teachers):
+            raise ValueError(f"teachers named {list(teachers)}; expected at least one, and names without dots")
+        self.teachers = nn.ModuleDict(teachers)
+
+    @property
+    def network(self) -> nn.ModuleDict:
+        """The source networks under their names."""
+        return nn.ModuleDict({name: teacher.network for name, teacher in self.teachers.items()})
+
+    def features(self, images: Tensor, paths: Iterable[str]) -> dict[str, Tensor]:
+        """As :meth:`FrozenTeacher.features`, of all teachers that ``paths`` name."""
+        wanted: dict[str, list[str]] = {}
+        for path in paths:
+            name, _, inner = path.partition(".")
+            wanted.setdefault(name, []).append(inner)
+        return {
+            f"{name}.{path}": features
+            for name, inner in wanted.items()
+            for path, features in self.teachers[name].features(images, inner).items()
+        }

@@ -1,0 +1,142 @@
+"""A term: what is compared, how, and what it weighs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from xtask_reg.losses.penalty import Penalty
+from xtask_reg.weights.balanced import Balanced
+from xtask_reg.weights.schedule import Schedule, check_value, value_at
+
+Weight = float | Schedule | Balanced
+Read = Tensor | Mapping[str, Tensor]
+"""What a term reads at a path: the module's output, or its parameters by name."""
+
+
+class Term(nn.Module):
+    """One sentence of the grammar: compare what is read of the student with what is read of the teacher.
+
+    A loss reads the outputs of the two submodules. A :class:`~xtask_reg.losses.penalty.Penalty` reads their parameters:
+    those of the same name and shape, the others are new.
+
+    Args:
+        loss: a module called with ``(student, teacher)`` that returns a scalar; with the student's part alone if there
+            is no ``teacher``.
+        student: dotted path of the student's submodule. For a penalty it may be ``""``, the whole student.
+        teacher: dotted path of the teacher's submodule, likewise; None for a loss of the student alone.
+        weight: lambda, a finite number that is not negative, a :class:`~xtask_reg.Schedule` or
+            :class:`~xtask_reg.Balanced`. A term built with the number 0 is left out altogether.
+        name: the key of its value in what the regularizer returns.
+        student_connector: applied to the student's output; it trains if its parameters require gradients.
+        teacher_connector: applied to the teacher's output, likewise.
+
+    Raises:
+        ValueError: for a weight that is negative or not finite, a name that cannot be used as a key, or a penalty with
+            connectors or without a teacher.
+    """
+
+    def __init__(
+        self,
+        loss: nn.Module,
+        *,
+        student: str,
+        teacher: str | None = None,
+        weight: Weight,
+        name: str,
+        student_connector: nn.Module | None = None,
+        teacher_connector: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        if not name or "." in name or hasattr(nn.ModuleDict, name):
+            raise ValueError(
+                f"term name {name!r}; expected a non-empty name without dots that nn.ModuleDict does not use"
+            )
+        self.name = name
+        self.student = student
+        self.teacher = teacher
+        self.progress: float | None = None
+        self.weighting = check_weight(weight, name)
+        self.loss = loss
+        self.student_connector = student_connector if student_connector is not None else nn.Identity()
+        self.teacher_connector = teacher_connector if teacher_connector is not None else nn.Identity()
+        if self.reads_parameters and (teacher is None or student_connector or teacher_connector):
+            raise ValueError(f"term {name!r} compares parameters: it needs a teacher's path, and takes no connectors")
+
+    @property
+    def reads_parameters(self) -> bool:
+        """Whether it compares parameters instead of outputs."""
+        return isinstance(self.loss, Penalty)
+
+    @property
+    def weight(self) -> float:
+        """Lambda at the present progress of training."""
+        if isinstance(self.weighting, Balanced):
+            return self.weighting.weight(self.progress)
+        return value_at(self.weighting, self.progress)
+
+    @weight.setter
+    def weight(self, weight: Weight) -> None:
+        weight = check_weight(weight, self.name)
+        self._modules.pop("weighting", None)
+        self.weighting = weight
+
+    @property
+    def is_left_out(self) -> bool:
+        """Whether its weight is 0 for good."""
+        constant = self.weighting.ratio if isinstance(self.weighting, Balanced) else self.weighting
+        return constant == 0
+
+    def forward(self, student: Read, teacher: Read | None) -> Tensor:
+        """The loss of what was read, not weighted."""
+        try:
+            if isinstance(student, Mapping):
+                return self.loss(student, teacher)
+            connected = [_connect(self.student_connector, student)]
+            if isinstance(teacher, Tensor):
+                connected.append(_connect(self.teacher_connector, teacher))
+            return self.loss(*connected)
+        except (ValueError, RuntimeError, TypeError) as error:
+            error.add_note(
+                f"in term {self.name!r}: student {self.student!r} {_shape(student)}, "
+                f"teacher {self.teacher!r} {_shape(teacher)}"
+            )
+            raise
+
+    def nothing(self, like: Tensor) -> Tensor:
+        """Zero, in whose graph the connectors are: a term that ended leaves no parameter unused."""
+        zero = like.new_zeros((), dtype=torch.float32)
+        return sum((p.flatten()[:0].sum() for p in self.parameters() if p.requires_grad), zero)
+
+    def extra_repr(self) -> str:
+        weight = "" if isinstance(self.weighting, Balanced) else f"weight={self.weighting}, "
+        return f"{self.name!r}, {weight}student={self.student!r}, teacher={self.teacher!r}"
+
+
+def _connect(connector: nn.Module, features: Tensor) -> Tensor:
+    """Apply a connector; outside of autocast, which would see to it, the features take its precision."""
+    parameter = next(connector.parameters(), features)
+    within_autocast = torch.is_autocast_enabled(features.device.type)
+    return connector(features if within_autocast else features.to(parameter.dtype))
+
+
+def _shape(read: Read | None) -> str:
+    return str(tuple(read.shape)) if isinstance(read, Tensor) else f"{len(read or ())} parameters"
+
+
+def check_weight(weight: Weight, name: str) -> Weight:
+    """``weight``, a number as a float.
+
+    Raises:
+        ValueError: if it is a number that is negative or not finite, or something else.
+    """
+    if isinstance(weight, (Schedule, Balanced)):
+        return weight
+    try:
+        return check_value(weight, "weight")
+    except ValueError:
+        raise ValueError(
+            f"term {name!r} has weight {weight!r}; expected a finite number >= 0, a Schedule or Balanced"
+        ) from None
