@@ -21,7 +21,7 @@ from xtask_reg.sharing import check_nothing_shared
 from xtask_reg.taps import TapRecorder, find_module, unwrap
 from xtask_reg.teacher import FrozenTeacher
 from xtask_reg.teachers import FrozenTeachers
-from xtask_reg.term import Read, Term, Weight
+from xtask_reg.term import Read, Term, Weight, is_left_out
 from xtask_reg.weights.balanced import Balanced
 
 
@@ -51,7 +51,7 @@ class CrossTaskRegularizer(nn.Module):
     def __init__(
         self,
         student: nn.Module | None,
-        teacher: FrozenTeacher | Mapping[str, FrozenTeacher] | None,
+        teacher: FrozenTeacher | FrozenTeachers | Mapping[str, FrozenTeacher] | None,
         terms: Sequence[Term],
         monitor: Monitor | None = None,
     ) -> None:
@@ -60,18 +60,17 @@ class CrossTaskRegularizer(nn.Module):
         if len(set(names)) < len(names):
             raise ValueError(f"term names {names} are not unique")
         self.teacher = FrozenTeachers(teacher) if isinstance(teacher, Mapping) else teacher
-        self.terms = nn.ModuleDict({term.name: term for term in terms if not term.is_left_out})
+        self.terms = nn.ModuleDict({term.name: term for term in terms if not is_left_out(term.weighting)})
         self._meter = Meter(monitor)
         self._progress: float | None = None
         self._without_gradient: set[str] = set()
         self._check_teacher()
         student = None if student is None else unwrap(student)
         self._parameters_of = {
-            term.name: SharedParameters(student, self.teacher, term.student, term.teacher)
-            for term in self._terms()
-            if term.reads_parameters
+            term.name: self._shared_parameters(student, term) for term in self._terms() if term.reads_parameters
         }
         self._recorder = None if student is None else self._attached(student)
+        self.register_state_dict_pre_hook(_settle)
 
     def _check_teacher(self) -> None:
         paths = [term.teacher for term in self._terms() if term.teacher is not None and not term.reads_parameters]
@@ -82,7 +81,14 @@ class CrossTaskRegularizer(nn.Module):
             return
         check_nothing_shared(self.teacher.network, terms=self.terms)
         for path in paths:
+            if isinstance(self.teacher, FrozenTeachers) and path in self.teacher.teachers:
+                raise ValueError(f"the path {path!r} is a whole teacher; expected a submodule of it, '{path}.layer'")
             find_module(self.teacher.network, path)
+
+    def _shared_parameters(self, student: nn.Module | None, term: Term) -> SharedParameters:
+        if student is None:
+            raise ValueError(f"term {term.name!r} compares parameters: give the regularizer the student")
+        return SharedParameters(student, self.teacher.network, term.student, term.teacher)
 
     def _attached(self, student: nn.Module) -> TapRecorder:
         if self.teacher is not None:
@@ -200,11 +206,17 @@ class CrossTaskRegularizer(nn.Module):
         """What was measured last, by name.
 
         ``value/<term>``, not weighted; ``weight/<term>``; ``ratio/<term>``, the norm of the weighted term's gradient
-        over that of all else, at its tap; ``cosine/<stage>`` and ``cka/<stage>`` between student and teacher. Terms are
-        measured in the monitor's steps, balanced ones also in their own. In a distributed run a process reads its own
+        over that of all else, at its tap; ``cka/<stage>`` between student and teacher, and ``cosine/<stage>`` where
+        both have one shape. Terms are measured in the monitor's steps, balanced ones and their neighbours at the same
+        tap also in those of the balance. In a distributed run a process reads its own
         batch's numbers until the next step begins.
         """
         return self._meter.report()
+
+    @property
+    def was_measured(self) -> bool:
+        """Whether the last step was measured, and :attr:`report` has news."""
+        return self._meter.was_measured
 
     def set_weight(self, name: str, weight: Weight) -> None:
         """Change a term's weight during training. With 0 the term ends: the teacher no longer runs for it.
@@ -232,6 +244,7 @@ class CrossTaskRegularizer(nn.Module):
 
     def remove(self) -> None:
         """Detach from the student: take all hooks away."""
+        self._meter.close()
         if self._recorder is not None:
             self._recorder.remove()
 
@@ -253,6 +266,11 @@ class CrossTaskRegularizer(nn.Module):
         from torch.distributed.fsdp import FSDPModule
 
         return isinstance(self, FSDPModule)
+
+
+def _settle(regularizer: CrossTaskRegularizer, prefix: str, keep_vars: bool) -> None:
+    """A checkpoint has the measurements of all steps so far."""
+    regularizer._meter.settle(regularizer._terms())
 
 
 def _same_images(given: Tensor | None, called_with: tuple[Tensor, ...]) -> Tensor:

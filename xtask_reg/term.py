@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,8 +36,8 @@ class Term(nn.Module):
         teacher_connector: applied to the teacher's output, likewise.
 
     Raises:
-        ValueError: for a weight that is negative or not finite, a name that cannot be used as a key, or a penalty with
-            connectors or without a teacher.
+        ValueError: for a weight that is negative or not finite, a name that cannot be used as a key, a penalty with
+            connectors, or a loss that compares with a teacher if there is none (or the other way round).
     """
 
     def __init__(
@@ -62,8 +64,9 @@ class Term(nn.Module):
         self.loss = loss
         self.student_connector = student_connector if student_connector is not None else nn.Identity()
         self.teacher_connector = teacher_connector if teacher_connector is not None else nn.Identity()
-        if self.reads_parameters and (teacher is None or student_connector or teacher_connector):
-            raise ValueError(f"term {name!r} compares parameters: it needs a teacher's path, and takes no connectors")
+        if self.reads_parameters and (student_connector or teacher_connector):
+            raise ValueError(f"term {name!r} compares parameters: it takes no connectors")
+        _check_arguments(loss, teacher, name)
 
     @property
     def reads_parameters(self) -> bool:
@@ -83,11 +86,11 @@ class Term(nn.Module):
         self._modules.pop("weighting", None)
         self.weighting = weight
 
-    @property
-    def is_left_out(self) -> bool:
-        """Whether its weight is 0 for good."""
-        constant = self.weighting.ratio if isinstance(self.weighting, Balanced) else self.weighting
-        return constant == 0
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "weight":  # nn.Module would register a Balanced, a module itself, past the property
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     def forward(self, student: Read, teacher: Read | None) -> Tensor:
         """The loss of what was read, not weighted."""
@@ -122,6 +125,15 @@ def _connect(connector: nn.Module, features: Tensor) -> Tensor:
     return connector(features if within_autocast else features.to(parameter.dtype))
 
 
+def _check_arguments(loss: nn.Module, teacher: str | None, name: str) -> None:
+    arguments = inspect.signature(loss.forward).parameters.values()
+    needed = [each.name for each in arguments if each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD]
+    if teacher is None and len(needed) == 2:
+        raise ValueError(f"term {name!r} lacks a teacher's path: {type(loss).__name__} compares {' and '.join(needed)}")
+    if teacher is not None and len(needed) == 1:
+        raise ValueError(f"term {name!r}: {type(loss).__name__} looks at the student alone; no teacher={teacher!r}")
+
+
 def _shape(read: Read | None) -> str:
     return str(tuple(read.shape)) if isinstance(read, Tensor) else f"{len(read or ())} parameters"
 
@@ -140,3 +152,8 @@ def check_weight(weight: Weight, name: str) -> Weight:
         raise ValueError(
             f"term {name!r} has weight {weight!r}; expected a finite number >= 0, a Schedule or Balanced"
         ) from None
+
+
+def is_left_out(weight: Weight) -> bool:
+    """Whether a weight is 0 for good."""
+    return (weight.ratio if isinstance(weight, Balanced) else weight) == 0

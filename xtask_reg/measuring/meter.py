@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xtask_reg.measuring.gradients import GradientMeasurement
+from xtask_reg.measuring.gradients import GradientMeasurement, Place
 from xtask_reg.measuring.monitor import Monitor
 from xtask_reg.measuring.similarity import linear_cka, mean_cosine
 from xtask_reg.term import Read, Term
 from xtask_reg.weights.balanced import Balanced
+from xtask_reg.weights.schedule import value_at
 
 
 class MeasuredStep:
@@ -21,12 +22,19 @@ class MeasuredStep:
 
     Args:
         terms: names of the terms whose gradients are measured.
+        balancing: those of them whose weight goes by it.
         stages: where student and teacher are compared, the student's paths by the teacher's.
     """
 
-    def __init__(self, terms: set[str], stages: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        terms: Set[str] = frozenset(),
+        balancing: Set[str] = frozenset(),
+        stages: Mapping[str, str] | None = None,
+    ) -> None:
         self.terms = terms
-        self.stages = stages
+        self.balancing = balancing
+        self.stages = stages or {}
         self._gradients = GradientMeasurement()
         self._weights: dict[str, float] = {}
         self._values: dict[str, Tensor] = {}
@@ -36,22 +44,30 @@ class MeasuredStep:
         """Compare the student with the teacher at the stages."""
         for path, target in self.stages.items():
             student, teacher = outputs[path].detach(), targets[target]
-            self._values[f"cosine/{path}"] = mean_cosine(student, teacher)
-            self._values[f"cka/{path}"] = linear_cka(student, teacher)
+            if student.shape == teacher.shape:
+                self._values[f"cosine/{path}"] = mean_cosine(student, teacher)
+            try:
+                self._values[f"cka/{path}"] = linear_cka(student, teacher)
+            except ValueError as error:
+                error.add_note(f"at the monitored stage {path!r}, with {target!r} of the teacher")
+                raise
 
     def weighted(self, term: Term, student: Read, teacher: Read | None) -> Tensor:
         """The weighted loss of a term."""
         weight = term.weight
-        if term.name not in self.terms or not torch.is_grad_enabled():
+        if term.name not in self.terms:
             return weight * term(student, teacher)
-        if isinstance(student, Tensor):
-            student = self._gradients.at_output(term.student, student) if student.requires_grad else student
-        else:
-            self._gradients.at_parameters(term.student, [each for each in student.values() if each.requires_grad])
+        at: dict[Place, Tensor] = {}
+        if not isinstance(student, Tensor):
+            at = {id(each): each for each in student.values() if each.requires_grad}
+            self._gradients.at_parameters(list(at.values()))
+        elif student.requires_grad:
+            student = self._gradients.at_output(term.student, student)
+            at = {term.student: student}
         value = term(student, teacher)
         weighted = weight * value
-        if value.requires_grad:
-            self._gradients.add(term.student, term.name, value, weighted, weight)
+        if at and value.requires_grad:
+            self._gradients.add(term.name, at, value, weighted, weight)
         self._weights[term.name] = weight
         self._values[f"value/{term.name}"] = value.detach()
         return weighted
@@ -59,6 +75,10 @@ class MeasuredStep:
     def end(self) -> None:
         """Let go of the graph."""
         self._gradients.let_go()
+
+    def close(self) -> None:
+        """See no further backward pass."""
+        self._gradients.close()
 
     def norms(self) -> dict[str, tuple[float, float]]:
         """For each measured term the gradient norms of all else and of the term before its weight; NaN if unknown."""
@@ -78,7 +98,8 @@ class MeasuredStep:
 class Meter:
     """Decides which steps are measured, and hands the results to the balanced weights and the report.
 
-    A step's gradients are known when its backward pass is over: they are taken over when the next step begins.
+    A step's gradients are known when its backward pass is over: they are taken over when the next step begins. Calls
+    without gradients, a validation, are no steps.
     """
 
     def __init__(self, monitor: Monitor | None) -> None:
@@ -91,34 +112,59 @@ class Meter:
         """Where student and teacher are to be compared, the student's paths by the teacher's."""
         return {} if self.monitor is None else self.monitor.stages
 
+    @property
+    def was_measured(self) -> bool:
+        """Whether the last step was measured."""
+        return self._last is not None
+
     def idle_stages(self, taps: Set[str]) -> Set[str]:
         """The student's paths that are not wanted in the step that comes, all ``taps`` of terms being wanted."""
         return set() if self.monitor is None or self.monitor.is_due else self.stages.keys() - taps
 
     def begin(self, terms: Iterable[Term]) -> MeasuredStep:
         """Finish the last step, and begin the next one."""
+        if not torch.is_grad_enabled():
+            return MeasuredStep()
         terms = list(terms)
         self._finish(terms)
         watched = self.monitor is not None and self.monitor.is_due
-        due = {term.name for term in terms if (watched and term.weight > 0) or _is_due(term)}
+        balancing = {term.name for term in terms if _is_due(term)}
+        places = {_place(term) for term in terms if watched or term.name in balancing}
+        active = {term.name for term in terms if term.weight > 0 and _place(term) in places}
         for counting in (self.monitor, *_balanced(terms).values()):
             if counting is not None:
                 counting.steps += 1
-        step = MeasuredStep(due, self.stages if watched else {})
-        self._last = step if watched or due else None
+        step = MeasuredStep(active | balancing, balancing, self.stages if watched else {})
+        self._last = step if watched or balancing else None
         return step
 
     def report(self) -> dict[str, float]:
         """The latest measurements, by name."""
         return self._report if self._last is None else {**self._report, **self._last.report(self._last.norms())}
 
+    def settle(self, terms: Iterable[Term]) -> None:
+        """Take over the last step's measurements now, if its backward pass is over.
+
+        In several processes they wait for the next step, which all of them begin.
+        """
+        over = self._last is not None and any(math.isfinite(norm) for norm, _ in self._last.norms().values())
+        if over and not _in_several_processes():
+            self._finish(list(terms))
+
+    def close(self) -> None:
+        """Drop what is not taken over."""
+        if self._last is not None:
+            self._last.close()
+        self._last = None
+
     def _finish(self, terms: list[Term]) -> None:
-        step, self._last = self._last, None
+        step = self._last
+        self.close()
         if step is None:
             return
         norms = _of_all_processes(step.norms())
         for name, balanced in _balanced(terms).items():
-            if name in norms:
+            if name in step.balancing:
                 balanced.update(*norms[name])
         self._report |= step.report(norms)
 
@@ -127,7 +173,13 @@ class Meter:
 
 
 def _is_due(term: Term) -> bool:
-    return isinstance(term.weighting, Balanced) and term.weighting.is_due
+    balanced = term.weighting
+    return isinstance(balanced, Balanced) and value_at(balanced.ratio, term.progress) > 0 and balanced.is_due
+
+
+def _place(term: Term) -> str | None:
+    """Terms at one place are measured together, or not at all: the rest is what is left without all of them."""
+    return None if term.reads_parameters else term.student
 
 
 def _balanced(terms: Iterable[Term]) -> dict[str, Balanced]:
@@ -136,13 +188,17 @@ def _balanced(terms: Iterable[Term]) -> dict[str, Balanced]:
 
 def _of_all_processes(norms: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
     """The norms over the batches of all processes together."""
-    distributed = torch.distributed
-    if not (norms and distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
+    if not norms or not _in_several_processes():
         return norms
     names = sorted(norms)
-    every: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(every, [norms[name] for name in names])
+    every: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(every, [norms[name] for name in names])
     return {
         name: tuple(math.hypot(*(own[index][part] for own in every)) for part in (0, 1))  # type: ignore[misc]
         for index, name in enumerate(names)
     }
+
+
+def _in_several_processes() -> bool:
+    distributed = torch.distributed
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1

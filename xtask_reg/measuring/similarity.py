@@ -64,8 +64,9 @@ def _centered_rows(features: Tensor) -> Tensor:
         height, width = (min(size, CELLS) for size in features.shape[2:])
         features = F.adaptive_avg_pool2d(features, (height, width))
     rows = by_location(features).transpose(1, 2).flatten(0, 1)
+    rows = rows - rows[0]  # what is the same everywhere becomes exactly 0
     rows = rows - rows.mean(dim=0)
-    return rows / rows.abs().max().clamp_min(1)
+    return rows / rows.abs().max()
 
 
 def _norm(matrix: Tensor) -> Tensor:

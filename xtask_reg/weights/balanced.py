@@ -39,7 +39,7 @@ class Balanced(nn.Module):
     """
 
     def __init__(
-        self, ratio: float | Schedule = 0.1, every: int = 10, smoothing: float = 0.8, calibrate: int | None = None
+        self, ratio: float | Schedule = 0.1, every: int = 5, smoothing: float = 0.8, calibrate: int | None = None
     ) -> None:
         super().__init__()
         if not isinstance(ratio, Schedule):

@@ -22,9 +22,10 @@ from xtask_reg.integrations.mmpose.metric import LandmarkMetric
 from xtask_reg.integrations.mmpose.source import SourceTeacher, SourceWeights
 from xtask_reg.integrations.mmpose.sync_buffers import SyncTrainedBuffersHook
 from xtask_reg.losses import CosineAlignmentLoss, SoftmaxL2Loss
+from xtask_reg.weights import Balanced, CosineDecay, LinearDecay, Steps, Warmup
 
-for _loss in (CosineAlignmentLoss, SoftmaxL2Loss):
-    MODELS.register_module(module=_loss)
+for _component in (CosineAlignmentLoss, SoftmaxL2Loss, Balanced, CosineDecay, LinearDecay, Steps, Warmup):
+    MODELS.register_module(module=_component)
 MODELS.register_module("RetainedClassifier", module=retained_classifier)
 sys.modules[f"{__name__}.compat"] = compat  # a second name for it, of those who have the package anyway
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -14,9 +15,12 @@ KEY = "xtask_reg"
 
 @HOOKS.register_module()
 class CrossTaskHook(Hook):
-    """Saves and resumes the connectors; before training checks that data and head agree, and logs what will train.
+    """What the regularizer needs of a run: its state in checkpoints, the training's progress, its report in the log.
 
-    The connectors stand in the checkpoint under ``'xtask_reg'``; ``'state_dict'`` is the plain student's.
+    Trainable connectors and balanced weights stand in the checkpoint under ``'xtask_reg'``; ``'state_dict'`` is the
+    plain student's. Before training the hook checks that data and head agree, and logs what will train. What the
+    regularizer measures (:attr:`xtask_reg.CrossTaskRegularizer.report`) is logged under the same names, without the
+    "loss_" of the terms, which MMEngine would take for a part of the loss.
     """
 
     def before_train(self, runner: Any) -> None:
@@ -31,26 +35,40 @@ class CrossTaskHook(Hook):
             loaders["validation"] = runner.val_dataloader
         _check_landmarks(runner, loaders)
 
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Tell the regularizer the progress of training."""
+        regularizer = _regularizer(runner)
+        if regularizer is not None:
+            regularizer.progress = runner.iter / runner.max_iters
+
+    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Hand what was measured to the logger."""
+        regularizer = _regularizer(runner)
+        if regularizer is not None and regularizer.was_measured:
+            for name, value in regularizer.report.items():
+                if math.isfinite(value):
+                    runner.message_hub.update_scalar(f"train/{name.replace('loss_', '')}", value)
+
     def before_test(self, runner: Any) -> None:
         """Raise ``ValueError`` if the data set's number of landmarks is not the head's number of heatmaps."""
         _check_landmarks(runner, {"test": runner.test_dataloader})
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        state = _connector_state(runner)
+        state = _regularizer_state(runner)
         if state:
             checkpoint[KEY] = {name: tensor.cpu() for name, tensor in state.items()}
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Restore the connectors when a run is resumed; ``load_from`` and testing leave them alone."""
-        state = _connector_state(runner)
+        state = _regularizer_state(runner)
         if not (runner._resume and state):
             return
         if KEY not in checkpoint:
             raise ValueError(
-                f"the checkpoint has no {KEY!r} entry, but this run trains connectors {sorted(state)}: resume from a "
-                "checkpoint of the same terms, with CrossTaskHook in custom_hooks"
+                f"the checkpoint has no {KEY!r} entry, but this run has connectors or weights to resume, "
+                f"{sorted(state)}: resume from a checkpoint of the same terms, with CrossTaskHook in custom_hooks"
             )
-        _model(runner).regularizer.load_state_dict(checkpoint[KEY])
+        _regularizer(runner).load_state_dict(checkpoint[KEY])
 
 
 def _check_landmarks(runner: Any, loaders: dict[str, Any]) -> None:
@@ -82,6 +100,10 @@ def _model(runner: Any) -> Any:
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
-def _connector_state(runner: Any) -> dict[str, Any]:
-    regularizer = getattr(_model(runner), "regularizer", None)
+def _regularizer(runner: Any) -> Any:
+    return getattr(_model(runner), "regularizer", None)
+
+
+def _regularizer_state(runner: Any) -> dict[str, Any]:
+    regularizer = _regularizer(runner)
     return {} if regularizer is None else regularizer.state_dict()
