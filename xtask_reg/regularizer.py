@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -208,8 +209,8 @@ class CrossTaskRegularizer(nn.Module):
         ``value/<term>``, not weighted; ``weight/<term>``; ``ratio/<term>``, the norm of the weighted term's gradient
         over that of all else, at its tap; ``cka/<stage>`` between student and teacher, and ``cosine/<stage>`` where
         both have one shape. Terms are measured in the monitor's steps, balanced ones and their neighbours at the same
-        tap also in those of the balance. In a distributed run a process reads its own
-        batch's numbers until the next step begins.
+        tap also in those of the balance. In a distributed run a process reads its own batch's numbers until the next
+        step begins.
         """
         return self._meter.report()
 
@@ -248,6 +249,10 @@ class CrossTaskRegularizer(nn.Module):
         if self._recorder is not None:
             self._recorder.remove()
 
+    def __getstate__(self) -> dict[str, Any]:
+        _settle(self)
+        return self.__dict__
+
     def _check_distributed(self) -> None:
         distributed = torch.distributed
         if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
@@ -268,8 +273,8 @@ class CrossTaskRegularizer(nn.Module):
         return isinstance(self, FSDPModule)
 
 
-def _settle(regularizer: CrossTaskRegularizer, prefix: str, keep_vars: bool) -> None:
-    """A checkpoint has the measurements of all steps so far."""
+def _settle(regularizer: CrossTaskRegularizer, *unused: Any) -> None:
+    """A checkpoint, or a copy, has the measurements of all steps so far."""
     regularizer._meter.settle(regularizer._terms())
 
 

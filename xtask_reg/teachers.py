@@ -21,8 +21,11 @@ class FrozenTeachers(nn.Module):
 
     def __init__(self, teachers: Mapping[str, FrozenTeacher]) -> None:
         super().__init__()
-        if not teachers or any("." in name for name in teachers):
-            raise ValueError(f"teachers named {list(teachers)}; expected at least one, and names without dots")
+        if not teachers or any(not name or "." in name or hasattr(nn.ModuleDict, name) for name in teachers):
+            raise ValueError(
+                f"teachers named {list(teachers)}; expected at least one, and non-empty names without dots that "
+                "nn.ModuleDict does not use"
+            )
         self.teachers = nn.ModuleDict(teachers)
 
     @property

@@ -1,3 +1,7 @@
 # CTD-Com: FT with both constraints.
 _base_ = ["./td-hm_res50_ft_landmarks-256x256.py"]
-model = dict(teacher=dict(**_base_.teacher, classifier=_base_.classifier), terms=[_base_.loss_cd, _base_.loss_ed])
+model = dict(
+    teacher=dict(**_base_.teacher, classifier=_base_.classifier),
+    terms=[_base_.loss_cd, _base_.loss_ed],
+    monitor=_base_.monitor,
+)

@@ -1,3 +1,3 @@
 # CTD-ED: FT and the cosine between encoder features (L_ED).
 _base_ = ["./td-hm_res50_ft_landmarks-256x256.py"]
-model = dict(teacher=_base_.teacher, terms=[_base_.loss_ed])
+model = dict(teacher=_base_.teacher, terms=[_base_.loss_ed], monitor=_base_.monitor)

@@ -67,10 +67,16 @@ def test_bad_term(model_config, changes, error, match):
         MODELS.build(model_config)
 
 
-@pytest.mark.parametrize("field", ["name", "loss", "student", "teacher", "weight"])
+@pytest.mark.parametrize("field", ["name", "loss", "student", "weight"])
 def test_term_that_lacks_a_field(model_config, field):
     del model_config["terms"][1][field]
     with pytest.raises(ValueError, match=rf"lacks \['{field}'\]"):
+        MODELS.build(model_config)
+
+
+def test_loss_that_compares_lacks_a_teacher_path(model_config):
+    del model_config["terms"][1]["teacher"]
+    with pytest.raises(ValueError, match="'loss_ed' lacks a teacher's path: CosineAlignmentLoss compares student and"):
         MODELS.build(model_config)
 
 

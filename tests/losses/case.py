@@ -26,10 +26,12 @@ class Case:
         other_shapes: pairs of different shapes that fit each other.
         bad_shapes: pairs that must be refused; the message has both.
         bad_options: option, bad values, all refused by function and module with the value in the message.
+        alike: changes of the defaults for which ``unchanged_by``, ``lowest`` and ``highest`` hold too.
         unchanged_by: axes of which the student and teacher may be tiled without changing the default value; of
             "images", "channels", "resolution".
         lowest: the least value, which identical tensors have; None if identical tensors have no special value.
         highest: the largest value of any input; None if there is none.
+        sum_is_means: ``reduction="sum"`` is ``"mean"`` times the number of images.
         alone: the loss looks at the student only, ``function(student, **options)``; the reference likewise.
     """
 
@@ -42,11 +44,17 @@ class Case:
     other_shapes: Sequence[tuple[Shape, Shape]] = ()
     bad_shapes: Sequence[tuple[Shape, Shape]] = ()
     bad_options: dict[str, Sequence[Any]] = field(default_factory=dict)
+    alike: Sequence[dict[str, Any]] = ({},)
     unchanged_by: Sequence[str] = ("images",)
     lowest: float | None = 0.0
     highest: float | None = None
+    sum_is_means: bool = True
     alone: bool = False
 
     @property
     def id(self) -> str:
         return self.module.__name__
+
+    def call(self, loss: Callable[..., Tensor], student: Tensor, teacher: Tensor, **options: Any) -> Tensor:
+        """``loss`` is the function or a module; the teacher is left out where the loss does not look at it."""
+        return loss(student, **options) if self.alone else loss(student, teacher, **options)

@@ -6,9 +6,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from xtask_reg.cli import check_data, convert_landmarks, demo, doctor, import_vggface2, mmpose_tool
+from xtask_reg.cli import check_data, convert_landmarks, demo, doctor, import_vggface2, mmpose_tool, plot_source
 
-COMMANDS = (demo, convert_landmarks, check_data, import_vggface2, doctor, mmpose_tool)
+COMMANDS = (demo, convert_landmarks, check_data, import_vggface2, doctor, plot_source, mmpose_tool)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

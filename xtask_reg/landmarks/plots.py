@@ -11,10 +11,8 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from xtask_reg.landmarks.metrics import Reduction, Space, ced_curve, score_images
+from xtask_reg.palette import COLOURS, LINE_STYLES
 
-# Okabe and Ito's palette, distinguishable with any colour vision; with the line styles 28 different curves.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-LINE_STYLES = ("-", (0, (6, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (1.2, 1.2)))
 AXIS_LABELS = {"mean_distance": "mean error per image", "vector_norm": "norm of the error vector / K per image"}
 TRUTH_COLOUR, PREDICTION_COLOUR = "#56B4E9", "#F0E442"
 INCHES_PER_CELL = 2.4

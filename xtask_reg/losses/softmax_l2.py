@@ -54,7 +54,7 @@ def softmax_l2_loss(
 def check_temperature(temperature: float) -> None:
     """Raise ``ValueError`` unless ``temperature`` is a positive finite number."""
     if not (isinstance(temperature, Real) and temperature > 0 and math.isfinite(temperature)):
-        raise ValueError(f"temperature={temperature!r}; expected a positive finite number (the paper uses 2.0)")
+        raise ValueError(f"temperature={temperature!r}; expected a positive finite number")
 
 
 class SoftmaxL2Loss(nn.Module):

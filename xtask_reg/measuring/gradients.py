@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import get_gradient_edge
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.utils.hooks import RemovableHandle
 
 from xtask_reg.taps import TapError
@@ -47,14 +47,15 @@ class GradientMeasurement:
         """Measure at a tap; returns what the terms must be given instead of its output: the same in float32."""
         if path not in self._handles:
             self._exact[path] = output.to(torch.promote_types(output.dtype, torch.float32))
-            self._handles[path] = _watch_producer(output, _add_to(self._totals, path))
+            self._handles[path] = _watch(_producer(output), _add_to(self._totals, path))
         return self._exact[path]
 
     def at_parameters(self, parameters: Sequence[Tensor]) -> None:
         """Measure at parameters that train."""
         for parameter in parameters:
             if id(parameter) not in self._handles:
-                self._handles[id(parameter)] = parameter.register_hook(_add_to(self._totals, id(parameter)))
+                edge = get_gradient_edge(parameter)
+                self._handles[id(parameter)] = _watch(edge, _add_to(self._totals, id(parameter)))
 
     def add(self, name: str, at: Mapping[Place, Tensor], value: Tensor, weighted: Tensor, weight: float) -> None:
         """Measure a term.
@@ -115,12 +116,17 @@ def _add_to(totals: dict[Place, Tensor], place: Place) -> Callable[[Tensor], Non
     return add
 
 
-def _watch_producer(copy: Tensor, keep: Callable[[Tensor], None]) -> RemovableHandle:
-    """Call ``keep`` with the whole gradient of the tensor that ``copy`` is a copy of, however it is used."""
+def _producer(copy: Tensor) -> GradientEdge:
+    """Where the whole gradient of the tensor arrives that ``copy`` is a copy of, however that is used."""
     producers = [edge for edge in get_gradient_edge(copy).node.next_functions if edge[0] is not None]
     if len(producers) != 1:
         raise TapError("the gradient at a tap cannot be seen within a graph of torch.compile: compile after tapping")
-    node, index = producers[0]
+    return GradientEdge(*producers[0])
+
+
+def _watch(edge: GradientEdge, keep: Callable[[Tensor], None]) -> RemovableHandle:
+    """Call ``keep`` with the gradient in each backward pass (not where ``autograd.grad`` ends at the edge)."""
+    node, index, *_ = edge
 
     def read(gradients: Sequence[Tensor | None]) -> None:
         if gradients[index] is not None:

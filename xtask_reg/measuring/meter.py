@@ -169,7 +169,7 @@ class Meter:
         self._report |= step.report(norms)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_last": None}
+        return {**self.__dict__, "_last": None, "_report": self.report()}
 
 
 def _is_due(term: Term) -> bool:

@@ -1,4 +1,5 @@
-# The paper's two constraints at a ResNet's last stage; lambda = 0.002 beside the mean L_R, temperature mu = 2.
+# The paper's two constraints at a ResNet's last stage, lambda = 0.002 beside the mean L_R, temperature mu = 2; and the
+# two attention constraints of its successor (arXiv 2109.05485), whose weights and formulas are ours.
 loss_cd = dict(
     name="loss_cd",
     loss=dict(type="SoftmaxL2Loss", temperature=2.0, reduction="mean"),
@@ -14,3 +15,19 @@ loss_ed = dict(
     teacher="backbone.layer4",
     weight=0.002,
 )
+loss_sa = dict(
+    name="loss_sa",
+    loss=dict(type="AttentionTransferLoss", power=2.0, reduction="mean"),
+    student="backbone.layer4",
+    teacher="backbone.layer4",
+    weight=0.002,
+)
+loss_ca = dict(
+    name="loss_ca",
+    loss=dict(type="ChannelAttentionLoss", power=2.0, reduction="mean"),
+    student="backbone.layer4",
+    teacher="backbone.layer4",
+    weight=0.002,
+)
+# how much of the source is left, stage by stage: `xtask-reg plot-source` makes a picture of the log
+monitor = dict(stages=["backbone.layer1", "backbone.layer2", "backbone.layer3", "backbone.layer4"], every=50)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any, Self
 
 from mmengine.model import initialize
 from mmpose.models.backbones.base_backbone import BaseBackbone
 from mmpose.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from xtask_reg.sources.named import build_module
 
 
 @MODELS.register_module()
@@ -19,9 +20,9 @@ class ModuleBackbone(BaseBackbone):
     The module is the submodule ``net``: its layers are tapped as ``backbone.net.<path>``.
 
     Args:
-        module: ``'timm/<model name>'`` (its ``features_only`` form), or ``'package.module:function'``, called without
-            arguments but ``kwargs`` to make the module.
-        kwargs: arguments of that function or of ``timm.create_model``.
+        module: its name, ``'timm/<model name>'`` (the ``features_only`` form) or ``'package.module:function'``, as in
+            :func:`xtask_reg.sources.named.build_module`.
+        kwargs: arguments of ``timm.create_model`` or of that function.
         norm_eval: keep batch norms in eval mode in training: they use and keep the source's running statistics.
         init_cfg: for instance ``dict(type='SourceWeights', checkpoint=...)``.
 
@@ -52,31 +53,3 @@ class ModuleBackbone(BaseBackbone):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         features = self.net(images)
         return (features,) if isinstance(features, Tensor) else tuple(features)
-
-
-def build_module(name: str, **kwargs: Any) -> nn.Module:
-    """The module that ``'timm/<model name>'`` or ``'package.module:function'`` names.
-
-    Raises:
-        ValueError: if there is no such model or function.
-    """
-    kind, slash, model = name.partition("/")
-    if kind == "timm" and slash:
-        return _timm_features(model, **kwargs)
-    package, colon, function = name.partition(":")
-    if not (package and colon and function):
-        raise ValueError(f"module={name!r}; expected 'timm/<model name>' or 'package.module:function'")
-    try:
-        factory = getattr(importlib.import_module(package), function)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"module={name!r} cannot be imported: {error}") from error
-    return factory(**kwargs)
-
-
-def _timm_features(model: str, **kwargs: Any) -> nn.Module:
-    import timm
-
-    if not timm.is_model(model.split(".")[0]):
-        near = ", ".join(timm.list_models(f"*{model[:6]}*")[:5])
-        raise ValueError(f"timm has no model {model!r}" + (f"; similar ones are {near}" if near else ""))
-    return timm.create_model(model, features_only=True, **{"pretrained": False, **kwargs})

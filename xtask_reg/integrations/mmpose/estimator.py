@@ -10,16 +10,16 @@ from mmpose.models.pose_estimators import TopdownPoseEstimator
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
+from xtask_reg.connectors import PooledClassifier
 from xtask_reg.finetune import freeze
 from xtask_reg.inputs import InputConvention
 from xtask_reg.integrations.mmpose.source import SourceTeacher, SourceWeights
-from xtask_reg.integrations.mmpose.terms import build_teacher, build_term, is_retained, with_weight
+from xtask_reg.integrations.mmpose.terms import active_terms, build_teacher, build_terms
 from xtask_reg.integrations.random_state import preserved_random_state
 from xtask_reg.measuring import Monitor
 from xtask_reg.plain_state import keep_out_of_state_dict
 from xtask_reg.regularizer import CrossTaskRegularizer
 from xtask_reg.taps import find_module
-from xtask_reg.term import is_left_out
 
 
 @MODELS.register_module()
@@ -37,7 +37,8 @@ class CrossTaskTopdownPoseEstimator(TopdownPoseEstimator):
         terms: one dict a term: ``loss``, ``student`` and ``teacher`` (tap paths), ``weight`` (a number, or the config
             of a schedule or of ``Balanced``), ``name`` (it must contain "loss", or MMEngine would not add it up), and
             perhaps ``student_connector`` and ``teacher_connector``. The connector ``dict(type='RetainedClassifier')``
-            is a copy of the teacher's module at the term's tap.
+            is a copy of the teacher's module at the term's tap. Or the name of a whole regularizer,
+            ``terms='ctd-ed'``, see :func:`xtask_reg.shorthand`.
         monitor: arguments of :class:`xtask_reg.Monitor`: ``stages`` at which student and teacher are compared each
             ``every`` steps. :class:`CrossTaskHook` logs what it finds.
         frozen: dotted paths of submodules that do not train, ``['backbone']`` for instance.
@@ -55,7 +56,7 @@ class CrossTaskTopdownPoseEstimator(TopdownPoseEstimator):
         *,
         backbone: dict[str, Any],
         teacher: dict[str, Any] | None = None,
-        terms: Sequence[dict] = (),
+        terms: str | Sequence[dict] = (),
         monitor: dict[str, Any] | None = None,
         frozen: Sequence[str] = (),
         frozen_but: Sequence[str] = (),
@@ -63,21 +64,15 @@ class CrossTaskTopdownPoseEstimator(TopdownPoseEstimator):
     ) -> None:
         super().__init__(backbone=backbone, **kwargs)
         freeze(self, frozen, frozen_but)
-        active = [term for term in map(with_weight, terms) if not is_left_out(term["weight"])]
-        watch = Monitor(**monitor) if monitor else None
-        needing = [term["name"] for term in active if term.get("teacher") is not None]
-        if teacher is None and (needing or (watch and watch.stages)):
-            raise ValueError(
-                f"{f'terms {needing}' if needing else 'the stages of the monitor'} need a "
-                "teacher=dict(type='FrozenTeacher', ...)"
-            )
-        self._retained = [term["name"] for term in active if is_retained(term.get("student_connector"))]
         self.regularizer = None
+        watch = Monitor(**monitor) if monitor else None
+        active = active_terms(terms)
+        _check_teacher(teacher, active, watch)
         if active or (watch and watch.stages):
             with preserved_random_state():
                 student = {"student_backbone": backbone, "student_input": _convention(self.data_preprocessor)}
                 source = None if teacher is None else build_teacher(teacher, student)
-                built = [build_term(term, source) for term in active]
+                built = build_terms(active, self, source)
             self.regularizer = CrossTaskRegularizer(self, source, built, watch)
         keep_out_of_state_dict(self, "regularizer")
 
@@ -90,10 +85,10 @@ class CrossTaskTopdownPoseEstimator(TopdownPoseEstimator):
         for module in self.regularizer.teacher.modules():
             if isinstance(module, SourceTeacher):
                 module.load_source()
-        for name in self._retained:
-            term = self.regularizer.terms[name]
-            classifier = find_module(self.regularizer.teacher.network, term.teacher)
-            term.student_connector.load_state_dict(classifier.state_dict())
+        for term in self.regularizer.terms.values():
+            if isinstance(term.student_connector, PooledClassifier):
+                classifier = find_module(self.regularizer.teacher.network, term.teacher)
+                term.student_connector.load_state_dict(classifier.state_dict())
 
     def loss(self, inputs: Tensor, data_samples: Any) -> dict[str, Tensor]:
         """The head's losses and the weighted terms."""
@@ -106,6 +101,16 @@ class CrossTaskTopdownPoseEstimator(TopdownPoseEstimator):
         if taken:
             raise ValueError(f"term names {taken} are taken by losses of the head; rename the terms")
         return {**losses, **terms}
+
+
+def _check_teacher(teacher: dict[str, Any] | None, terms: str | Sequence[dict], monitor: Monitor | None) -> None:
+    if teacher is not None:
+        return
+    needing = terms if isinstance(terms, str) else [term["name"] for term in terms if term.get("teacher") is not None]
+    if needing:
+        raise ValueError(f"terms {needing} need a teacher=dict(type='FrozenTeacher', ...)")
+    if monitor and monitor.stages:
+        raise ValueError("model.monitor.stages needs a teacher=dict(type='FrozenTeacher', ...) to compare with")
 
 
 def _load_source_weights_again(model: nn.Module) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmpose.registry import MODELS
@@ -10,30 +10,46 @@ from torch import nn
 
 from xtask_reg.connectors import retained_classifier
 from xtask_reg.integrations.mmpose.source import SourceTeacher
+from xtask_reg.shorthands import shorthand
 from xtask_reg.taps import find_module
 from xtask_reg.teachers import FrozenTeachers
-from xtask_reg.term import Term, check_weight
+from xtask_reg.term import Term, check_weight, is_left_out
 
 
-def with_weight(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of a term, its weight built.
+def active_terms(terms: str | Sequence[Mapping[str, Any]]) -> str | list[dict[str, Any]]:
+    """The configs of the terms that are not left out, their weights built; a shorthand as it is.
 
     Raises:
         ValueError: if a field is missing, or the name or weight is bad.
     """
+    if isinstance(terms, str):
+        return terms
+    return [term for term in map(_with_weight, terms) if not is_left_out(term["weight"])]
+
+
+def _with_weight(config: Mapping[str, Any]) -> dict[str, Any]:
     missing = {"loss", "student", "weight", "name"} - set(config)
     if missing:
         raise ValueError(f"term {dict(config)} lacks {sorted(missing)}")
     name = config["name"]
     if "loss" not in name:
         raise ValueError(f"term name {name!r} must contain 'loss', else MMEngine does not add it to the total")
-    if is_retained(config.get("teacher_connector")):
+    if _is_retained(config.get("teacher_connector")):
         raise ValueError(f"term {name!r}: RetainedClassifier is the student's; tap teacher='classifier'")
     return {**config, "weight": check_weight(_built(config["weight"]), name)}
 
 
-def build_term(config: Mapping[str, Any], teacher: SourceTeacher | FrozenTeachers | None) -> Term:
-    """A term from what :func:`with_weight` returned."""
+Teacher = SourceTeacher | FrozenTeachers | None
+
+
+def build_terms(terms: str | Sequence[Mapping[str, Any]], student: nn.Module, teacher: Teacher) -> list[Term]:
+    """The terms of a shorthand, or from what :func:`active_terms` returned."""
+    if isinstance(terms, str):
+        return shorthand(terms, student, teacher, prefix="loss_")
+    return [_build_term(term, teacher) for term in terms]
+
+
+def _build_term(config: Mapping[str, Any], teacher: Teacher) -> Term:
     connectors = {
         key: _build_connector(config[key], teacher, config["teacher"])
         for key in ("student_connector", "teacher_connector")
@@ -54,15 +70,13 @@ def build_teacher(config: Mapping[str, Any], student: Mapping[str, Any]) -> Sour
     return FrozenTeachers({name: MODELS.build({**each, **student}) for name, each in config.items()})
 
 
-def is_retained(config: Mapping[str, Any] | None) -> bool:
+def _is_retained(config: Mapping[str, Any] | None) -> bool:
     """Whether a connector's config is that of the retained classifier."""
     return bool(config) and MODELS.get(config["type"]) is retained_classifier
 
 
-def _build_connector(
-    config: Mapping[str, Any], teacher: SourceTeacher | FrozenTeachers | None, tap: str | None
-) -> nn.Module:
-    if not is_retained(config):
+def _build_connector(config: Mapping[str, Any], teacher: Teacher, tap: str | None) -> nn.Module:
+    if not _is_retained(config):
         return MODELS.build(config)
     options = {key: value for key, value in config.items() if key != "type"}
     return retained_classifier(find_module(teacher.network, tap), **options)

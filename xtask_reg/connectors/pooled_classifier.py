@@ -1,4 +1,4 @@
-"""Connectors: small networks between a tap and a loss."""
+"""Average pooling, then the classifier of the source."""
 
 from __future__ import annotations
 

@@ -1,0 +1,232 @@
+"""Terms that compare parameters instead of features."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import xtask_reg as xr
+from xtask_reg.losses.l2_sp import L2SPPenalty
+from xtask_reg.losses.penalty import Penalty
+
+ENCODER = {"layer1.0.weight", "layer1.0.bias", "layer2.0.weight", "layer2.0.bias"}
+
+
+class Unused(nn.Module):
+    """A source that must not run."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        raise AssertionError("the teacher ran")
+
+
+def l2_sp(**changes) -> xr.Term:
+    arguments = {"student": "", "teacher": "", "weight": 0.7, "name": "sp", **changes}
+    return xr.Term(arguments.pop("loss", L2SPPenalty()), **arguments)
+
+
+@pytest.fixture
+def build(net) -> Callable[..., xr.Regularized]:
+    """A student of the source's encoder with another head, whose weights have moved away from the source's."""
+
+    def make(*terms: xr.Term, **options) -> xr.Regularized:
+        torch.manual_seed(7)
+        student, source = net(2, norm=False), net(norm=False)
+        source.forward = Unused().forward
+        return xr.Regularized(
+            student, xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), terms or [l2_sp()], **options)
+        )
+
+    return make
+
+
+def step(model: xr.Regularized, images: Tensor, task: float = 1.0) -> dict[str, Tensor]:
+    output, losses = model(images)
+    model.zero_grad()
+    (task * (output - 1).square().mean() + sum(losses.values())).backward()
+    return losses
+
+
+def moved(model: xr.Regularized, names: set[str] = ENCODER) -> dict[str, np.ndarray]:
+    """w - w0"""
+    own = dict(model.student.named_parameters())
+    source = dict(model.regularizer.teacher.network.named_parameters())
+    return {name: (own[name].detach().double() - source[name].double()).numpy() for name in sorted(names)}
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [("", ENCODER), ("layer2", {n for n in ENCODER if "layer2" in n}), ("layer1.0", {n for n in ENCODER if "1" in n})],
+)
+def test_value_and_gradient(build, images, path, names) -> None:
+    """Of the weight times |w - w0|^2 / 2; the new head is left out."""
+    model = build(l2_sp(student=path, teacher=path))
+    losses = step(model, images, task=0)
+    differences = moved(model, names)
+    expected = 0.7 * sum((each**2).sum() for each in differences.values()) / 2
+    assert losses["sp"].item() == pytest.approx(expected, rel=1e-5)
+    for name, parameter in model.student.named_parameters():
+        wanted = 0.7 * differences[name] if name in names else np.zeros(parameter.shape)
+        np.testing.assert_allclose(parameter.grad, wanted, rtol=1e-4, atol=1e-7)
+
+
+def test_student_and_teacher_may_have_other_paths(net, images) -> None:
+    student, source = nn.Sequential(net(2, norm=False)), net(norm=False)
+    term = l2_sp(student="0.layer2", teacher="layer2")
+    reg = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [term])
+    student(images)
+    pairs = zip(student[0].layer2.parameters(), source.layer2.parameters(), strict=True)
+    expected = 0.7 * sum((a - b).square().sum().item() for a, b in pairs) / 2
+    assert reg()["sp"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_wrapped_student(net, images) -> None:
+    student, source = net(2, norm=False), net(norm=False)
+    teacher = xr.FrozenTeacher(torch.compile(source, backend="eager"))
+    reg = xr.CrossTaskRegularizer(nn.DataParallel(student), teacher, [l2_sp(teacher="_orig_mod")])
+    student(images)
+    assert reg()["sp"].item() > 0
+
+
+def test_no_hook_on_submodules_and_nothing_in_the_checkpoint(build) -> None:
+    model = build(l2_sp(weight=xr.LinearDecay(1.0)))
+    assert not any(module._forward_hooks for name, module in model.student.named_modules() if name)
+    assert not model.regularizer.state_dict()
+    assert list(model.state_dict()) == [f"student.{key}" for key in model.student.state_dict()]
+
+
+def test_nothing_in_common_names_what_there_is(net, build) -> None:
+    with pytest.raises(ValueError, match=r"'fc' of the student and 'layer1' of the teacher have no parameter") as error:
+        build(l2_sp(student="fc", teacher="layer1"))
+    assert "the student's are ['weight', 'bias']" in str(error.value)
+    assert "the teacher's ['0.weight', '0.bias']" in str(error.value)
+    with pytest.raises(ValueError, match="same name and shape"):
+        build(l2_sp(student="fc", teacher="fc"))  # the same names, but a new head
+    for path in ({"student": "layer3"}, {"teacher": "layer3"}):
+        with pytest.raises(ValueError, match="'layer3' in Net; the nearest are"):
+            build(l2_sp(**path))
+
+
+def test_frozen_parameters(build, images) -> None:
+    model = build()
+    model.student.layer1.requires_grad_(False)
+    step(model, images, task=0)
+    assert model.student.layer1[0].weight.grad is None
+    np.testing.assert_allclose(model.student.layer2[0].weight.grad, 0.7 * moved(model)["layer2.0.weight"], rtol=1e-4)
+    model.student.layer2.requires_grad_(False)
+    with pytest.warns(UserWarning, match="'sp' cannot act on the student: its parameters at '' do not train"):
+        model(images)
+
+
+def test_follows_the_student(build, images) -> None:
+    """After load_state_dict, .to(dtype) of both, and a parameter that was replaced."""
+    model = build()
+    model.student.load_state_dict({key: 2 * tensor for key, tensor in model.student.state_dict().items()})
+    model.double()
+    model.student.layer1[0].bias = nn.Parameter(torch.ones(4, dtype=torch.float64))
+    losses = step(model, images.double())
+    assert losses["sp"].dtype == torch.float64
+    expected = 0.7 * sum((each**2).sum() for each in moved(model).values()) / 2
+    assert losses["sp"].item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("clip", [None, "norm", "value"])
+@pytest.mark.parametrize("apart", [False, True])
+def test_balanced(build, clip, apart) -> None:
+    """Against torch.autograd.grad; clipping changes the gradients in place, and task and term may go apart."""
+    strong = l2_sp(name="strong", weight=50.0, student="layer1", teacher="layer1")
+    model = build(l2_sp(weight=xr.Balanced(0.3, every=1)), strong)
+    student, measured = model.student, []
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.01)
+    for _ in range(10):
+        images = torch.randn(2, 3, 9, 11)
+        encoder = [parameter for name, parameter in sorted(student.named_parameters()) if name in ENCODER]
+        gradients = torch.autograd.grad((student(images) - 1).square().mean(), encoder)
+        task_norm = np.sqrt(sum(gradient.double().square().sum().item() for gradient in gradients))
+        term_norm = np.sqrt(sum((each**2).sum() for each in moved(model).values()))
+        output, losses = model(images)
+        expected = 0.0
+        if len(measured) >= 5:
+            means = 0.8 ** np.arange(len(measured))[::-1] @ np.array(measured)
+            expected = 0.3 * means[0] / means[1]
+        assert model.regularizer.terms["sp"].weight == pytest.approx(expected, rel=1e-4)
+        measured.append((task_norm, term_norm))
+        optimizer.zero_grad(set_to_none=False)
+        task, terms = (output - 1).square().mean(), sum(losses.values())
+        for loss in (task, terms) if apart else (task + terms,):
+            loss.backward()
+        if clip == "norm":
+            nn.utils.clip_grad_norm_(student.parameters(), 1e-3)
+        elif clip == "value":
+            nn.utils.clip_grad_value_(student.parameters(), 1e-3)
+        optimizer.step()
+
+
+def test_balanced_beside_a_feature_term_at_the_same_path(net, ed) -> None:
+    """One acts at the layer's output, the other at its parameters: each is measured where it acts."""
+    student, source = net(2, norm=False), net(norm=False)
+    for order in (1, -1):
+        terms = [ed(weight=xr.Balanced(0.3, 1)), l2_sp(student="layer2", teacher="layer2", weight=xr.Balanced(0.2, 1))]
+        reg = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), terms[::order], xr.Monitor(every=1))
+        images = torch.randn(2, 3, 9, 11)
+        for _ in range(7):
+            output = student(images)
+            (output.square().mean() + sum(reg().values())).backward()
+        s, t = (each.layer2(each.layer1(images).relu()) for each in (student, source))
+        cosine = nn.functional.cosine_similarity(s.flatten(1), t.detach().flatten(1)).mean().item()
+        assert reg.report["value/ed"] == pytest.approx(1 - cosine, rel=1e-4)
+        assert reg.report["ratio/ed"] == pytest.approx(0.3, rel=1e-3)
+        assert 0 < reg.report["ratio/sp"] < 1
+        reg.remove()
+
+
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_copies_compare_their_own_parameters(build, images, how) -> None:
+    model = build()
+    model.regularizer.teacher.network.__dict__.pop("forward")  # a bound method of another module
+    before = model(images)[1]["sp"].item()
+    copied = how(model)
+    with torch.no_grad():
+        for parameter in copied.student.parameters():
+            parameter.zero_()
+    assert copied.regularizer.teacher.network.layer1[0].weight.any()
+    assert model(images)[1]["sp"].item() == before
+    expected = 0.7 * sum((each**2).sum() for each in moved(copied).values()) / 2
+    assert copied(images)[1]["sp"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_own_penalty_is_given_both_by_name(build, images) -> None:
+    seen = []
+
+    class Own(Penalty):
+        def forward(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> Tensor:
+            seen.append((dict(student), dict(teacher)))
+            return student["layer1.0.bias"].sum()
+
+    model = build(l2_sp(loss=Own()))
+    step(model, images)
+    student, teacher = seen[0]
+    assert set(student) == set(teacher) == ENCODER
+    assert student["layer2.0.weight"] is model.student.layer2[0].weight
+    assert teacher["layer2.0.weight"] is model.regularizer.teacher.network.layer2[0].weight
+
+
+@pytest.mark.parametrize("connector", ["student_connector", "teacher_connector"])
+def test_connectors_are_refused(connector) -> None:
+    with pytest.raises(ValueError, match="term 'sp' compares parameters: it takes no connectors"):
+        l2_sp(**{connector: nn.Linear(1, 1)})
+
+
+def test_student_is_needed(net) -> None:
+    with pytest.raises(ValueError, match="term 'sp' compares parameters: give the regularizer the student"):
+        xr.CrossTaskRegularizer(None, xr.FrozenTeacher(net()), [l2_sp()])
+
+
+def test_teacher_is_needed(net) -> None:
+    with pytest.raises(ValueError, match=r"give the regularizer FrozenTeacher\(source\)"):
+        xr.CrossTaskRegularizer(net(), None, [l2_sp()])

@@ -1,0 +1,139 @@
+"""``xtask-reg taps``."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from torch import nn
+
+    from xtask_reg.tappable import Tappable
+
+WIDTH = 120
+"""Characters a line where the output is no terminal."""
+
+
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = commands.add_parser("taps", help="list the modules of a network that can be tapped, and its stages")
+    parser.add_argument(
+        "model", metavar="MODEL",
+        help="timm/<model name>, smp/<architecture>/<encoder>, package.module:function, or an MMPose config (.py)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--kwargs", nargs="+", default=[], metavar="KEY=VALUE", help="arguments of what makes the network"
+    )
+    parser.add_argument(
+        "--size", type=_positive, nargs="+", default=[224], metavar="PIXELS",
+        help="side of the image, or its height and width (default: 224)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--depth", type=_positive, default=2, help="names in the longest path, but for stages (default: %(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object, with modules of any depth")
+    parser.set_defaults(run=_run)
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number above 0")
+    return int(text)
+
+
+def _run(options: argparse.Namespace) -> None:
+    warnings.simplefilter("ignore")
+    import torch
+    from rich.console import Console
+
+    from xtask_reg.stages import find_stages
+    from xtask_reg.tappable import list_taps
+
+    if len(options.size) > 2:
+        raise ValueError(f"--size {' '.join(map(str, options.size))}: expected a side, or height and width")
+    images = torch.zeros(1, 3, options.size[0], options.size[-1])
+    model = _model(options.model, _arguments(options.kwargs))
+    taps = list_taps(model, images)
+    try:
+        stages, note = find_stages(model, images), ""
+    except ValueError as error:
+        stages, note = [], str(error)
+    if options.json:
+        facts = {"model": options.model, "images": list(images.shape), "stages": stages, "note": note}
+        print(json.dumps({**facts, "modules": [asdict(tap) for tap in taps]}, indent=1))
+        return
+    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+    shown = [tap for tap in taps if tap.path.count(".") < options.depth or tap.path in stages]
+    console.print(_table(shown, stages))
+    console.print(_summary(taps, len(shown), options.depth), soft_wrap=True)
+    console.print(f"stages: {', '.join(stages)}" if stages else note, soft_wrap=True)
+
+
+def _arguments(given: Sequence[str]) -> dict[str, Any]:
+    """The values of ``KEY=VALUE`` as Python reads them, otherwise as text."""
+    arguments: dict[str, Any] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not (key.isidentifier() and equals):
+            raise ValueError(f"--kwargs {text}: expected KEY=VALUE")
+        try:
+            arguments[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            arguments[key] = value
+    return arguments
+
+
+def _model(name: str, arguments: dict[str, Any]) -> nn.Module:
+    """The network, with random weights; whatever goes wrong is a ``ValueError`` of one line."""
+    from xtask_reg.sources.named import build_module
+
+    try:
+        return _student(name, arguments) if name.endswith(".py") else build_module(name, **arguments)
+    except Exception as error:
+        raise ValueError(" ".join(f"{name} cannot be built: {error}".split())) from error
+
+
+def _student(config: str, arguments: dict[str, Any]) -> nn.Module:
+    """The network of an MMPose config, without its teacher; no checkpoint is read."""
+    from mmpose.registry import MODELS
+
+    import xtask_reg.integrations.mmpose  # noqa: F401  (registers the components)
+    from xtask_reg.integrations.mmpose.tools import read_config
+
+    model = read_config(config).get("model")
+    if model is None:
+        raise ValueError("the config has no model")
+    student = {key: value for key, value in model.items() if key not in ("teacher", "terms")}
+    return MODELS.build({**student, **arguments})
+
+
+def _table(taps: Sequence[Tappable], stages: Sequence[str]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for title in ("path", "type", "shape"):
+        table.add_column(title, overflow="fold")
+    for title in ("calls", "parameters"):
+        table.add_column(title, justify="right")
+    table.add_column("tap")
+    for tap in taps:
+        verdict = f"stage {stages.index(tap.path) + 1}" if tap.path in stages else f"no: {tap.reason}"
+        row = (tap.path, tap.type, " x ".join(map(str, tap.shape or ())), str(tap.calls), f"{tap.parameters:,}")
+        style = "bold" if tap.path in stages else "dim" if tap.reason else ""
+        table.add_row(*map(Text, (*row, verdict if tap.path in stages or tap.reason else "yes")), style=style)
+    return table
+
+
+def _summary(taps: Sequence[Tappable], shown: int, depth: int) -> str:
+    good = sum(not tap.reason for tap in taps)
+    hidden = f"; {len(taps) - shown} are not shown (--depth {depth})" if shown < len(taps) else ""
+    return f"\n{good} of {len(taps)} modules can be tapped{hidden}"

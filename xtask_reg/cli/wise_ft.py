@@ -1,0 +1,114 @@
+"""``xtask-reg wise-ft``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = commands.add_parser("wise-ft", help="interpolate between a fine-tuned encoder and its source")
+    parser.add_argument("tuned", type=Path, metavar="TUNED", help="MMEngine checkpoint, state dict or .safetensors")
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="the weights that the encoder started from")
+    parser.add_argument("--out", type=Path, required=True, help="new checkpoint; must not exist")
+    parser.add_argument(
+        "--alpha", type=_fraction, nargs="+", default=[0.5],
+        help="from 0 (the source) to 1 (the tuned encoder); several write OUT_alpha0.25.pth and so on "
+        "(default: 0.5)",
+    )  # fmt: skip
+    parser.add_argument("--prefix", default="backbone.", help="of the encoder's names in TUNED (default: %(default)s)")
+    parser.add_argument("--source-prefix", default="", help="of the encoder's names in SOURCE (default: none)")
+    parser.add_argument(
+        "--ignore", type=_names, default=("fc.",), metavar="NAME,NAME",
+        help="beginnings of names in SOURCE, behind its prefix, that are not the encoder's (default: fc.)",
+    )  # fmt: skip
+    parser.set_defaults(run=_run)
+
+
+def _fraction(text: str) -> float:
+    with suppress(ValueError):
+        if 0 <= float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r}; expected a number from 0 to 1")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _run(options: argparse.Namespace) -> None:
+    from xtask_reg.finetune import interpolate
+    from xtask_reg.sources import load_weights
+
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated|Fail to import")
+    with suppress(ImportError):  # without MMEngine, files with nothing but tensors can be read
+        import xtask_reg.integrations.mmpose_compat  # noqa: F401
+
+    alphas = list(dict.fromkeys(options.alpha))
+    files = {alpha: _target(options.out, alpha if len(alphas) > 1 else None) for alpha in alphas}
+    tuned, source = load_weights(options.tuned), load_weights(options.source)
+    meta = _meta(options.tuned)
+    encoder = _part(tuned, options.prefix, (), options.tuned)
+    start = _part(source, options.source_prefix, options.ignore, options.source)
+    for alpha, file in files.items():
+        try:
+            between = interpolate(start, encoder, alpha)
+        except ValueError as error:
+            raise ValueError(f"{options.source} and {options.tuned}: {error}; see --prefix and --ignore") from error
+        _write({**tuned, **{options.prefix + name: value for name, value in between.items()}}, meta, file)
+        print(f"{file}: {len(between)} tensors of the encoder at alpha {alpha:g}, {len(tuned) - len(between)} as tuned")
+
+
+def _target(out: Path, alpha: float | None) -> Path:
+    file = out if alpha is None else out.with_name(f"{out.stem}_alpha{alpha}{out.suffix}")
+    if not file.absolute().parent.is_dir():
+        raise FileNotFoundError(f"there is no folder for {file}; create it first")
+    if file.exists():
+        raise FileExistsError(f"{file} exists; remove it, or choose another --out")
+    return file
+
+
+def _part(weights: Mapping[str, Tensor], prefix: str, ignore: Sequence[str], file: Path) -> dict[str, Tensor]:
+    ignored = tuple(prefix + beginning for beginning in ignore)
+    part = {
+        name.removeprefix(prefix): value
+        for name, value in weights.items()
+        if name.startswith(prefix) and not (ignored and name.startswith(ignored))
+    }
+    if not part:
+        beginnings = sorted({name.partition(".")[0] + "." for name in weights})
+        raise ValueError(f"{file} has no tensor under {prefix!r}; its names begin with {', '.join(beginnings[:10])}")
+    return part
+
+
+def _meta(file: Path) -> dict[str, Any]:
+    """What an MMEngine checkpoint says of its data set and its run."""
+    import torch
+
+    if file.suffix.lower() == ".safetensors":
+        return {}
+    content = torch.load(file, map_location="cpu", weights_only=True)
+    return {"meta": content["meta"]} if {"meta", "state_dict"} <= content.keys() else {}
+
+
+def _write(weights: dict[str, Tensor], meta: dict[str, Any], file: Path) -> None:
+    import torch
+
+    from xtask_reg.sources import save_weights
+
+    if file.suffix.lower() == ".safetensors":
+        return save_weights(weights, file)
+    with tempfile.TemporaryDirectory(dir=file.absolute().parent, prefix=f".{file.name}.") as folder:
+        part = Path(folder, file.name)
+        torch.save({**meta, "state_dict": weights}, part)
+        os.replace(part, file)

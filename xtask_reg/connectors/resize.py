@@ -1,0 +1,49 @@
+"""Feature maps brought to a fixed size."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Resize(nn.Module):
+    """Bilinear interpolation to a fixed size, averaging over the cells it skips where the map shrinks.
+
+    For taps of different resolution, on either side. Pixels are areas (``align_corners=False``); where the map
+    shrinks, the filter is widened (``antialias=True``), so that each cell of the map has its share.
+
+    Args:
+        size: height and width in cells, or one number for both.
+
+    Raises:
+        ValueError: for a size that is not of positive whole numbers, or, at the call, features that are not maps.
+
+    Shape: ``(B, C, H, W)`` to ``(B, C, *size)``, in the precision of the features.
+
+    Example:
+        >>> Resize(14)(torch.ones(2, 64, 7, 7)).shape
+        torch.Size([2, 64, 14, 14])
+    """
+
+    def __init__(self, size: int | tuple[int, int]) -> None:
+        super().__init__()
+        pair = (size, size) if isinstance(size, int) else tuple(size) if isinstance(size, (list, tuple)) else ()
+        if len(pair) != 2 or not all(type(side) is int and side > 0 for side in pair):
+            raise ValueError(
+                f"size={size!r}; expected height and width in cells, whole numbers above 0, or one for both"
+            )
+        self.size: tuple[int, int] = pair
+
+    def forward(self, features: Tensor) -> Tensor:
+        if features.ndim != 4:
+            raise ValueError(
+                f"features of shape {tuple(features.shape)} are no maps; expected (images, channels, H, W)"
+            )
+        # half precision has no antialiased kernel on every device
+        precise = features.to(torch.promote_types(features.dtype, torch.float32))
+        resized = F.interpolate(precise, self.size, mode="bilinear", align_corners=False, antialias=True)
+        return resized.to(features.dtype)
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}"

@@ -1,0 +1,107 @@
+"""Fine-tuning only a part of a network, for good (FE and FTP of Fu et al. 2020) or for a while (LP-FT, schedules)."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch import nn
+
+from xtask_reg.taps import find_module
+
+
+def freeze(model: nn.Module, paths: Sequence[str], but: Sequence[str] = ()) -> Frozen:
+    """Keep submodules as they are through training: their parameters, and the statistics of their batch norms.
+
+    Their parameters stop requiring gradients and lose the ones they have, and whenever the model is called they are in
+    eval mode, whatever ``model.train()`` said in between; dropout within them is off therefore.
+
+    With :meth:`Frozen.release` this is linear probing, then fine-tuning (LP-FT; Kumar et al., "Fine-Tuning can Distort
+    Pretrained Features and Underperform Out-of-Distribution", ICLR 2022): freeze the encoder, train, release it, train.
+    Several, released one after the other, are gradual unfreezing (Howard and Ruder, "Universal Language Model
+    Fine-tuning for Text Classification", ACL 2018).
+
+    Args:
+        model: the network that is trained, as it is called in the loop (not its parts).
+        paths: dotted paths of the submodules.
+        but: dotted paths of submodules within these that train all the same.
+
+    Returns:
+        A handle that ends it. It is copied and pickled together with the model.
+
+    Raises:
+        TypeError: if ``paths`` or ``but`` is a string.
+        ValueError: for an unknown path, or one in ``but`` that is not within a frozen one.
+
+    Example:
+        >>> freeze(student, ["encoder"])  # FE
+        >>> freeze(student, ["encoder"], but=["encoder.layer4"])  # FTP
+    """
+    for option in (paths, but):
+        if isinstance(option, str):
+            raise TypeError(f"{option!r} is a string; expected a list of dotted paths, [{option!r}]")
+    within = _modules(model, paths)
+    kept = _modules(model, but)
+    strays = [path for path in but if find_module(model, path) not in within]
+    if strays:
+        raise ValueError(f"{strays} should be excepted from {list(paths)}, but are not within them")
+    called = [model, *(find_module(model, path) for path in paths)]
+    return Frozen([module for module in within if module not in kept], called)
+
+
+def _modules(model: nn.Module, paths: Sequence[str]) -> dict[nn.Module, None]:
+    return {module: None for path in paths for module in find_module(model, path).modules()}
+
+
+class Frozen:
+    """Modules that :func:`freeze` froze; as a hook, what puts them into eval mode.
+
+    An object, so that it can be copied and pickled with the model.
+    """
+
+    def __init__(self, modules: Sequence[nn.Module], called: Sequence[nn.Module]) -> None:
+        self._modules = list(modules)
+        self._required = [(owner, name) for owner, name, parameter in self._parameters() if parameter.requires_grad]
+        for _, _, parameter in self._parameters():
+            parameter.requires_grad_(False)
+            parameter.grad = None  # an optimizer's step would still use it
+        self._handles = [module.register_forward_pre_hook(self) for module in called]
+        _active.add(self)
+
+    def __call__(self, module: nn.Module, args: Any) -> None:
+        for frozen in self._modules:
+            frozen.training = False
+
+    def release(self) -> None:
+        """Let the modules train again: those parameters require gradients that did before. A second time does nothing.
+
+        What another ``freeze`` holds as well thaws when the last of them is released. The modules leave eval mode with
+        the next ``model.train()``.
+        """
+        for handle in self._handles:
+            handle.remove()
+        _active.discard(self)
+        required, self._required, self._modules, self._handles = self._required, [], [], []
+        for owner, name in required:
+            holder = next((other for other in _active if other._holds(getattr(owner, name))), None)
+            if holder is None:
+                getattr(owner, name).requires_grad_(True)
+            else:
+                holder._required.append((owner, name))
+
+    def _parameters(self) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
+        for module in self._modules:
+            for name, parameter in module.named_parameters(recurse=False):
+                yield module, name, parameter
+
+    def _holds(self, parameter: nn.Parameter) -> bool:
+        return any(own is parameter for _, _, own in self._parameters())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        _active.add(self)
+
+
+_active: weakref.WeakSet[Frozen] = weakref.WeakSet()
+"""All that was not released, to know what several of them hold."""

@@ -1,0 +1,72 @@
+"""WiSE-FT: between the weights of the source and those that training made of them (Wortsman et al. 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Real
+
+import torch
+from torch import Tensor
+
+_SHOWN = 5
+
+
+def interpolate(source: Mapping[str, Tensor], tuned: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
+    r"""The state dict on the way from the source (``alpha=0``) to the fine-tuned network (``alpha=1``).
+
+    .. math:: \theta_\alpha = (1 - \alpha) \, \theta_0 + \alpha \, \theta
+
+    Source: Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022. The running statistics of batch norms
+    are interpolated like the weights, though they are not the statistics of the interpolated network: these would have
+    to be estimated anew on training images. Integers (``num_batches_tracked``) are the tuned ones.
+
+    Args:
+        source: the state dict that the training started from.
+        tuned: the state dict that it arrived at, of the same names and shapes. Only integers may be in one alone.
+        alpha: in [0, 1]. The ends are exact.
+
+    Returns:
+        New tensors under the names of ``tuned``, in their order, dtypes and on their devices.
+
+    Raises:
+        ValueError: for an alpha outside of [0, 1], or floating point tensors that are in one of both alone or of
+            different shapes.
+
+    Example:
+        >>> interpolate({"weight": torch.zeros(2)}, {"weight": torch.ones(2)}, 0.25)
+        {'weight': tensor([0.2500, 0.2500])}
+    """
+    if not (isinstance(alpha, Real) and 0 <= alpha <= 1):
+        raise ValueError(f"alpha={alpha!r}; expected a number from 0 (the source) to 1 (the tuned network)")
+    _check_same(source, tuned)
+    return {
+        name: _between(source[name], value, float(alpha)) if value.is_floating_point() else value.clone()
+        for name, value in tuned.items()
+    }
+
+
+def _between(source: Tensor, tuned: Tensor, alpha: float) -> Tensor:
+    return torch.lerp(source.detach().to(tuned), tuned.detach(), alpha)
+
+
+def _check_same(source: Mapping[str, Tensor], tuned: Mapping[str, Tensor]) -> None:
+    before, after = (
+        {name: tuple(value.shape) for name, value in weights.items() if value.is_floating_point()}
+        for weights in (source, tuned)
+    )
+    found = {
+        "in the source alone": [name for name in before if name not in after],
+        "in the tuned network alone": [name for name in after if name not in before],
+        "of different shapes": [
+            f"{name} {before[name]} and {after[name]}"
+            for name in before
+            if name in after and before[name] != after[name]
+        ],
+    }
+    problems = [
+        f"{len(names)} {what}: {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}"
+        for what, names in found.items()
+        if names
+    ]
+    if problems:
+        raise ValueError(f"source and tuned network are not the same network: {'; '.join(problems)}")

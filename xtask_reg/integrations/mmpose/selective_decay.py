@@ -1,0 +1,55 @@
+"""Selective projection decay in MMEngine."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapperDict
+from mmpose.registry import HOOKS, MODELS
+from torch import Tensor
+
+from xtask_reg.finetune.selective_decay import SelectiveProjectionDecay
+from xtask_reg.integrations.mmpose.source import RANDOM
+from xtask_reg.taps import find_module
+
+
+@HOOKS.register_module()
+class SelectiveProjectionDecayHook(Hook):
+    """Draws the encoder back to its source, see :class:`xtask_reg.finetune.SelectiveProjectionDecay`.
+
+    The source's weights are those of the config's ``model.teacher``, or else what the backbone starts from
+    (``init_cfg=dict(type='SourceWeights', ...)``). They are read from the file again in a resumed run.
+
+    Args:
+        path: dotted path of the submodule, in the estimator and in its source: ``'backbone'``, or a part of it.
+        weight: lambda; 1 returns a tensor to the distance from the source that it had before the step.
+
+    Raises:
+        ValueError: before training, if the config has no source, an untrained one, or one with other parameters than
+            the student's; or for several optimizers.
+    """
+
+    def __init__(self, path: str = "backbone", weight: float = 1.0) -> None:
+        self.path, self.weight = path, weight
+
+    def before_train(self, runner: Any) -> None:
+        if isinstance(runner.optim_wrapper, OptimWrapperDict):
+            raise ValueError("SelectiveProjectionDecayHook needs one optimizer; the config has several")
+        source = _source_parameters(runner.cfg.model, self.path)
+        parameters = dict(find_module(runner.model, self.path).named_parameters())
+        SelectiveProjectionDecay(runner.optim_wrapper.optimizer, parameters, source, self.weight)
+
+
+def _source_parameters(model: dict[str, Any], path: str) -> dict[str, Tensor]:
+    config = {**(model.get("teacher") or {"type": "FrozenTeacher"}), "student_backbone": model["backbone"]}
+    if config.get("checkpoint") == RANDOM:
+        raise ValueError(
+            "SelectiveProjectionDecayHook: model.teacher.checkpoint is 'random', which nothing can be drawn back to"
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about its input: it is shown no image
+        teacher = MODELS.build(config)
+        teacher.load_source()
+    return dict(find_module(teacher.network, path).named_parameters())

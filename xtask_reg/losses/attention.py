@@ -1,0 +1,28 @@
+"""Attention as the energy of activations, of locations or of channels."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+
+from torch import Tensor
+
+from xtask_reg.losses.directions import ZERO_NORM, unit
+from xtask_reg.losses.shapes import by_location
+
+
+def check_power(power: float) -> None:
+    """Raise ``ValueError`` unless ``power`` is a finite number of at least 1."""
+    if not (isinstance(power, Real) and power >= 1 and math.isfinite(power)):
+        raise ValueError(f"power={power!r}; expected a finite number of at least 1")
+
+
+def attention(features: Tensor, power: float, summed: int) -> Tensor:
+    """``|features| ** power``, summed over channels (1) or locations (2), as vectors of length 1, ``(B, L or C)``.
+
+    The length leaves nothing of the size of the features, so that they are divided by their largest first: powers of
+    huge features would overflow, those of small ones underflow. An image without features has the attention 0.
+    """
+    features = by_location(features)
+    largest = features.detach().abs().amax(dim=(1, 2), keepdim=True).clamp_min(ZERO_NORM)
+    return unit((features / largest).abs().pow(power).sum(summed), dim=1)

@@ -1,0 +1,21 @@
+"""What losses that compare the images of a batch with each other share."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from xtask_reg.losses.shapes import by_location
+
+
+def check_images(*features: Tensor) -> None:
+    """Raise ``ValueError`` unless all are ``(B, C)`` or ``(B, C, *spatial)`` of the same B, which is not 0."""
+    if any(each.ndim < 2 or len(each) != len(features[0]) for each in features):
+        shapes = " and ".join(f"{role} {tuple(each.shape)}" for role, each in zip(("student", "teacher"), features))
+        raise ValueError(f"{shapes} must be features (images, channels, *spatial) of the same images")
+    if not len(features[0]):
+        raise ValueError("the batch has no images: leave it out, there is nothing to compare")
+
+
+def embeddings(features: Tensor) -> Tensor:
+    """One vector an image: features ``(B, C)`` as they are, maps ``(B, C, *spatial)`` averaged over the locations."""
+    return by_location(features).mean(dim=2)

@@ -1,0 +1,67 @@
+"""Knowledge distillation (Hinton et al. 2015)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from xtask_reg.losses.divergence import softened_divergence
+from xtask_reg.losses.precision import at_least_float32
+from xtask_reg.losses.reduction import Reduction, check_reduction, reduce_images
+from xtask_reg.losses.shapes import check_same_shape
+from xtask_reg.losses.softmax_l2 import check_temperature
+
+
+def kd_loss(student: Tensor, teacher: Tensor, temperature: float = 4.0, reduction: Reduction = "mean") -> Tensor:
+    r"""KL divergence between the softened class probabilities of teacher and student.
+
+    .. math:: L_{KD} = \frac{\tau^2}{B} \sum_i \mathrm{KL}\bigl(\sigma(z^t_i / \tau) \,\Vert\, \sigma(z^s_i / \tau)
+        \bigr), \quad \sigma = \mathrm{softmax}
+
+    Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015 (Sec. 2). Its cross-entropy is
+    this plus the entropy of the teacher, a constant without gradient; its factor :math:`\tau^2` keeps the size of the
+    gradients when the temperature changes. It tries several temperatures; 4 is what later comparisons mostly take.
+
+    Args:
+        student: logits of the student, shape ``(B, C)``.
+        teacher: logits of the teacher on the same images, shape ``(B, C)``.
+        temperature: :math:`\tau`, positive.
+        reduction: ``'mean'`` or ``'sum'`` over the images.
+
+    Returns:
+        A scalar of at least 0, float32 even under autocast, float64 for float64 input.
+
+    Raises:
+        ValueError: if the shapes are not equal and 2-D, there are no images, the temperature is not positive, or the
+            reduction is unknown.
+
+    Example:
+        >>> kd_loss(torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 1000.0]]), temperature=1.0)  # log 2
+        tensor(0.6931)
+    """
+    check_temperature(temperature)
+    check_reduction(reduction)
+    check_same_shape(student, teacher, "(images, classes)")
+    student, teacher = at_least_float32(student, teacher)
+    per_image = softened_divergence(student, teacher, temperature, dim=1)
+    return temperature**2 * reduce_images(per_image, reduction)
+
+
+class KDLoss(nn.Module):
+    """Module form of :func:`kd_loss`, the distillation of Hinton et al. 2015.
+
+    In an MMPose config: ``loss=dict(type='KDLoss', temperature=4.0)``.
+    """
+
+    def __init__(self, temperature: float = 4.0, reduction: Reduction = "mean") -> None:
+        super().__init__()
+        check_temperature(temperature)
+        check_reduction(reduction)
+        self.temperature = temperature
+        self.reduction: Reduction = reduction
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """See :func:`kd_loss`."""
+        return kd_loss(student, teacher, self.temperature, self.reduction)
+
+    def extra_repr(self) -> str:
+        return f"temperature={self.temperature}, reduction={self.reduction!r}"

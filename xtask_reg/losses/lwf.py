@@ -1,0 +1,63 @@
+"""Learning without Forgetting (Li & Hoiem 2016)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from xtask_reg.losses.kd import kd_loss
+from xtask_reg.losses.reduction import Reduction, check_reduction
+from xtask_reg.losses.softmax_l2 import check_temperature
+
+
+def lwf_loss(student: Tensor, teacher: Tensor, temperature: float = 2.0, reduction: Reduction = "mean") -> Tensor:
+    r"""What the retained source classifier says of the new images, held to what it said before fine-tuning.
+
+    .. math:: L_{old} = \frac{1}{B} \sum_i \mathrm{KL}\bigl(\sigma(z^t_i / T) \,\Vert\, \sigma(z^s_i / T)\bigr),
+        \quad \sigma = \mathrm{softmax}
+
+    The student's logits come from the source head on the encoder that is trained (both are), the teacher's from the
+    network as it was.
+
+    Source: Li, Hoiem, "Learning without Forgetting", 2016 (Sec. 3), which uses T = 2. It prints the
+    cross-entropy: this plus the entropy of the teacher, a constant without gradient that we leave out so that the
+    least value is 0. Without the factor :math:`T^2` of :func:`~xtask_reg.losses.kd.kd_loss`.
+
+    Args:
+        student: logits of the student's copy of the source classifier, shape ``(B, C)``.
+        teacher: logits of the source network on the same images, shape ``(B, C)``.
+        temperature: T, positive.
+        reduction: ``'mean'`` or ``'sum'`` over the images.
+
+    Returns:
+        A scalar of at least 0, float32 even under autocast, float64 for float64 input.
+
+    Raises:
+        ValueError: if the shapes are not equal and 2-D, there are no images, the temperature is not positive, or the
+            reduction is unknown.
+
+    Example:
+        >>> lwf_loss(torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 1000.0]]))  # log 2
+        tensor(0.6931)
+    """
+    return kd_loss(student, teacher, temperature, reduction) / temperature**2
+
+
+class LwFLoss(nn.Module):
+    """Module form of :func:`lwf_loss`, the loss on the old task of Li & Hoiem 2016.
+
+    In an MMPose config: ``loss=dict(type='LwFLoss', temperature=2.0)``.
+    """
+
+    def __init__(self, temperature: float = 2.0, reduction: Reduction = "mean") -> None:
+        super().__init__()
+        check_temperature(temperature)
+        check_reduction(reduction)
+        self.temperature = temperature
+        self.reduction: Reduction = reduction
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """See :func:`lwf_loss`."""
+        return lwf_loss(student, teacher, self.temperature, self.reduction)
+
+    def extra_repr(self) -> str:
+        return f"temperature={self.temperature}, reduction={self.reduction!r}"

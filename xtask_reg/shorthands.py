@@ -1,0 +1,163 @@
+"""Whole regularizers by name, their taps found."""
+
+from __future__ import annotations
+
+import copy
+import os.path
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from torch import nn
+
+from xtask_reg import losses
+from xtask_reg.connectors import PooledClassifier, retained_classifier
+from xtask_reg.stages import find_stages
+from xtask_reg.teacher import FrozenTeacher
+from xtask_reg.term import Term, Weight
+from xtask_reg.weights.balanced import Balanced
+
+
+@dataclass(frozen=True)
+class _Networks:
+    """Where student and teacher are tapped."""
+
+    student: nn.Module
+    teacher: nn.Module
+
+    def stages(self) -> list[tuple[str, str]]:
+        """The stages of both encoders, from shallow to deep."""
+        own, source = find_stages(self.student), find_stages(self.teacher)
+        if len(own) != len(source):
+            raise ValueError(
+                f"the student has the stages {own}, the teacher {source}: they cannot be told to correspond; "
+                "write the terms out"
+            )
+        return list(zip(own, source))
+
+    def classifier(self) -> str:
+        """The teacher's :class:`PooledClassifier`, or its last linear layer."""
+        for kind in (PooledClassifier, nn.Linear):
+            found = [path for path, module in self.teacher.named_modules() if path and isinstance(module, kind)]
+            if found:
+                return found[-1]
+        raise ValueError(
+            f"{type(self.teacher).__name__} has no nn.Linear for a classifier: write the term out, with "
+            "retained_classifier(...) of what it classifies by"
+        )
+
+
+UNSET = 0.0
+"""The weight of a term before it is given its own."""
+
+Maker = Callable[[_Networks, str], Iterator[Term]]
+
+
+def _at_last(loss: Callable[[], nn.Module], networks: _Networks, name: str) -> Iterator[Term]:
+    student, teacher = networks.stages()[-1]
+    yield Term(loss(), student=student, teacher=teacher, weight=UNSET, name=name)
+
+
+def _at_each(loss: Callable[[], nn.Module], networks: _Networks, name: str) -> Iterator[Term]:
+    for number, (student, teacher) in enumerate(networks.stages(), start=1):
+        yield Term(loss(), student=student, teacher=teacher, weight=UNSET, name=f"{name}{number}")
+
+
+def _at_logits(loss: Callable[[], nn.Module], networks: _Networks, name: str) -> Iterator[Term]:
+    path = networks.classifier()
+    connector = retained_classifier(networks.teacher.get_submodule(path))
+    student = find_stages(networks.student)[-1]
+    yield Term(loss(), student=student, teacher=path, weight=UNSET, name=name, student_connector=connector)
+
+
+def _of_student(loss: Callable[[], nn.Module], networks: _Networks, name: str) -> Iterator[Term]:
+    yield Term(loss(), student=find_stages(networks.student)[-1], weight=UNSET, name=name)
+
+
+def _of_parameters(loss: Callable[[], nn.Module], networks: _Networks, name: str) -> Iterator[Term]:
+    student, teacher = (_parent(find_stages(network)) for network in (networks.student, networks.teacher))
+    yield Term(loss(), student=student, teacher=teacher, weight=UNSET, name=name)
+
+
+def _parent(stages: Sequence[str]) -> str:
+    """The module that has all stages within it."""
+    return os.path.commonpath([path.replace(".", "/") for path in stages]).replace("/", ".")
+
+
+NAMES: dict[str, tuple[Maker, float | None]] = {
+    "ctd-cd": (partial(_at_logits, losses.SoftmaxL2Loss), 0.002),
+    "ctd-ed": (partial(_at_last, losses.CosineAlignmentLoss), 0.002),
+    "kd": (partial(_at_logits, losses.KDLoss), None),
+    "lwf": (partial(_at_logits, losses.LwFLoss), 1.0),
+    "hint": (partial(_at_last, losses.HintLoss), None),
+    "at": (partial(_at_each, losses.AttentionTransferLoss), None),
+    "spatial-attention": (partial(_at_last, losses.AttentionTransferLoss), 0.002),
+    "channel-attention": (partial(_at_last, losses.ChannelAttentionLoss), 0.002),
+    "cwd": (partial(_at_last, losses.ChannelWiseLoss), None),
+    "pkd": (partial(_at_last, losses.PearsonLoss), None),
+    "rkd-distance": (partial(_at_last, losses.RKDDistanceLoss), None),
+    "rkd-angle": (partial(_at_last, losses.RKDAngleLoss), None),
+    "gram": (partial(_at_last, losses.GramAnchoringLoss), None),
+    "local-similarity": (partial(_at_last, losses.LocalSimilarityLoss), None),
+    "radio": (partial(_at_last, losses.CosineSmoothL1Loss), None),
+    "delta": (partial(_at_each, losses.DELTALoss), None),
+    "l2-sp": (partial(_of_parameters, losses.L2SPPenalty), 0.1),
+    "bss": (partial(_of_student, losses.BSSLoss), 0.001),
+}
+"""Each name's terms, and the weight that its source states; None where that was found beside another kind of loss."""
+RATIO = 0.1
+"""Of the balanced weight of the others."""
+
+SUMS = {
+    "ctd-com": "ctd-cd + ctd-ed",
+    "ctd-att": "ctd-com + spatial-attention + channel-attention",
+    "rkd": "rkd-distance + rkd-angle",
+}
+
+
+def shorthand(
+    names: str,
+    student: nn.Module,
+    teacher: FrozenTeacher | nn.Module,
+    weight: Weight | None = None,
+    prefix: str = "",
+) -> list[Term]:
+    """The terms of a regularizer, or of several joined by ``+``, with taps found by :func:`find_stages`.
+
+    ``"ctd-cd"``, ``"ctd-ed"`` and ``"ctd-com"`` are those of Fu et al. 2020, ``"ctd-att"`` adds the attention constraints
+    of Fu et al. 2021. Terms on features act at the last stage, ``"at"`` and ``"delta"`` at each (``"delta"`` with equal channel weights; see
+    :func:`delta_channel_weights`), ``"l2-sp"`` on the whole encoder. ``"ctd-…"``, ``"lwf"``, ``"l2-sp"`` and ``"bss"``
+    have the weights that their sources state, the others are ``Balanced(0.1)``.
+
+    Args:
+        names: ``"ctd-ed"`` or ``"ctd-ed + l2-sp"`` for instance.
+        student: the network that is trained.
+        teacher: the source, frozen or not.
+        weight: of each term, in place of the default.
+        prefix: what the names of the terms begin with.
+
+    Raises:
+        ValueError: for an unknown name, or if no stages are found.
+
+    Example:
+        >>> [term.student for term in shorthand("ctd-ed", torchvision.models.resnet18(), torchvision.models.resnet18())]
+        ['layer4']
+    """
+    networks = _Networks(student, teacher.network if isinstance(teacher, FrozenTeacher) else teacher)
+    terms: list[Term] = []
+    for name in _single(names):
+        make, stated = NAMES[name]
+        for term in make(networks, prefix + name.replace("-", "_")):
+            term.weight = copy.deepcopy(weight) if weight is not None else stated or Balanced(RATIO)
+            terms.append(term)
+    return terms
+
+
+def _single(names: str) -> Iterator[str]:
+    for name in (part.strip().lower() for part in names.split("+")):
+        if name in SUMS:
+            yield from _single(SUMS[name])
+        elif name in NAMES:
+            yield name
+        else:
+            raise ValueError(f"there is no regularizer {name!r}; the names are {', '.join([*NAMES, *SUMS])}")

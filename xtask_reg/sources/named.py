@@ -1,0 +1,58 @@
+"""Networks by name: timm's, segmentation_models_pytorch's, and whatever a function makes."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from typing import Any
+
+from torch import nn
+
+EXPECTED = "'timm/<model name>' or 'package.module:function', or 'smp/<architecture>/<encoder>'"
+
+
+def build_module(name: str, **kwargs: Any) -> nn.Module:
+    """The module that a name stands for, with random weights unless ``kwargs`` ask for others.
+
+    Args:
+        name: ``'timm/<model name>'``, in its ``features_only`` form; ``'smp/<architecture>/<encoder>'`` of
+            segmentation_models_pytorch, ``'smp/Unet/resnet18'`` for instance; or ``'package.module:function'``.
+        **kwargs: arguments of ``timm.create_model``, ``segmentation_models_pytorch.create_model``, or the function.
+
+    Raises:
+        ValueError: if there is no such model or function.
+    """
+    kind, slash, model = name.partition("/")
+    if kind in ("timm", "smp") and slash:
+        return _timm_features(model, **kwargs) if kind == "timm" else _segmentation(model, **kwargs)
+    package, colon, function = name.partition(":")
+    if not (package and colon and function):
+        raise ValueError(f"module={name!r}; expected {EXPECTED}")
+    try:
+        factory = getattr(importlib.import_module(package), function)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"module={name!r} cannot be imported: {error}") from error
+    return factory(**kwargs)
+
+
+def _timm_features(model: str, **kwargs: Any) -> nn.Module:
+    import timm
+
+    if not timm.is_model(model.split(".")[0]):
+        near = ", ".join(timm.list_models(f"*{model[:6]}*")[:5])
+        raise ValueError(f"timm has no model {model!r}" + (f"; similar ones are {near}" if near else ""))
+    return timm.create_model(model, **{"features_only": True, "pretrained": False, **kwargs})
+
+
+def _segmentation(model: str, **kwargs: Any) -> nn.Module:
+    import segmentation_models_pytorch as smp
+
+    architecture, _, encoder = model.partition("/")
+    try:
+        return smp.create_model(architecture, encoder, **{"encoder_weights": None, **kwargs})
+    except KeyError as error:  # of the architecture or of the encoder
+        near = difflib.get_close_matches(encoder, smp.encoders.get_encoder_names(), n=5)
+        raise ValueError(
+            f"segmentation_models_pytorch has no architecture {architecture!r} or no encoder {encoder!r}; expected "
+            f"'smp/<architecture>/<encoder>'" + (f", encoders of similar names are {', '.join(near)}" if near else "")
+        ) from error

@@ -1,0 +1,161 @@
+"""What of a model can be tapped: every submodule, and what it does in one call of the model."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, ValuesView
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from xtask_reg.taps import unwrap
+
+
+@dataclass(frozen=True)
+class Tappable:
+    """A submodule in one call of a model.
+
+    Attributes:
+        path: its dotted path.
+        type: name of its class.
+        shape: of its output; None if that is not a single tensor, or the submodule was never called.
+        calls: how often it was called.
+        parameters: number of parameters in it.
+        reason: why it cannot be tapped; empty if it can.
+        joins: whether it was called with a list, tuple or dict of tensors, as decoders and parallel branches are.
+    """
+
+    path: str
+    type: str
+    shape: tuple[int, ...] | None
+    calls: int
+    parameters: int
+    reason: str
+    joins: bool
+
+
+@dataclass
+class _Called:
+    """The calls of a submodule, and the class of what the last one gave, with the shape of a tensor."""
+
+    times: int = 0
+    shape: tuple[int, ...] | None = None
+    kind: str = ""
+    joins: bool = False
+
+
+def list_taps(model: nn.Module, images: Tensor) -> list[Tappable]:
+    """Call a model once, and list its submodules in the order in which they were called.
+
+    A submodule can be tapped if it is called exactly once and gives one tensor. Those that are never called come last.
+    The call is in eval mode and without gradients, on the model's own device and in its precision; what ``forward``
+    wants besides the images is None. Modes, random state and hooks are afterwards what they were.
+
+    Args:
+        model: any module, wrapped or not; the paths are those within a wrapper around the whole.
+        images: what it is called with, ``(B, 3, H, W)`` usually.
+
+    Raises:
+        ValueError: if the model cannot be called with the images, or has lazy parameters, which a call would settle.
+
+    Example:
+        >>> [tap.path for tap in list_taps(model, torch.zeros(1, 3, 64, 64)) if not tap.reason]
+    """
+    model = unwrap(model)
+    if any(map(is_lazy, model.parameters())):
+        raise ValueError(f"{type(model).__name__} has lazy parameters: call it once with your images")
+    called = _call(model, images)
+    modules = [(path, module) for path, module in model.named_modules() if path]
+    order = {module: rank for rank, module in enumerate(called)}
+    modules.sort(key=lambda named: order.get(named[1], len(order)))
+    return [_describe(path, module, called.get(module, _Called())) for path, module in modules]
+
+
+def _describe(path: str, module: nn.Module, called: _Called) -> Tappable:
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    return Tappable(path, type(module).__name__, called.shape, called.times, parameters, _reason(called), called.joins)
+
+
+def _reason(called: _Called) -> str:
+    if called.times == 0:
+        return "never called itself"
+    if called.times > 1:
+        return f"called {called.times} times"
+    return f"gives a {called.kind}" if called.shape is None else ""
+
+
+def _call(model: nn.Module, images: Tensor) -> dict[nn.Module, _Called]:
+    """The submodules that a call of the model calls, in the order of their first calls."""
+    called: dict[nn.Module, _Called] = {}
+
+    def begins(module: nn.Module, args: Any) -> None:
+        one = called.setdefault(module, _Called())
+        one.times += 1
+        one.joins = one.joins or any(map(_holds_tensors, args))
+
+    def ends(module: nn.Module, args: Any, output: Any) -> None:
+        called[module].shape = tuple(output.shape) if isinstance(output, Tensor) else None
+        called[module].kind = type(output).__name__
+
+    images = _as_parameters(images, model)
+    with _unchanged(model, images.device), _hooked(model, begins, ends), torch.no_grad():
+        try:
+            model(images, **_left_out(model))
+        except Exception as error:
+            message = " ".join(str(error).split()) or type(error).__name__
+            raise ValueError(
+                f"{type(model).__name__} cannot be called with images of shape {tuple(images.shape)}: {message}; "
+                "give images that it takes"
+            ) from error
+    return called
+
+
+def _holds_tensors(argument: Any) -> bool:
+    values = argument.values() if isinstance(argument, Mapping) else argument
+    return isinstance(values, (list, tuple, ValuesView)) and any(isinstance(value, Tensor) for value in values)
+
+
+def _left_out(model: nn.Module) -> dict[str, None]:
+    """None for what ``forward`` wants besides the images: MMPose's data samples, for instance."""
+    others = list(inspect.signature(model.forward).parameters.values())[1:]
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {other.name: None for other in others if other.default is other.empty and other.kind in named}
+
+
+def _as_parameters(images: Tensor, model: nn.Module) -> Tensor:
+    """The images on the model's device and in its precision."""
+    return images.to(next((p for p in model.parameters() if p.is_floating_point()), images))
+
+
+@contextmanager
+def _hooked(model: nn.Module, begins: Any, ends: Any) -> Iterator[None]:
+    handles = []
+    for module in model.modules():
+        handles += [module.register_forward_pre_hook(begins), module.register_forward_hook(ends)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _unchanged(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """The model in eval mode and not compiled; its modes and the random state are restored.
+
+    The flags are set one by one, since ``train()`` of some modules does more.
+    """
+    modes = {module: module.training for module in model.modules()}
+    gpus = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus), torch.compiler.set_stance("force_eager"):
+        try:
+            for module in modes:
+                module.training = False
+            yield
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
