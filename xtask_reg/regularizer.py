@@ -19,6 +19,7 @@ from xtask_reg.measuring.meter import Meter
 from xtask_reg.measuring.monitor import Monitor
 from xtask_reg.parameters import SharedParameters
 from xtask_reg.sharing import check_nothing_shared
+from xtask_reg.stages import corresponding_stages
 from xtask_reg.taps import TapRecorder, find_module, unwrap
 from xtask_reg.teacher import FrozenTeacher
 from xtask_reg.teachers import FrozenTeachers
@@ -62,7 +63,7 @@ class CrossTaskRegularizer(nn.Module):
             raise ValueError(f"term names {names} are not unique")
         self.teacher = FrozenTeachers(teacher) if isinstance(teacher, Mapping) else teacher
         self.terms = nn.ModuleDict({term.name: term for term in terms if not is_left_out(term.weighting)})
-        self._meter = Meter(monitor)
+        self._meter = Meter(monitor, {} if monitor is None else self._stages(monitor, student))
         self._progress: float | None = None
         self._without_gradient: set[str] = set()
         self._check_teacher()
@@ -72,6 +73,17 @@ class CrossTaskRegularizer(nn.Module):
         }
         self._recorder = None if student is None else self._attached(student)
         self.register_state_dict_pre_hook(_settle)
+
+    def _stages(self, monitor: Monitor, student: nn.Module | None) -> Mapping[str, str]:
+        if monitor.stages is not None:
+            return monitor.stages
+        if not (self.terms and isinstance(self.teacher, FrozenTeacher)) or student is None:
+            return {}
+        try:
+            return corresponding_stages(student, self.teacher.network)
+        except ValueError as error:
+            warnings.warn(f"the monitor compares no stages of student and teacher: {error}")
+            return {}
 
     def _check_teacher(self) -> None:
         paths = [term.teacher for term in self._terms() if term.teacher is not None and not term.reads_parameters]

@@ -12,7 +12,7 @@ from torch import nn
 
 from xtask_reg import losses
 from xtask_reg.connectors import PooledClassifier, retained_classifier
-from xtask_reg.stages import find_stages
+from xtask_reg.stages import corresponding_stages, find_stages
 from xtask_reg.teacher import FrozenTeacher
 from xtask_reg.term import Term, Weight
 from xtask_reg.weights.balanced import Balanced
@@ -27,13 +27,7 @@ class _Networks:
 
     def stages(self) -> list[tuple[str, str]]:
         """The stages of both encoders, from shallow to deep."""
-        own, source = find_stages(self.student), find_stages(self.teacher)
-        if len(own) != len(source):
-            raise ValueError(
-                f"the student has the stages {own}, the teacher {source}: they cannot be told to correspond; "
-                "write the terms out"
-            )
-        return list(zip(own, source))
+        return list(corresponding_stages(self.student, self.teacher).items())
 
     def classifier(self) -> str:
         """The teacher's :class:`PooledClassifier`, or its last linear layer."""
@@ -124,10 +118,11 @@ def shorthand(
 ) -> list[Term]:
     """The terms of a regularizer, or of several joined by ``+``, with taps found by :func:`find_stages`.
 
-    ``"ctd-cd"``, ``"ctd-ed"`` and ``"ctd-com"`` are those of Fu et al. 2020, ``"ctd-att"`` adds the attention constraints
-    of Fu et al. 2021. Terms on features act at the last stage, ``"at"`` and ``"delta"`` at each (``"delta"`` with equal channel weights; see
-    :func:`delta_channel_weights`), ``"l2-sp"`` on the whole encoder. ``"ctd-…"``, ``"lwf"``, ``"l2-sp"`` and ``"bss"``
-    have the weights that their sources state, the others are ``Balanced(0.1)``.
+    ``"ctd-cd"``, ``"ctd-ed"`` and ``"ctd-com"`` are those of Fu et al. 2020, ``"ctd-att"`` adds the two attention
+    constraints of Fu et al. 2021. Terms on features act at the last stage, ``"at"`` and ``"delta"`` at each stage
+    (``"delta"`` with equal channel weights; see :func:`delta_channel_weights`), ``"l2-sp"`` on the whole encoder.
+    ``"ctd-…"``, ``"lwf"``, ``"l2-sp"`` and ``"bss"`` have the weights that their sources state (the attention
+    constraints that of the other two), the others ``Balanced(0.1)``.
 
     Args:
         names: ``"ctd-ed"`` or ``"ctd-ed + l2-sp"`` for instance.

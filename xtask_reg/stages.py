@@ -59,6 +59,20 @@ def find_stages(model: nn.Module, images: Tensor | None = None) -> list[str]:
     )
 
 
+def corresponding_stages(student: nn.Module, teacher: nn.Module) -> dict[str, str]:
+    """The stages of two encoders, from shallow to deep: the teacher's by the student's.
+
+    Raises:
+        ValueError: if one has none, or they have different numbers of stages.
+    """
+    own, source = find_stages(student), find_stages(teacher)
+    if len(own) != len(source):
+        raise ValueError(
+            f"the student has the stages {own}, the teacher {source}: which belong together is not known; name the taps"
+        )
+    return dict(zip(own, source))
+
+
 def _called_with(model: nn.Module, images: Tensor | None) -> tuple[list[Tappable], int]:
     """The modules of the model, and the height of the images that it was called with."""
     if images is not None:

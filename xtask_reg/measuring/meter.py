@@ -23,7 +23,7 @@ class MeasuredStep:
     Args:
         terms: names of the terms whose gradients are measured.
         balancing: those of them whose weight goes by it.
-        stages: where student and teacher are compared, the student's paths by the teacher's.
+        stages: where student and teacher are compared, the teacher's paths by the student's.
     """
 
     def __init__(
@@ -102,15 +102,11 @@ class Meter:
     without gradients, a validation, are no steps.
     """
 
-    def __init__(self, monitor: Monitor | None) -> None:
+    def __init__(self, monitor: Monitor | None, stages: Mapping[str, str]) -> None:
         self.monitor = monitor
+        self.stages = stages
         self._last: MeasuredStep | None = None
         self._report: dict[str, float] = {}
-
-    @property
-    def stages(self) -> dict[str, str]:
-        """Where student and teacher are to be compared, the student's paths by the teacher's."""
-        return {} if self.monitor is None else self.monitor.stages
 
     @property
     def was_measured(self) -> bool:

@@ -9,18 +9,19 @@ class Monitor:
     """What the regularizer looks at each n-th step, beside its terms.
 
     Args:
-        stages: where student and teacher are compared: the student's paths by which the teacher's are found, or one
-            list if they are the same.
+        stages: where student and teacher are compared: the teacher's path by the student's, or a list if they are the
+            same. None for the stages of both encoders, as :func:`xtask_reg.find_stages` finds them, if there are terms.
         every: measure each n-th step, the first one included.
 
     Raises:
         ValueError: if ``every`` is not a whole number above 0.
+        TypeError: if ``stages`` is a string.
     """
 
-    def __init__(self, stages: Mapping[str, str] | Sequence[str] = (), every: int = 50) -> None:
+    def __init__(self, stages: Mapping[str, str] | Sequence[str] | None = None, every: int = 50) -> None:
         if type(every) is not int or every < 1:
             raise ValueError(f"every={every!r}; expected a whole number of steps above 0")
-        self.stages = dict(stages) if isinstance(stages, Mapping) else {stage: stage for stage in stages}
+        self.stages = None if stages is None else _paths(stages)
         self.every = every
         self.steps = 0
 
@@ -28,3 +29,9 @@ class Monitor:
     def is_due(self) -> bool:
         """Whether the step that comes is to be measured."""
         return self.steps % self.every == 0
+
+
+def _paths(stages: Mapping[str, str] | Sequence[str]) -> dict[str, str]:
+    if isinstance(stages, str):
+        raise TypeError(f"stages={stages!r} is a string; expected a list of dotted paths, [{stages!r}]")
+    return dict(stages) if isinstance(stages, Mapping) else {stage: stage for stage in stages}

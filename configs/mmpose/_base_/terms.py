@@ -29,5 +29,5 @@ loss_ca = dict(
     teacher="backbone.layer4",
     weight=0.002,
 )
-# how much of the source is left, stage by stage: `xtask-reg plot-source` makes a picture of the log
-monitor = dict(stages=["backbone.layer1", "backbone.layer2", "backbone.layer3", "backbone.layer4"], every=50)
+# how much of the source is left at each stage of the encoder: `xtask-reg plot-source` makes a picture of the log
+monitor = dict(every=50)
