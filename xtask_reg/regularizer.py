@@ -19,6 +19,7 @@ from xtask_reg.measuring.meter import Meter
 from xtask_reg.measuring.monitor import Monitor
 from xtask_reg.parameters import SharedParameters
 from xtask_reg.sharing import check_nothing_shared
+from xtask_reg.shorthands import shorthand
 from xtask_reg.stages import corresponding_stages
 from xtask_reg.taps import TapRecorder, find_module, unwrap
 from xtask_reg.teacher import FrozenTeacher
@@ -38,14 +39,16 @@ class CrossTaskRegularizer(nn.Module):
             call is given the student's ``features``.
         teacher: the frozen source network, or several by name: then a term's teacher path begins with that name. None
             if no term compares with one.
-        terms: what to compare. Those of weight 0 are left out, and without any the teacher never runs.
+        terms: what to compare. Those of weight 0 are left out, and without any the teacher never runs. A string is the
+            name of a regularizer whose taps are found, or several joined by ``+``: :func:`xtask_reg.shorthand`.
         monitor: what else to look at from time to time, for :attr:`report`.
 
     Raises:
         ValueError: for an unknown path, a repeated name, a teacher that is missing or shares a tensor with the student
-            or a connector.
+            or a connector, or an unknown name of a regularizer.
 
     Example:
+        >>> regularizer = CrossTaskRegularizer(student, FrozenTeacher(source), "ctd-ed")
         >>> losses = {"task": criterion(student(images), target), **regularizer()}
         >>> sum(losses.values()).backward()
     """
@@ -54,10 +57,12 @@ class CrossTaskRegularizer(nn.Module):
         self,
         student: nn.Module | None,
         teacher: FrozenTeacher | FrozenTeachers | Mapping[str, FrozenTeacher] | None,
-        terms: Sequence[Term],
+        terms: str | Sequence[Term],
         monitor: Monitor | None = None,
     ) -> None:
         super().__init__()
+        if isinstance(terms, str):
+            terms = _by_name(terms, student, teacher)
         names = [term.name for term in terms]
         if len(set(names)) < len(names):
             raise ValueError(f"term names {names} are not unique")
@@ -283,6 +288,13 @@ class CrossTaskRegularizer(nn.Module):
         from torch.distributed.fsdp import FSDPModule
 
         return isinstance(self, FSDPModule)
+
+
+def _by_name(names: str, student: nn.Module | None, teacher: object) -> list[Term]:
+    if student is None or not isinstance(teacher, FrozenTeacher):
+        lacking = "the student" if student is None else "one FrozenTeacher(source)"
+        raise ValueError(f"terms={names!r}: the taps are found in student and teacher; give the regularizer {lacking}")
+    return shorthand(names, student, teacher)
 
 
 def _settle(regularizer: CrossTaskRegularizer, *unused: Any) -> None:

@@ -213,6 +213,12 @@ def test_images_can_be_given():
     assert find_stages(grey, torch.zeros(1, 1, 64, 96)) == ["1", "2", "3", "4"]
 
 
+def test_a_second_descent_does_not_count():
+    once = [nn.Conv2d(3, 3, 2, 2) for _ in range(5)]
+    net = nn.Sequential(*once, nn.Upsample(scale_factor=4), nn.Conv2d(3, 3, 4, 4))
+    assert find_stages(net) == ["1", "2", "3", "4"]
+
+
 class ChannelsLast(nn.Module):
     """Halves the size, on maps with their channels last, but for the image."""
 

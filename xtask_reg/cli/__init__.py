@@ -6,9 +6,19 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from xtask_reg.cli import check_data, convert_landmarks, demo, doctor, import_vggface2, mmpose_tool, plot_source
+from xtask_reg.cli import (
+    check_data,
+    convert_landmarks,
+    demo,
+    doctor,
+    import_vggface2,
+    mmpose_tool,
+    plot_source,
+    taps,
+    wise_ft,
+)
 
-COMMANDS = (demo, convert_landmarks, check_data, import_vggface2, doctor, plot_source, mmpose_tool)
+COMMANDS = (demo, convert_landmarks, check_data, import_vggface2, doctor, taps, plot_source, wise_ft, mmpose_tool)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
