@@ -14,6 +14,7 @@ import argparse
 import itertools
 import json
 import logging
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -125,9 +126,36 @@ def prepare(out: Path) -> None:
     train_source(out / "identities" / "identities.csv", source, model, 5, 8, lambda loss: None)
 
 
-def read() -> pd.DataFrame:
-    """The raw results."""
-    return pd.read_json(RESULTS, lines=True)
+def by_setting(runs: pd.DataFrame) -> str:
+    """Cosine and error in each setting, mean and SD over the seeds, as a Markdown table."""
+    lines = [
+        "| input | batch | L_R | weight | cosine to the source | error, % of the side | mean ratio |",
+        "|" + "---|" * 7,
+    ]
+    for (size, batch, reduction, weight), same in runs.groupby(["size", "batch", "reduction", "weight"]):
+        cosine, error = (f"{same[key].mean():.3f} ± {same[key].std():.3f}" for key in ("cosine", "error_percent"))
+        ratio = "" if weight == "FT" else f"{same.mean_ratio.mean():.2g}"
+        lines.append(f"| {size} | {batch} | {reduction} | {weight} | {cosine} | {error} | {ratio} |")
+    return "\n".join(lines)
+
+
+def changes(runs: pd.DataFrame) -> str:
+    """What a change of one setting does, and what another seed does, as a Markdown table.
+
+    The change is that of the mean over the seeds, absolute, averaged over the other settings; between seeds it is the
+    expected difference of two of them, 2 / sqrt(pi) times the pooled standard deviation.
+    """
+    head = [f"{key} {values[0]}, {values[1]}" for key, values in SETTINGS.items()]
+    lines = [f"| weight | measure | {' | '.join(head)} | another seed |", "|" + "---|" * (len(head) + 3)]
+    for (weight, own), measure in itertools.product(runs.groupby("weight"), ("cosine", "error_percent")):
+        means = own.groupby([*SETTINGS])[measure].mean()
+        moved = []
+        for key, (one, other) in SETTINGS.items():
+            pair = [means.xs(each, level=key) if each in own[key].values else None for each in (one, other)]
+            moved.append(f"{(pair[0] - pair[1]).abs().mean():.3f}" if pair[1] is not None else "")
+        spread = math.sqrt(own.groupby([*SETTINGS])[measure].var().mean()) * 2 / math.sqrt(math.pi)
+        lines.append(f"| {weight} | {measure.replace('_percent', ', %')} | {' | '.join(moved)} | {spread:.3f} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -149,7 +177,8 @@ def main() -> None:
             for result in track(runs, "runs", total=len(wanted)):
                 file.write(json.dumps({**result, **made_by}) + "\n")
                 file.flush()
-    print(read())
+    runs = pd.read_json(RESULTS, lines=True)
+    print(by_setting(runs), changes(runs), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from xtask_reg.taps import find_module
 class SelectiveProjectionDecayHook(Hook):
     """Draws the encoder back to its source, see :class:`xtask_reg.finetune.SelectiveProjectionDecay`.
 
-    The source's weights are those of the config's ``model.teacher``, or else what the backbone starts from
-    (``init_cfg=dict(type='SourceWeights', ...)``). They are read from the file again in a resumed run.
+    The source's weights are those of the config's ``model.teacher`` if that is one teacher, or else what the backbone
+    starts from (``init_cfg=dict(type='SourceWeights', ...)``). They are read from the file again in a resumed run.
 
     Args:
         path: dotted path of the submodule, in the estimator and in its source: ``'backbone'``, or a part of it.
@@ -43,7 +43,9 @@ class SelectiveProjectionDecayHook(Hook):
 
 
 def _source_parameters(model: dict[str, Any], path: str) -> dict[str, Tensor]:
-    config = {**(model.get("teacher") or {"type": "FrozenTeacher"}), "student_backbone": model["backbone"]}
+    teacher = model.get("teacher") or {}
+    single = teacher if "type" in teacher else {"type": "FrozenTeacher"}
+    config = {**single, "student_backbone": model["backbone"]}
     if config.get("checkpoint") == RANDOM:
         raise ValueError(
             "SelectiveProjectionDecayHook: model.teacher.checkpoint is 'random', which nothing can be drawn back to"
