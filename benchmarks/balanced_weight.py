@@ -34,7 +34,7 @@ from xtask_reg.integrations.mmpose.tools import configs, read_config, train_and_
 from xtask_reg.landmarks.predictions import read_predictions
 from xtask_reg.measuring import mean_cosine
 
-STEPS, IMAGES, RATIO, STRIDE = 144, 48, 0.1, 4
+STEPS, IMAGES, RATIO, STRIDE = 144, 48, 0.5, 4
 PEOPLE = {"train": range(1000, 1000 + IMAGES), "val": range(2000, 2008), "test": range(3000, 3060)}
 SETTINGS = {"reduction": ("mean", "sum"), "batch": (2, 16), "size": (64, 128)}
 WEIGHTS = ("FT", "fixed", "balanced")
