@@ -76,7 +76,7 @@ def test_each_runs_once_and_only_if_needed(build, ed, cd, sources, images) -> No
     terms = [
         ed(teacher="faces.layer2"),
         ed(name="again", teacher="faces.layer2"),
-        ed(name="first", student="layer1", teacher="faces.layer1"),
+        ed(name="first", student="layer1", teacher="faces.layer1.0"),
         ed(name="objects", teacher="objects.layer2"),
     ]
     model, runs = build(*terms), counted(sources)
@@ -226,7 +226,7 @@ def test_terms_of_the_student_alone(net, images, with_teacher) -> None:
 def test_balanced_term_of_the_student_alone(net) -> None:
     student = net(2, norm=False)
     term = xr.Term(Energy(), student="layer2", weight=xr.Balanced(0.3, every=1), name="energy")
-    model = xr.Regularized(student, xr.CrossTaskRegularizer(student, None, [term], xr.Monitor(every=1)))
+    model = xr.Regularized(student, xr.CrossTaskRegularizer(student, None, [term], xr.Monitor([], every=1)))
     images = torch.randn(2, 3, 9, 11)
     for _ in range(7):
         output, losses = model(images)

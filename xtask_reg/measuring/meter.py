@@ -107,11 +107,7 @@ class Meter:
         self.stages = stages
         self._last: MeasuredStep | None = None
         self._report: dict[str, float] = {}
-
-    @property
-    def was_measured(self) -> bool:
-        """Whether the last step was measured."""
-        return self._last is not None
+        self.was_measured = False
 
     def idle_stages(self, taps: Set[str]) -> Set[str]:
         """The student's paths that are not wanted in the step that comes, all ``taps`` of terms being wanted."""
@@ -131,7 +127,8 @@ class Meter:
             if counting is not None:
                 counting.steps += 1
         step = MeasuredStep(active | balancing, balancing, self.stages if watched else {})
-        self._last = step if watched or balancing else None
+        self.was_measured = watched or bool(balancing)
+        self._last = step if self.was_measured else None
         return step
 
     def report(self) -> dict[str, float]:

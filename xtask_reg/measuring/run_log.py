@@ -3,56 +3,95 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-KINDS = ("cosine", "cka", "ratio", "weight", "value")
+STAGES, TERMS = ("cosine", "cka"), ("ratio", "weight", "value")
 STEPS = ("iter", "step")
 
-Curves = Mapping[str, Mapping[str, list[tuple[int, float]]]]
+Points = list[tuple[int, float]]
+Curves = Mapping[str, Mapping[str, Points]]
 """For each kind of measurement, by stage or term, the steps and values."""
 
 
 def read_log(path: Path) -> Curves:
     """The measurements in a log of JSON lines, such as MMEngine writes.
 
+    A log repeats what was measured last until there is news, which is kept where it first stands: that of the stages
+    where any of their numbers changes, that of a term where one of its own does. What never changes is kept at its
+    first and last step. Numbers that are not finite are left out.
+
     Args:
         path: a file of JSON lines, each with a step (``"iter"`` or ``"step"``) and keys of
-            :attr:`xtask_reg.CrossTaskRegularizer.report`; or the work folder of an MMEngine run, whose logs, of resumed
-            runs too, are read in order.
+            :attr:`xtask_reg.CrossTaskRegularizer.report`; or the work folder of an MMEngine run. There the logs of
+            resumed runs are read in order: a later one stands in place of all that came after its first step.
 
     Raises:
         FileNotFoundError: if there is no such file, or the folder has no log.
-        ValueError: for a line that is not JSON, or a log without measurements.
+        ValueError: for a line that is not JSON, a measurement or step that is no number, or a log without measurements.
     """
     files = sorted(path.glob("*/vis_data/scalars.json")) if path.is_dir() else [path]
     if not files:
         raise FileNotFoundError(f"{path} has no */vis_data/scalars.json: name the work folder of an MMEngine run")
-    curves: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+    lines: dict[int, dict[str, float]] = {}
     for file in files:
-        for number, line in enumerate(file.read_text().splitlines(), start=1):
-            entry = _entry(line, file, number)
-            step = next((entry[key] for key in STEPS if key in entry), None)
-            for key in entry.keys() if step is not None else ():
-                kind, _, name = key.partition("/")
-                if kind in KINDS and name:
-                    curves[kind][name][step] = entry[key]
-    if not curves:
+        own: dict[int, dict[str, float]] = defaultdict(dict)
+        for step, found in _measurements(file):
+            own[step] |= found
+        lines = {step: line for step, line in lines.items() if step < min(own, default=math.inf)} | own
+    if not lines:
         raise ValueError(
             f"{path} has no measurements (keys such as cosine/..., ratio/...): train with model.monitor, or "
             "CrossTaskRegularizer(..., monitor=Monitor(...)) and its report in the log"
         )
-    return {
-        kind: {name: sorted(points.items()) for name, points in named.items()} for kind, named in sorted(curves.items())
-    }
+    curves: dict[str, dict[str, Points]] = defaultdict(dict)
+    for key, points in sorted(_news(sorted(lines.items())).items()):
+        kind, _, name = key.partition("/")
+        curves[kind][name] = points
+    return dict(curves)
 
 
-def _entry(line: str, file: Path, number: int) -> dict[str, float]:
-    try:
-        entry = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"{file}, line {number}: not JSON ({error})") from error
-    if not isinstance(entry, dict):
-        raise ValueError(f"{file}, line {number}: expected an object with keys, found {line[:40]!r}")
-    return entry
+def _news(lines: Iterable[tuple[int, Mapping[str, float]]]) -> dict[str, Points]:
+    """The points of each key, without repetitions."""
+    points: dict[str, Points] = defaultdict(list)
+    last: dict[str, Mapping[str, float]] = {}
+    latest: dict[str, int] = {}
+    for step, line in lines:
+        for group in {_group(key) for key in line}:
+            values = {key: value for key, value in line.items() if _group(key) == group}
+            latest |= dict.fromkeys(values, step)
+            if values != last.get(group):
+                last[group] = values
+                for key, value in values.items():
+                    points[key].append((step, value))
+    for key, ((first, value), *others) in points.items():
+        if not others and latest[key] > first:
+            points[key].append((latest[key], value))
+    return points
+
+
+def _group(key: str) -> str:
+    """What is measured in the same step: all stages, or a term."""
+    kind, _, name = key.partition("/")
+    return "" if kind in STAGES else name
+
+
+def _measurements(file: Path) -> Iterator[tuple[int, dict[str, float]]]:
+    """The steps of a log and what was measured; lines without are left out."""
+    for number, text in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        try:
+            line = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"{file}, line {number}: not JSON ({error})") from error
+        if not isinstance(line, dict):
+            raise ValueError(f"{file}, line {number}: expected an object with keys, found {text[:40]!r}")
+        step = next((key for key in STEPS if key in line), None)
+        keys = [key for key in line if key.partition("/")[0] in STAGES + TERMS and key.partition("/")[2]]
+        for key in (step, *keys) if keys and step else ():
+            if isinstance(line[key], bool) or not isinstance(line[key], (int, float)):
+                raise ValueError(f"{file}, line {number}: {key} is {line[key]!r}; expected a number")
+        found = {key: line[key] for key in keys if math.isfinite(line[key])}
+        if step and found:
+            yield line[step], found

@@ -48,7 +48,7 @@ class Decay(Schedule):
 
     def __call__(self, progress: float) -> float:
         done = min(max((progress - self.begin) / (self.until - self.begin), 0.0), 1.0)
-        return self.end if done == 1 else self.end + (self.start - self.end) * self.left(done)
+        return self.end + (self.start - self.end) * self.left(done)
 
     @abstractmethod
     def left(self, done: float) -> float:

@@ -1,0 +1,151 @@
+"""Balanced weights in two real processes (gloo, CPU); this file is also their program."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+import xtask_reg as xr
+
+WORLD_SIZE = 2
+STEPS = 12
+
+
+class Net(nn.Module):
+    """Without batch norm and dropout, so that two shards and their union give the same."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.Conv2d(4, 6, 3))
+        self.fc = nn.Linear(6, outputs)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.fc(self.features(images).mean(dim=(2, 3)))
+
+
+def make(trainable: bool = True) -> xr.Regularized:
+    torch.manual_seed(0)
+    student, source = Net(2), Net(5)
+    ed = {"teacher": "features", "weight": xr.Balanced(0.3, every=1)}
+    cd = {"teacher": "fc", "weight": xr.Balanced(0.2, every=3)}
+    cd["student_connector"] = xr.retained_classifier(source.fc, trainable)
+    terms = [
+        xr.Term(xr.CosineAlignmentLoss(), student="features", name="ed", **ed),
+        xr.Term(xr.SoftmaxL2Loss(), student="features", name="cd", **cd),
+    ]
+    monitor = xr.Monitor(["features"], every=4)
+    return xr.Regularized(student, xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), terms, monitor))
+
+
+def batch(step: int) -> Tensor:
+    """Two halves that are very different, so that no half has the gradients of the whole."""
+    images = torch.randn(8, 3, 9, 9, generator=torch.Generator().manual_seed(100 + step))
+    return images * torch.tensor([0.2] * 4 + [3.0] * 4).view(-1, 1, 1, 1)
+
+
+def train(model: nn.Module, regularizer: xr.CrossTaskRegularizer, part: slice, overflow: bool = False) -> Any:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.02)
+    found = []
+    for step in range(STEPS):
+        output, losses = model(batch(step)[part])
+        found.append([term.weight for term in regularizer.terms.values()])
+        optimizer.zero_grad()
+        task = (output - 1).square().mean()
+        scale = float("inf") if overflow and step == 2 else 1.0
+        (scale * (task + sum(losses.values()))).backward()
+        if step != 2:
+            optimizer.step()
+    return found
+
+
+def half(rank: int) -> slice:
+    return slice(4 * rank, 4 * rank + 4)
+
+
+def weights(rank: int) -> Any:
+    model = DistributedDataParallel(make())
+    return train(model, model.module.regularizer, half(rank))
+
+
+def overflow_on_one(rank: int) -> Any:
+    model = DistributedDataParallel(make())
+    found = train(model, model.module.regularizer, half(rank), overflow=rank == 1)
+    return found, model.module.regularizer.terms["ed"].weighting.measurements
+
+
+def validation_on_one(rank: int) -> Any:
+    """A validation on the first process only, right after a measured step: it must not wait for the others."""
+    model = DistributedDataParallel(make(trainable=False))
+    own = model.module
+    for step in range(STEPS):
+        output, losses = model(batch(step)[half(rank)])
+        (output.square().mean() + sum(losses.values())).backward()
+        if rank == 0:
+            own.state_dict()
+            with torch.no_grad():
+                own(batch(0))
+    return [term.weight for term in own.regularizer.terms.values()]
+
+
+SCENARIOS: tuple[Callable[[int], Any], ...] = (weights, overflow_on_one, validation_on_one)
+
+
+def work(rank: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=WORLD_SIZE
+    )
+    torch.save({scenario.__name__: scenario(rank) for scenario in SCENARIOS}, folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each process found in each scenario."""
+    folder = tmp_path_factory.mktemp("ranks")
+    processes = [
+        subprocess.Popen([sys.executable, __file__, str(rank), str(folder)], stderr=subprocess.PIPE, text=True)
+        for rank in range(WORLD_SIZE)
+    ]
+    try:
+        errors = [process.communicate(timeout=120)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0] * WORLD_SIZE, "\n".join(errors)
+    return [torch.load(folder / f"{rank}.pt") for rank in range(WORLD_SIZE)]
+
+
+def test_weights_are_equal_and_those_of_the_joined_batch(ranks: list[dict[str, Any]]) -> None:
+    model = make()
+    expected = train(model, model.regularizer, slice(None))
+    assert expected[5][0] > 0 < expected[5][1]
+    assert ranks[0]["weights"] == ranks[1]["weights"]
+    for found, wanted in zip(ranks[0]["weights"], expected, strict=True):
+        assert found == pytest.approx(wanted, rel=1e-3)
+    for part in (half(0), half(1)):  # the test can tell the union from its halves
+        model = make()
+        assert train(model, model.regularizer, part)[5] != pytest.approx(expected[5], rel=0.05)
+
+
+def test_overflow_in_one_process_is_left_out_in_all(ranks: list[dict[str, Any]]) -> None:
+    (one, measured), (other, measured_too) = (found["overflow_on_one"] for found in ranks)
+    assert one == other
+    assert one[6][0] > 0 == one[5][0]
+    assert measured == measured_too == STEPS - 2  # the last one waits for the next step
+
+
+def test_validation_in_one_process_does_not_wait(ranks: list[dict[str, Any]]) -> None:
+    assert ranks[0]["validation_on_one"] == ranks[1]["validation_on_one"]
+
+
+if __name__ == "__main__":
+    work(int(sys.argv[1]), Path(sys.argv[2]))
