@@ -244,7 +244,7 @@ class CrossTaskRegularizer(nn.Module):
         """
         if name not in self.terms:
             raise ValueError(f"there is no term {name!r}; the terms are {list(self.terms)}")
-        self.terms[name].weight = weight
+        self.terms[name].set_weight(weight)
         if self._recorder is not None:
             self._recorder.within_graphs = not self._measures()
 

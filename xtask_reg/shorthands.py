@@ -143,7 +143,7 @@ def shorthand(
     for name in _single(names):
         make, stated = NAMES[name]
         for term in make(networks, prefix + name.replace("-", "_")):
-            term.weight = copy.deepcopy(weight) if weight is not None else stated or Balanced(RATIO)
+            term.set_weight(copy.deepcopy(weight) if weight is not None else stated or Balanced(RATIO))
             terms.append(term)
     return terms
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +65,8 @@ class Term(nn.Module):
         self.teacher_connector = teacher_connector if teacher_connector is not None else nn.Identity()
         if self.reads_parameters and (student_connector or teacher_connector):
             raise ValueError(f"term {name!r} compares parameters: it takes no connectors")
+        if teacher is None and teacher_connector:
+            raise ValueError(f"term {name!r} has a teacher_connector, but no teacher")
         _check_arguments(loss, teacher, name)
 
     @property
@@ -80,17 +81,15 @@ class Term(nn.Module):
             return self.weighting.weight(self.progress)
         return value_at(self.weighting, self.progress)
 
-    @weight.setter
-    def weight(self, weight: Weight) -> None:
-        weight = check_weight(weight, self.name)
-        self._modules.pop("weighting", None)
-        self.weighting = weight
+    def set_weight(self, weight: Weight) -> None:
+        """Change what it weighs.
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "weight":  # nn.Module would register a Balanced, a module itself, past the property
-            object.__setattr__(self, name, value)
-        else:
-            super().__setattr__(name, value)
+        Raises:
+            ValueError: for a bad weight.
+        """
+        weight = check_weight(weight, self.name)
+        self._modules.pop("weighting", None)  # a Balanced is a module, and nn.Module puts nothing else in its place
+        self.weighting = weight
 
     def forward(self, student: Read, teacher: Read | None) -> Tensor:
         """The loss of what was read, not weighted."""

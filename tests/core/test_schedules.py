@@ -173,7 +173,7 @@ def test_ended_terms_do_not_run_the_teacher(net, ed, cd, images, balanced) -> No
     ends = xr.CosineDecay(0.5, until=0.5)
     terms = [ed(weight=ends, teacher="network.layer2"), cd(source, weight=ends, teacher="network.fc")]
     if balanced:
-        terms[0].weight = xr.Balanced(ends, every=1)
+        terms[0].set_weight(xr.Balanced(ends, every=1))
     reg = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(counted), terms)
     for progress, runs in ((0.0, 1), (0.49, 2), (0.5, 2), (0.9, 2), (1.0, 2), (0.2, 3)):
         reg.progress = progress

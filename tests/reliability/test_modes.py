@@ -141,7 +141,7 @@ def test_all_weights_0_are_plain_fine_tuning(resnet, images, terms, when) -> Non
     wanted = train(copy.deepcopy(student), None)
     given = terms(source)
     for term in given:
-        term.weight = 0.0 if when == "built with 0" else term.weight
+        term.set_weight(0.0 if when == "built with 0" else term.weight)
     reg = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(Unusable(source)), given)
     for name in reg.terms:
         reg.set_weight(name, 0)
