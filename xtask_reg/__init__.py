@@ -1,6 +1,13 @@
 """Cross-task distillation regularizers: keep what a pretrained network knows while it learns a new task."""
 
-from xtask_reg.connectors import PooledClassifier, Projection, Resize, inverted_projection, retained_classifier
+from xtask_reg.connectors import (
+    ChannelsFirst,
+    PooledClassifier,
+    Projection,
+    Resize,
+    inverted_projection,
+    retained_classifier,
+)
 from xtask_reg.delta_weights import delta_channel_weights
 from xtask_reg.finetune import SelectiveProjectionDecay, freeze, interpolate, layerwise_lr
 from xtask_reg.inputs import InputAdapter, InputConvention
@@ -43,6 +50,7 @@ __all__ = [
     "Balanced",
     "ChannelAttentionLoss",
     "ChannelWiseLoss",
+    "ChannelsFirst",
     "CosineAlignmentLoss",
     "CosineDecay",
     "CosineSmoothL1Loss",

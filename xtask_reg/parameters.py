@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from xtask_reg.taps import find_module
+from xtask_reg.taps import find_module, plain_path
 
 
 class SharedParameters:
@@ -25,8 +25,7 @@ class SharedParameters:
     def __init__(self, student: nn.Module, teacher: nn.Module, student_path: str, teacher_path: str) -> None:
         self._student = _submodule(student, student_path)
         self._teacher_path = teacher_path
-        source = dict(_submodule(teacher, teacher_path).named_parameters())
-        own = dict(self._student.named_parameters())
+        source, own = _parameters(_submodule(teacher, teacher_path)), _parameters(self._student)
         self.names = [name for name in own if name in source and own[name].shape == source[name].shape]
         if not self.names:
             raise ValueError(
@@ -35,11 +34,21 @@ class SharedParameters:
             )
 
     def read(self, teacher: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The parameters now, of the student and of the teacher."""
-        own = dict(self._student.named_parameters())
-        source = dict(_submodule(teacher, self._teacher_path).named_parameters())
+        """The parameters now, of the student and of the teacher.
+
+        Raises:
+            RuntimeError: if the student's are sharded by FSDP.
+        """
+        own, source = _parameters(self._student), _parameters(_submodule(teacher, self._teacher_path))
+        if any(hasattr(own[name], "placements") for name in self.names):
+            raise RuntimeError("parameters that FSDP shards cannot be compared with the teacher's; use DDP")
         return {name: own[name] for name in self.names}, {name: source[name] for name in self.names}
 
 
 def _submodule(model: nn.Module, path: str) -> nn.Module:
     return find_module(model, path) if path else model
+
+
+def _parameters(module: nn.Module) -> dict[str, Tensor]:
+    """By their names without those of wrappers."""
+    return {plain_path(name): parameter for name, parameter in module.named_parameters()}

@@ -66,6 +66,9 @@ class CrossTaskRegularizer(nn.Module):
         names = [term.name for term in terms]
         if len(set(names)) < len(names):
             raise ValueError(f"term names {names} are not unique")
+        balanced = [term.weighting for term in terms if isinstance(term.weighting, Balanced)]
+        if len(set(balanced)) < len(balanced):
+            raise ValueError("several terms have one Balanced object, which measures a single one: make one for each")
         self.teacher = FrozenTeachers(teacher) if isinstance(teacher, Mapping) else teacher
         self.terms = nn.ModuleDict({term.name: term for term in terms if not is_left_out(term.weighting)})
         self._meter = Meter(monitor, {} if monitor is None else self._stages(monitor, student))
@@ -76,13 +79,15 @@ class CrossTaskRegularizer(nn.Module):
         self._parameters_of = {
             term.name: self._shared_parameters(student, term) for term in self._terms() if term.reads_parameters
         }
+        self._trained = () if student is None else tuple(student.parameters())
         self._recorder = None if student is None else self._attached(student)
         self.register_state_dict_pre_hook(_settle)
 
     def _stages(self, monitor: Monitor, student: nn.Module | None) -> Mapping[str, str]:
         if monitor.stages is not None:
             return monitor.stages
-        if not (self.terms and isinstance(self.teacher, FrozenTeacher)) or student is None:
+        if not isinstance(self.teacher, FrozenTeacher) or student is None:
+            warnings.warn("the monitor compares no stages: without one teacher and a student, name them")
             return {}
         try:
             return corresponding_stages(student, self.teacher.network)
@@ -162,7 +167,7 @@ class CrossTaskRegularizer(nn.Module):
         if not (self.terms or self._meter.stages):
             return {}
         self._check_distributed()
-        step = self._meter.begin(self._terms())
+        step = self._meter.begin(self._terms(), self._trained)
         images, outputs = self._student(images, features, step.stages)
         active = [term for term in self._terms() if term.weight > 0 or term.name in step.terms]
         targets = self._targets(images, active, step.stages)
@@ -195,7 +200,7 @@ class CrossTaskRegularizer(nn.Module):
     def _targets(self, images: Tensor, active: Sequence[Term], stages: Mapping[str, str]) -> Mapping[str, Tensor]:
         paths = {term.teacher for term in active if not term.reads_parameters} | set(stages.values())
         paths.discard(None)
-        return self.teacher.features(images, paths) if paths else {}
+        return self.teacher.features(images, sorted(paths)) if paths else {}
 
     def _read(
         self, term: Term, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]

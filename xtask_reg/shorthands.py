@@ -3,42 +3,77 @@
 from __future__ import annotations
 
 import copy
-import os.path
+import posixpath
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
+from typing import Any
 
 from torch import nn
 
 from xtask_reg import losses
-from xtask_reg.connectors import PooledClassifier, retained_classifier
-from xtask_reg.stages import corresponding_stages, find_stages
+from xtask_reg.connectors import ChannelsFirst, PooledClassifier, retained_classifier
+from xtask_reg.stages import check_corresponding, stage_shapes
 from xtask_reg.teacher import FrozenTeacher
 from xtask_reg.term import Term, Weight
 from xtask_reg.weights.balanced import Balanced
 
 
-@dataclass(frozen=True)
 class _Networks:
-    """Where student and teacher are tapped."""
+    """Where student and teacher are tapped. Each is called once, when that is first asked for."""
 
-    student: nn.Module
-    teacher: nn.Module
+    def __init__(self, student: nn.Module, teacher: nn.Module | None) -> None:
+        self.student = student
+        self._teacher = teacher
 
-    def stages(self) -> list[tuple[str, str]]:
-        """The stages of both encoders, from shallow to deep."""
-        return list(corresponding_stages(self.student, self.teacher).items())
+    @property
+    def teacher(self) -> nn.Module:
+        """The source network."""
+        if self._teacher is None:
+            raise ValueError("this regularizer compares with a teacher: give one")
+        return self._teacher
+
+    @cached_property
+    def own(self) -> dict[str, tuple[int, ...]]:
+        """The student's stages, and the shapes of what they give."""
+        return stage_shapes(self.student)
+
+    @cached_property
+    def source(self) -> dict[str, tuple[int, ...]]:
+        """The teacher's."""
+        return stage_shapes(self.teacher)
+
+    def pairs(self) -> list[dict[str, Any]]:
+        """The arguments of a term at each stage; tokens are brought into the order of feature maps."""
+        sides = zip(check_corresponding(self.own, self.source).items(), self.own.values(), self.source.values())
+        return [
+            {
+                "student": student,
+                "teacher": teacher,
+                "student_connector": _connector(own),
+                "teacher_connector": _connector(source),
+            }
+            for (student, teacher), own, source in sides
+        ]
 
     def classifier(self) -> str:
-        """The teacher's :class:`PooledClassifier`, or its last linear layer."""
+        """The teacher's :class:`PooledClassifier`, or its last linear layer, if it takes the last stage's channels."""
+        shape = list(self.source.values())[-1]
         for kind in (PooledClassifier, nn.Linear):
-            found = [path for path, module in self.teacher.named_modules() if path and isinstance(module, kind)]
-            if found:
-                return found[-1]
+            found = [(path, each) for path, each in self.teacher.named_modules() if path and isinstance(each, kind)]
+            if not found:
+                continue
+            path, module = found[-1]
+            linear = module.fc if isinstance(module, PooledClassifier) else module
+            if len(shape) == 4 and linear.weight.shape[1] == shape[1]:
+                return path
         raise ValueError(
-            f"{type(self.teacher).__name__} has no nn.Linear for a classifier: write the term out, with "
-            "retained_classifier(...) of what it classifies by"
+            f"{type(self.teacher).__name__} has no classifier behind the average of its last stage {shape}: write the "
+            "term out, with retained_classifier(...) of what it classifies by"
         )
+
+
+def _connector(shape: tuple[int, ...]) -> nn.Module | None:
+    return ChannelsFirst() if len(shape) == 3 else None
 
 
 UNSET = 0.0
@@ -48,34 +83,35 @@ Maker = Callable[[_Networks, str], Iterator[Term]]
 
 
 def _at_last(loss: Callable[[], nn.Module], networks: _Networks, name: str) -> Iterator[Term]:
-    student, teacher = networks.stages()[-1]
-    yield Term(loss(), student=student, teacher=teacher, weight=UNSET, name=name)
+    yield Term(loss(), **networks.pairs()[-1], weight=UNSET, name=name)
 
 
 def _at_each(loss: Callable[[], nn.Module], networks: _Networks, name: str) -> Iterator[Term]:
-    for number, (student, teacher) in enumerate(networks.stages(), start=1):
-        yield Term(loss(), student=student, teacher=teacher, weight=UNSET, name=f"{name}{number}")
+    for number, pair in enumerate(networks.pairs(), start=1):
+        yield Term(loss(), **pair, weight=UNSET, name=f"{name}{number}")
 
 
 def _at_logits(loss: Callable[[], nn.Module], networks: _Networks, name: str) -> Iterator[Term]:
     path = networks.classifier()
     connector = retained_classifier(networks.teacher.get_submodule(path))
-    student = find_stages(networks.student)[-1]
-    yield Term(loss(), student=student, teacher=path, weight=UNSET, name=name, student_connector=connector)
+    yield Term(
+        loss(), student=list(networks.own)[-1], teacher=path, weight=UNSET, name=name, student_connector=connector
+    )
 
 
 def _of_student(loss: Callable[[], nn.Module], networks: _Networks, name: str) -> Iterator[Term]:
-    yield Term(loss(), student=find_stages(networks.student)[-1], weight=UNSET, name=name)
+    stage, shape = list(networks.own.items())[-1]
+    yield Term(loss(), student=stage, weight=UNSET, name=name, student_connector=_connector(shape))
 
 
 def _of_parameters(loss: Callable[[], nn.Module], networks: _Networks, name: str) -> Iterator[Term]:
-    student, teacher = (_parent(find_stages(network)) for network in (networks.student, networks.teacher))
+    student, teacher = (_parent(list(stages)) for stages in (networks.own, networks.source))
     yield Term(loss(), student=student, teacher=teacher, weight=UNSET, name=name)
 
 
 def _parent(stages: Sequence[str]) -> str:
     """The module that has all stages within it."""
-    return os.path.commonpath([path.replace(".", "/") for path in stages]).replace("/", ".")
+    return posixpath.commonpath([path.replace(".", "/") for path in stages]).replace("/", ".")
 
 
 NAMES: dict[str, tuple[Maker, float | None]] = {
@@ -120,7 +156,8 @@ def shorthand(
 
     ``"ctd-cd"``, ``"ctd-ed"`` and ``"ctd-com"`` are those of Fu et al. 2020, ``"ctd-att"`` adds the two attention
     constraints of Fu et al. 2021. Terms on features act at the last stage, ``"at"`` and ``"delta"`` at each stage
-    (``"delta"`` with equal channel weights; see :func:`delta_channel_weights`), ``"l2-sp"`` on the whole encoder.
+    (``"delta"`` with equal channel weights; see :func:`delta_channel_weights`), ``"l2-sp"`` on the
+    module around the stages.
     ``"ctd-…"``, ``"lwf"``, ``"l2-sp"`` and ``"bss"`` have the weights that their sources state (the attention
     constraints that of the other two), the others ``Balanced(0.1)``.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -46,12 +46,18 @@ def find_stages(model: nn.Module, images: Tensor | None = None) -> list[str]:
         >>> find_stages(torchvision.models.resnet18())
         ['layer1', 'layer2', 'layer3', 'layer4']
     """
+    return list(stage_shapes(model, images))
+
+
+def stage_shapes(model: nn.Module, images: Tensor | None = None) -> dict[str, tuple[int, ...]]:
+    """The stages of :func:`find_stages`, and the shape of what each gives."""
     model = unwrap(model)
     taps, height = _called_with(model, images)
     families = _families(taps)
     for stages in (_of_maps(families, _stem(taps), height, model), _of_tokens(families)):
         if len(stages) >= FEWEST:
-            return stages
+            shapes = {tap.path: tap.shape or () for tap in taps}
+            return {stage: shapes[stage] for stage in stages}
     raise ValueError(
         f"no stages were found in {type(model).__name__}: neither {FEWEST} modules side by side that give smaller and "
         f"smaller maps (B, C, H, W), from stride 4 on, nor {FEWEST} of one class that give tokens (B, N, C) of one "
@@ -65,7 +71,12 @@ def corresponding_stages(student: nn.Module, teacher: nn.Module) -> dict[str, st
     Raises:
         ValueError: if one has none, or they have different numbers of stages.
     """
-    own, source = find_stages(student), find_stages(teacher)
+    return check_corresponding(find_stages(student), find_stages(teacher))
+
+
+def check_corresponding(student: Iterable[str], teacher: Iterable[str]) -> dict[str, str]:
+    """The teacher's stages by the student's; ``ValueError`` if one has more than the other."""
+    own, source = list(student), list(teacher)
     if len(own) != len(source):
         raise ValueError(
             f"the student has the stages {own}, the teacher {source}: which belong together is not known; name the taps"

@@ -39,9 +39,9 @@ def find_module(model: nn.Module, path: str) -> nn.Module:
     modules = dict(model.named_modules(remove_duplicate=False))
     if path in modules and path:
         return modules[path]
-    plain = {_plain(name): module for name, module in reversed(modules.items()) if name}
-    if _plain(path) in plain:
-        return plain[_plain(path)]
+    plain = {plain_path(name): module for name, module in reversed(modules.items()) if name}
+    if plain_path(path) in plain:
+        return plain[plain_path(path)]
     near = difflib.get_close_matches(path, plain, n=5, cutoff=0.4) or list(plain)[::-1][:5]
     raise ValueError(
         f"there is no submodule {path!r} in {type(model).__name__}; "
@@ -49,7 +49,8 @@ def find_module(model: nn.Module, path: str) -> nn.Module:
     )
 
 
-def _plain(path: str) -> str:
+def plain_path(path: str) -> str:
+    """A dotted path without the names of wrappers."""
     return ".".join(part for part in path.split(".") if part not in _WRAPPERS)
 
 

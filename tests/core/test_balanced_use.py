@@ -50,6 +50,9 @@ def step(model: xr.Regularized, optimizer: torch.optim.Optimizer | None = None) 
     ((output - 1).square().mean() + sum(losses.values())).backward()
     if optimizer:
         optimizer.step()
+    else:
+        with torch.no_grad():
+            model.student.fc.bias += 1e-6  # as a step would: else the student counts as measured already
     return losses
 
 

@@ -51,6 +51,8 @@ def step(model: xr.Regularized, images: Tensor, task: float = 1.0) -> dict[str, 
     output, losses = model(images)
     model.zero_grad()
     (task * (output - 1).square().mean() + sum(losses.values())).backward()
+    with torch.no_grad():
+        model.student.fc.bias += 1e-6  # as a step would: else the student counts as measured already
     return losses
 
 
@@ -200,6 +202,8 @@ def test_balanced_beside_a_feature_term_at_the_same_path(net, ed) -> None:
         for _ in range(7):
             output = student(images)
             (output.square().mean() + sum(reg().values())).backward()
+            with torch.no_grad():
+                student.fc.bias += 1e-6
         s, t = (each.layer2(each.layer1(images).relu()) for each in (student, source))
         cosine = nn.functional.cosine_similarity(s.flatten(1), t.detach().flatten(1)).mean().item()
         assert reg.report["value/ed"] == pytest.approx(1 - cosine, rel=1e-4)

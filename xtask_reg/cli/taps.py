@@ -110,7 +110,7 @@ def _student(config: str, arguments: dict[str, Any]) -> nn.Module:
     model = read_config(config).get("model")
     if model is None:
         raise ValueError("the config has no model")
-    student = {key: value for key, value in model.items() if key not in ("teacher", "terms")}
+    student = {key: value for key, value in model.items() if key not in ("teacher", "terms", "monitor")}
     return MODELS.build({**student, **arguments})
 
 

@@ -14,5 +14,5 @@ def unit(vectors: Tensor, dim: int) -> Tensor:
     # the squares of huge features would overflow
     vectors = vectors / vectors.detach().abs().amax(dim, keepdim=True).clamp_min(1)
     square = vectors.square().sum(dim, keepdim=True)
-    valid = square > ZERO_NORM**2
+    valid = ~(square <= ZERO_NORM**2)  # what is not a number stays so
     return torch.where(valid, vectors / torch.where(valid, square, 1.0).sqrt(), 0.0)

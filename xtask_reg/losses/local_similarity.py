@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from xtask_reg.losses.directions import unit
 from xtask_reg.losses.locations import check_same_locations
-from xtask_reg.losses.precision import at_least_float32
+from xtask_reg.losses.precision import at_least_float32, outside_autocast
 from xtask_reg.losses.reduction import Reduction, check_reduction, reduce_images
 from xtask_reg.losses.softmax_l2 import check_temperature
 
@@ -29,7 +29,7 @@ def local_similarity_loss(
     channels, and its differences are small, hence the temperature.
 
     A location whose features are all 0 has the similarity 0 with all, and gets no gradient. A location without
-    neighbours, in a map of 1 x 1, adds 0.
+    neighbours, in a map of 1 x 1, adds 0. The memory is that of H x W x W numbers an image.
 
     Args:
         student: features of the student, shape ``(B, C, H, W)``.
@@ -65,16 +65,16 @@ def _check_window(window: int) -> None:
 
 def _log_shares(features: Tensor, window: int, temperature: float) -> Tensor:
     """The logarithms of the neighbours' shares at each location, shape ``(B, neighbours, H, W)``."""
-    directions, reach = unit(features, dim=1), window // 2
+    rows, reach = unit(features, dim=1).permute(0, 2, 3, 1).contiguous(), window // 2
     height, width = features.shape[2:]
     absent = torch.finfo(features.dtype).min
-    planes = [0 * directions[:, 0] + absent]  # keeps a map of 1 x 1 in the graph
+    planes = [0 * rows[..., 0] + absent]  # keeps a map of 1 x 1 in the graph
     for down in range(min(reach + 1, height)):
+        with outside_autocast(rows):  # whole rows are compared: one matrix product is faster than a sum a neighbour
+            similarities = rows[:, : height - down] @ rows[:, down:].transpose(2, 3) / temperature
         for right in range(max(-reach, 1 - width) if down else 1, min(reach + 1, width)):
             ahead, back = max(right, 0), max(-right, 0)
-            here = directions[:, :, : height - down, back : width - ahead]
-            there = directions[:, :, down:, ahead : width - back]
-            similarity = (here * there).sum(dim=1) / temperature
+            similarity = similarities.diagonal(right, 2, 3)
             planes.append(F.pad(similarity, (back, ahead, 0, down), value=absent))
             planes.append(F.pad(similarity, (ahead, back, down, 0), value=absent))
     return torch.stack(planes, dim=1).log_softmax(dim=1)

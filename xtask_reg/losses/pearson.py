@@ -58,7 +58,7 @@ def _standardised(features: Tensor) -> Tensor:
     centred = features / size.clamp_min(1)
     centred = centred - centred.mean((0, 2), keepdim=True)
     variance = centred.square().mean((0, 2), keepdim=True)
-    varies = variance > CONSTANT**2
+    varies = ~(variance <= CONSTANT**2)  # what is not a number stays so
     return torch.where(varies, centred / torch.where(varies, variance, 1.0).sqrt(), 0.0)
 
 

@@ -98,7 +98,7 @@ class GradientMeasurement:
         }
 
     def _rest(self, pull: _Pull) -> list[Tensor]:
-        places = self._totals.keys() & pull.gradients.keys()
+        places = [place for place in pull.gradients if place in self._totals]
         pulls = self._pulls.values()
         return [self._totals[place].float() - sum(each.weighted(place) for each in pulls) for place in places]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ class MeasuredStep:
         terms: names of the terms whose gradients are measured.
         balancing: those of them whose weight goes by it.
         stages: where student and teacher are compared, the teacher's paths by the student's.
+        student: what tells this state of the student from others; None if that does not matter.
     """
 
     def __init__(
@@ -31,10 +32,12 @@ class MeasuredStep:
         terms: Set[str] = frozenset(),
         balancing: Set[str] = frozenset(),
         stages: Mapping[str, str] | None = None,
+        student: Tensor | None = None,
     ) -> None:
         self.terms = terms
         self.balancing = balancing
         self.stages = stages or {}
+        self.student = student
         self._gradients = GradientMeasurement()
         self._weights: dict[str, float] = {}
         self._values: dict[str, Tensor] = {}
@@ -107,14 +110,20 @@ class Meter:
         self.stages = stages
         self._last: MeasuredStep | None = None
         self._report: dict[str, float] = {}
+        self._student: Tensor | None = None
         self.was_measured = False
 
     def idle_stages(self, taps: Set[str]) -> Set[str]:
         """The student's paths that are not wanted in the step that comes, all ``taps`` of terms being wanted."""
         return set() if self.monitor is None or self.monitor.is_due else self.stages.keys() - taps
 
-    def begin(self, terms: Iterable[Term]) -> MeasuredStep:
-        """Finish the last step, and begin the next one."""
+    def begin(self, terms: Iterable[Term], student: Sequence[Tensor]) -> MeasuredStep:
+        """Finish the last step, and begin the next one.
+
+        Args:
+            terms: all terms.
+            student: the student's parameters.
+        """
         if not torch.is_grad_enabled():
             return MeasuredStep()
         terms = list(terms)
@@ -126,7 +135,8 @@ class Meter:
         for counting in (self.monitor, *_balanced(terms).values()):
             if counting is not None:
                 counting.steps += 1
-        step = MeasuredStep(active | balancing, balancing, self.stages if watched else {})
+        state = _state(student) if any(balanced.is_new for balanced in _balanced(terms).values()) else None
+        step = MeasuredStep(active | balancing, balancing, self.stages if watched else {}, state)
         self.was_measured = watched or bool(balancing)
         self._last = step if self.was_measured else None
         return step
@@ -155,14 +165,30 @@ class Meter:
         self.close()
         if step is None:
             return
-        norms = _of_all_processes(step.norms())
+        moved = step.student is None or self._student is None or not torch.equal(step.student, self._student)
+        norms, moved = _of_all_processes(step.norms(), moved)
         for name, balanced in _balanced(terms).items():
-            if name in step.balancing:
-                balanced.update(*norms[name])
-        self._report |= step.report(norms)
+            if name in step.balancing and (moved or not balanced.is_new) and balanced.update(*norms[name]):
+                self._student = step.student
+        self._keep(step.report(norms), terms)
+
+    def _keep(self, found: Mapping[str, float], terms: Iterable[Term]) -> None:
+        """Update the report; a term that has ended weighs 0, and nothing else is known of it."""
+        self._report |= found
+        for name in (term.name for term in terms if term.weight == 0 and f"weight/{term.name}" not in found):
+            if f"weight/{name}" in self._report:
+                self._report[f"weight/{name}"] = 0.0
+            for kind in ("value", "ratio"):
+                self._report.pop(f"{kind}/{name}", None)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_last": None, "_report": self.report()}
+
+
+@torch.no_grad()
+def _state(student: Sequence[Tensor]) -> Tensor | None:
+    sums = [parameter.float().sum() for parameter in student if parameter.requires_grad]
+    return torch.stack(sums) if sums else None
 
 
 def _is_due(term: Term) -> bool:
@@ -179,17 +205,20 @@ def _balanced(terms: Iterable[Term]) -> dict[str, Balanced]:
     return {term.name: term.weighting for term in terms if isinstance(term.weighting, Balanced)}
 
 
-def _of_all_processes(norms: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
-    """The norms over the batches of all processes together."""
+def _of_all_processes(
+    norms: dict[str, tuple[float, float]], moved: bool
+) -> tuple[dict[str, tuple[float, float]], bool]:
+    """The norms over the batches of all processes together, and whether the student has changed in any."""
     if not norms or not _in_several_processes():
-        return norms
+        return norms, moved
     names = sorted(norms)
     every: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(every, [norms[name] for name in names])
-    return {
-        name: tuple(math.hypot(*(own[index][part] for own in every)) for part in (0, 1))  # type: ignore[misc]
+    torch.distributed.all_gather_object(every, ([norms[name] for name in names], moved))
+    together = {
+        name: tuple(math.hypot(*(own[index][part] for own, _ in every)) for part in (0, 1))
         for index, name in enumerate(names)
     }
+    return together, any(moved for _, moved in every)  # type: ignore[return-value]
 
 
 def _in_several_processes() -> bool:

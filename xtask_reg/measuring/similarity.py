@@ -38,7 +38,7 @@ def linear_cka(student: Tensor, teacher: Tensor) -> Tensor:
     the channel vectors at all locations of all images, columns centered; maps larger than 8 x 8 are averaged to that.
 
     Args:
-        student: features, shape ``(B, C, *spatial)`` with at most two spatial dimensions.
+        student: features, shape ``(B, C, H, W)`` or ``(B, C)``, or tokens ``(B, N, C)``.
         teacher: features on the same images; the number of channels may differ.
 
     Returns:
@@ -63,7 +63,8 @@ def _centered_rows(features: Tensor) -> Tensor:
     if features.ndim == 4 and max(features.shape[2:]) > CELLS:
         height, width = (min(size, CELLS) for size in features.shape[2:])
         features = F.adaptive_avg_pool2d(features, (height, width))
-    rows = by_location(features).transpose(1, 2).flatten(0, 1)
+    rows = features if features.ndim == 3 else by_location(features).transpose(1, 2)
+    rows = rows.flatten(0, 1)
     rows = rows - rows[0]  # what is the same everywhere becomes exactly 0
     rows = rows - rows.mean(dim=0)
     return rows / rows.abs().max()

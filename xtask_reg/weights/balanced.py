@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from xtask_reg.weights.schedule import Schedule, check_value, value_at
 
 FIRST = 5
-"""So many steps at the start are all measured, and weigh nothing: at first student and source may be all but equal."""
+"""So many states of the student are measured at the start, and weigh nothing: at first it may be all but its source."""
 
 
 class Balanced(nn.Module):
@@ -26,8 +26,8 @@ class Balanced(nn.Module):
     number of accumulated steps. The task's part is what reaches the tap through the student: its losses, and terms at
     deeper taps.
 
-    A measured step differentiates the term's own loss once more, down to its tap and no further. Until the first five
-    steps were measured the term weighs nothing.
+    A measured step differentiates the term's own loss once more, down to its tap and no further. Until five states of
+    the student were measured (steps of the optimizer lie between them) the term weighs nothing.
 
     Args:
         ratio: r, a number or a :class:`Schedule`. The term is left out if it is the number 0.
@@ -64,18 +64,24 @@ class Balanced(nn.Module):
         """Whether the step that comes is to be measured."""
         if self.calibrate is not None and self.measurements >= self.calibrate:
             return False
-        return self.measurements < FIRST or self.steps % self.every == 0
+        return self.is_new or self.steps % self.every == 0
 
-    def update(self, task_norm: float, term_norm: float) -> None:
-        """Take a measurement in; one that is not finite (an overflow) is left out."""
+    @property
+    def is_new(self) -> bool:
+        """Whether it is still in its first measurements, which count if the student has changed in between."""
+        return self.measurements < FIRST
+
+    def update(self, task_norm: float, term_norm: float) -> bool:
+        """Take a measurement in, unless it is not finite (an overflow); whether it was taken."""
         if not math.isfinite(task_norm + term_norm):
-            return
+            return False
         self.quotients = [*self.quotients, task_norm / term_norm if term_norm else math.inf][-self.window :]
         self.measurements += 1
+        return True
 
     def weight(self, progress: float | None) -> float:
         """The weight now; 0 while there is none, and where the term has no gradient that could be balanced."""
-        quotient = median(self.quotients) if self.measurements >= FIRST else math.inf
+        quotient = math.inf if self.is_new else median(self.quotients)
         return value_at(self.ratio, progress) * quotient if math.isfinite(quotient) else 0.0
 
     def get_extra_state(self) -> Tensor:

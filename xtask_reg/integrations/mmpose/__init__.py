@@ -10,7 +10,7 @@ from xtask_reg.integrations import mmpose_compat as compat  # isort: skip  (firs
 from mmpose.registry import MODELS
 
 from xtask_reg import losses
-from xtask_reg.connectors import Projection, Resize, inverted_projection, retained_classifier
+from xtask_reg.connectors import ChannelsFirst, Projection, Resize, inverted_projection, retained_classifier
 from xtask_reg.integrations.mmpose.backbone import ModuleBackbone
 from xtask_reg.integrations.mmpose.caffe_resnet import CaffeResNet
 from xtask_reg.integrations.mmpose.codec import ExactHeatmap
@@ -29,7 +29,7 @@ from xtask_reg.weights import Balanced, CosineDecay, LinearDecay, Steps, Warmup
 
 _LOSSES = [getattr(losses, name) for name in losses.__all__ if name.endswith(("Loss", "SPPenalty"))]
 _OTHER_NAMES = {losses.KDLoss: "LogitsKDLoss"}  # MMPose has a KDLoss, which takes other arguments
-for _component in (*_LOSSES, Projection, Resize, Balanced, CosineDecay, LinearDecay, Steps, Warmup):
+for _component in (*_LOSSES, ChannelsFirst, Projection, Resize, Balanced, CosineDecay, LinearDecay, Steps, Warmup):
     MODELS.register_module(_OTHER_NAMES.get(_component), module=_component)
 MODELS.register_module("RetainedClassifier", module=retained_classifier)
 MODELS.register_module("InvertedProjection", module=inverted_projection)
