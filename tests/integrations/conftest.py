@@ -113,6 +113,22 @@ def model_config(encoder, source) -> dict[str, Any]:
     )  # fmt: skip
 
 
+@pytest.fixture
+def first_batch(landmarks) -> dict[str, Any]:
+    """Four images with their heatmaps, collated, without augmentation."""
+    from mmengine.dataset import pseudo_collate
+    from mmpose.registry import DATASETS
+
+    target = dict(type="GenerateTarget", encoder=dict(type="ExactHeatmap"))
+    affine = dict(type="TopdownAffine", input_size=(SIZE, SIZE))
+    pipeline = [dict(type="LoadImage"), dict(type="GetBBoxCenterScale", padding=1.0), affine, target]
+    pipeline.append(dict(type="PackPoseInputs"))
+    data = DATASETS.build(
+        dict(type="LandmarkDataset", data_root=str(landmarks), ann_file="train.json", pipeline=pipeline)
+    )
+    return pseudo_collate([data[index] for index in range(4)])
+
+
 @pytest.fixture(scope="session")
 def options(landmarks, source) -> dict[str, Any]:
     """The --cfg-options that turn a demo config of CTD into a tiny one; each size and path by itself."""

@@ -13,8 +13,15 @@ from mmpose.registry import MODELS
 from xtask_reg.integrations.mmpose.tools import configs, tool
 
 CONFIGS = sorted(path.relative_to(configs()).as_posix() for path in configs().rglob("td-hm_*.py"))
-SYSTEMS = ("fe", "ftp", "ft", "hg", "ctd-cd", "ctd-ed", "ctd-com")
+SYSTEMS = ("fe", "ftp", "ft", "hg", "ctd-cd", "ctd-ed", "ctd-com", "ctd-att")
 TERMS = {"ctd-cd": ["loss_cd"], "ctd-ed": ["loss_ed"], "ctd-com": ["loss_cd", "loss_ed"]}
+TERMS |= {"ctd-att": ["loss_cd", "loss_ed", "loss_sa", "loss_ca"]}
+LOSSES = {
+    "loss_cd": dict(type="SoftmaxL2Loss", temperature=2.0, reduction="mean"),
+    "loss_ed": dict(type="CosineAlignmentLoss", over="flatten", reduction="mean"),
+    "loss_sa": dict(type="AttentionTransferLoss", power=2.0, reduction="mean"),
+    "loss_ca": dict(type="ChannelAttentionLoss", power=2.0, reduction="mean"),
+}
 
 
 def read(name: str) -> Config:
@@ -51,9 +58,14 @@ def test_settings_of_the_paper(system):
     assert config.test_evaluator.threshold == 1.2
     terms = {term.name: term for term in config.model.get("terms", [])}
     assert list(terms) == TERMS.get(system, [])
-    assert all(term.weight == 0.002 for term in terms.values())
-    if "loss_cd" in terms:
-        assert terms["loss_cd"].loss.temperature == 2
+    for name, term in terms.items():
+        assert term.weight == 0.002
+        assert term.loss.to_dict() == LOSSES[name]
+        assert (term.student, term.teacher) == (
+            "backbone.layer4",
+            "classifier" if name == "loss_cd" else "backbone.layer4",
+        )
+    assert (config.model.get("monitor") == dict(every=50)) is bool(terms)
 
 
 def decoder(channels: int, landmarks: int) -> int:
@@ -63,7 +75,7 @@ def decoder(channels: int, landmarks: int) -> int:
 
 RESNET50, LAYER4, CLASSIFIER = 23_508_032, 14_964_736, 2048 * 8631 + 8631
 TRAINS = {"fe": 0, "ftp": LAYER4, "ft": RESNET50, "ctd-ed": RESNET50}
-TRAINS |= {"ctd-cd": RESNET50 + CLASSIFIER, "ctd-com": RESNET50 + CLASSIFIER}
+TRAINS |= dict.fromkeys(("ctd-cd", "ctd-com", "ctd-att"), RESNET50 + CLASSIFIER)
 
 
 @pytest.mark.parametrize("system", TRAINS)

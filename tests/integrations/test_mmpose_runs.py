@@ -70,7 +70,7 @@ def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor
 @pytest.fixture
 def plain_model(tiny_config) -> Any:
     model = tiny_config({}).model
-    del model["teacher"], model["terms"]
+    del model["teacher"], model["terms"], model["monitor"]
     return MODELS.build({**model, "type": "TopdownPoseEstimator"})
 
 

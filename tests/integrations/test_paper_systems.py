@@ -1,4 +1,4 @@
-"""The paper's seven systems as shipped, at 256 px: four training iterations and two test images each. Slow."""
+"""The systems of the paper and of its successor as shipped, at 256 px: four iterations and two test images. Slow."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 NAMES = {system: f"td-hm_res50_{system}_landmarks-256x256.py" for system in ("fe", "ftp", "ft")}
 NAMES |= {"hg": "td-hm_hourglass52_hg_landmarks-256x256.py"}
-NAMES |= {system: f"td-hm_res50_{system}_landmarks-256x256.py" for system in ("ctd-cd", "ctd-ed", "ctd-com")}
+NAMES |= {system: f"td-hm_res50_{system}_landmarks-256x256.py" for system in ("ctd-cd", "ctd-ed", "ctd-com", "ctd-att")}
 TRAINS = {"fe": ("head.",), "ftp": ("head.", "backbone.layer4.")}
 TERMS = {"ctd-cd": {"loss_cd"}, "ctd-ed": {"loss_ed"}, "ctd-com": {"loss_cd", "loss_ed"}}
+TERMS["ctd-att"] = {"loss_cd", "loss_ed", "loss_sa", "loss_ca"}
 PLUGINS = ["xtask_reg.integrations.mmpose", "probe"]
 EVERYTHING = ("",)
 NEVER_CALLED = {"hg": "backbone.inters.0."}

@@ -17,14 +17,17 @@ DDP = {"launcher": "pytorch", "model_wrapper_cfg": dict(type="MMDistributedDataP
 SMALL = {"train_dataloader.batch_size": 2, "train_cfg.val_interval": 10}
 UNUSED = {"model_wrapper_cfg.find_unused_parameters": True}
 END_TERMS = {"default_hooks.end": dict(type="EndTerms", epochs={"loss_cd": 1, "loss_ed": 2}), "train_cfg.max_epochs": 3}
+BALANCE = {f"model.terms.{i}.weight": dict(_delete_=True, type="Balanced", every=2) for i in (0, 1)}
 RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "fe": ("fe", {}),
     "ft": ("ft", {}),
     "ctd-ed": ("ctd-ed", {}),
     "ctd-com": ("ctd-com", END_TERMS),
+    "balanced": ("ctd-com", {**BALANCE, "train_cfg.max_epochs": 4}),
     "find_unused_parameters": ("ctd-com", {**UNUSED, "another_teacher": True}),
 }
 LOSSES = {"ctd-ed": {"loss_ed"}, "fe": set(), "ft": set()}
+EPOCHS = {"ctd-com": 3, "balanced": 4}
 STEPS = 2
 
 
@@ -88,8 +91,7 @@ def test_no_parameter_is_unused_and_both_processes_agree(ranks, name):
     """DDP stops at a parameter without a gradient: never, not even when a term ends during training."""
     found = [rank[name] for rank in ranks]
     for facts in found:
-        epochs = 3 if name == "ctd-com" else 2
-        assert len(facts["losses"]) == epochs * STEPS
+        assert len(facts["losses"]) == EPOCHS.get(name, 2) * STEPS
         for step in facts["losses"]:
             assert step.keys() == {"loss", "loss_kpt", *LOSSES.get(name, {"loss_cd", "loss_ed"})}
         assert facts["find_unused_parameters"] == (name == "find_unused_parameters")
@@ -105,6 +107,17 @@ def test_ended_terms_are_zero_and_their_connectors_remain(ranks):
         cd, ed = ([step[key] > 0 for step in facts["losses"]] for key in ("loss_cd", "loss_ed"))
         assert cd == [True] * STEPS + [False] * 2 * STEPS
         assert ed == [True] * 2 * STEPS + [False] * STEPS
+
+
+def test_balanced_weights_are_the_same_in_both_processes(ranks):
+    """Each process sees other images, and so other gradients: left to themselves they would weigh differently."""
+    first, second = (rank["balanced"] for rank in ranks)
+    assert first["weights"] == second["weights"]
+    for name in ("loss_cd", "loss_ed"):
+        weights = [step[name] for step in first["weights"]]
+        assert weights[:5] == [0] * 5
+        assert min(weights[5:]) > 0
+    assert [step["loss_ed"] for step in first["losses"][5:]] != [step["loss_ed"] for step in second["losses"][5:]]
 
 
 def test_teacher_is_not_synchronised(ranks):

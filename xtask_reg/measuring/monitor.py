@@ -9,7 +9,7 @@ class Monitor:
     """What the regularizer looks at each n-th step, beside its terms.
 
     Student and teacher are compared as they run: the student perhaps in training mode, where batch norms use the
-    batch's statistics, the teacher in eval mode. So the first measurement, not 1, is what later ones are to be compared with.
+    batch's statistics, the teacher in eval mode. So the first measurement, not 1, is what to compare with.
 
     Args:
         stages: where student and teacher are compared: the teacher's path by the student's, or a list if they are the

@@ -35,7 +35,8 @@ def linear_cka(student: Tensor, teacher: Tensor) -> Tensor:
     .. math:: \frac{\lVert Y^\top X \rVert_F^2}{\lVert X^\top X \rVert_F \, \lVert Y^\top Y \rVert_F}
 
     Source: Kornblith et al., "Similarity of Neural Network Representations Revisited", 2019. The rows of X and Y are
-    the channel vectors at all locations of all images, columns centered; maps larger than 8 x 8 are averaged to that.
+    the channel vectors at all locations of all images, columns centered. Maps larger than 8 x 8 cells are averaged to
+    that, and maps of different size to the smaller one.
 
     Args:
         student: features, shape ``(B, C, H, W)`` or ``(B, C)``, or tokens ``(B, N, C)``.
@@ -47,7 +48,9 @@ def linear_cka(student: Tensor, teacher: Tensor) -> Tensor:
     Raises:
         ValueError: if the numbers of images or locations differ.
     """
-    x, y = (_centered_rows(features) for features in at_least_float32(student, teacher))
+    both = at_least_float32(student, teacher)
+    cells = [min(CELLS, *sizes) for sizes in zip(student.shape[2:], teacher.shape[2:])]
+    x, y = (_centered_rows(features, cells) for features in both)
     if len(x) != len(y):
         raise ValueError(
             f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)} must have the same images and locations"
@@ -59,10 +62,9 @@ def linear_cka(student: Tensor, teacher: Tensor) -> Tensor:
         return _norm(y.T @ x) ** 2 / (_norm(x.T @ x) * _norm(y.T @ y))
 
 
-def _centered_rows(features: Tensor) -> Tensor:
-    if features.ndim == 4 and max(features.shape[2:]) > CELLS:
-        height, width = (min(size, CELLS) for size in features.shape[2:])
-        features = F.adaptive_avg_pool2d(features, (height, width))
+def _centered_rows(features: Tensor, cells: list[int]) -> Tensor:
+    if features.ndim == 4 and len(cells) == 2:
+        features = F.adaptive_avg_pool2d(features, (cells[0], cells[1]))
     rows = features if features.ndim == 3 else by_location(features).transpose(1, 2)
     rows = rows.flatten(0, 1)
     rows = rows - rows[0]  # what is the same everywhere becomes exactly 0

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
+import torch
+import torch.nn.functional as F
 from mmengine.config import DictAction
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from rich.console import Console
+from torch import Tensor, nn
 
 from xtask_reg.integrations.mmpose.doctor import Examination, examine, show
+
+MEAN, STD = torch.tensor([123.675, 116.28, 103.53]), torch.tensor([58.395, 57.12, 57.375])
 
 CALM = {
     "model.terms.0.weight": 1e-5,  # at 0.002 the terms outweigh the task ten times: the tiny source is untrained
@@ -82,3 +90,79 @@ def printed() -> Callable[[Examination], str]:
         return text.getvalue()
 
     return get
+
+
+class FirstBatch(Exception):
+    pass
+
+
+class Stop(Hook):
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        self.batch = data_batch
+        raise FirstBatch
+
+
+@pytest.fixture
+def at_first_step(tiny_runner) -> Callable[..., tuple[nn.Module, Any]]:
+    """``at_first_step(changes)``: the tiny model and batch as they are before the first step."""
+
+    def get(changes: Mapping[str, Any]) -> tuple[nn.Module, Any]:
+        runner, stop = tiny_runner(changes), Stop()
+        runner.register_hook(stop)
+        with pytest.raises(FirstBatch):
+            runner.train()
+        return runner.model, stop.batch
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def preprocessed() -> Callable[[Any], Tensor]:
+    """``preprocessed(batch)``: what the networks are given of it."""
+
+    def get(batch: Any) -> Tensor:
+        images = torch.stack([image.float() for image in batch["inputs"]]).flip(1)
+        return (images - MEAN[:, None, None]) / STD[:, None, None]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def task_loss() -> Callable[[nn.Module, Tensor, Any], Tensor]:
+    """``task_loss(model, features, batch)``: the head's mean squared error, written out."""
+
+    def get(model: nn.Module, features: Tensor, batch: Any) -> Tensor:
+        samples = batch["data_samples"]
+        heatmaps = torch.stack([sample.gt_fields.heatmaps for sample in samples])
+        weights = torch.stack([torch.as_tensor(sample.gt_instance_labels.keypoint_weights[0]) for sample in samples])
+        return ((model.head((features,)) - heatmaps).square() * weights[:, :, None, None]).mean()
+
+    return get
+
+
+LAYERS = ("layer3", "layer4")
+
+
+@pytest.fixture
+def first_step(at_first_step, preprocessed, task_loss) -> Callable[..., dict[str, Any]]:
+    """``first_step(changes)``: features of student and teacher by layer, the task's loss, L_ED by layer, the model."""
+
+    def get(changes: dict[str, Any]) -> dict[str, Any]:
+        model, batch = at_first_step(changes)
+        images, found = preprocessed(batch), {}
+        source = copy.deepcopy(model.backbone)
+        source.eval()
+        for name, net in (("student", model.backbone), ("teacher", source)):
+            stem = net.maxpool(F.relu(net.bn1(net.conv1(images))))
+            layer3 = net.layer3(net.layer2(net.layer1(stem)))
+            found[name] = {"layer3": layer3, "layer4": net.layer4(layer3)}
+        found["ed"] = {
+            layer: _cosine_loss(*(found[name][layer] for name in ("student", "teacher"))) for layer in LAYERS
+        }
+        return {**found, "task": task_loss(model, found["student"]["layer4"], batch), "model": model}
+
+    return get
+
+
+def _cosine_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    return 1 - F.cosine_similarity(student.flatten(1), teacher.detach().flatten(1)).mean()

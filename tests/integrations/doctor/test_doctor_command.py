@@ -65,10 +65,10 @@ def test_risks_are_no_warnings_too(look, recwarn):
 @pytest.mark.parametrize("method", ["ft", "fe"])
 def test_without_teacher(diagnose, method, printed):
     examination = diagnose(method=method)
-    assert examination.facts.teacher is None
+    assert examination.facts.teachers == {}
     assert examination.facts.losses.task.keys() == {"loss_kpt"}
     assert examination.facts.parameters.frozen == (("backbone",) if method == "fe" else ())
-    assert "none: no term has a weight" in printed(examination)
+    assert "none: nothing is compared with one" in printed(examination)
 
 
 def test_the_same_twice(diagnose, look):

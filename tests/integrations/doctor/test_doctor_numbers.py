@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from mmengine.hooks import Hook
-from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from xtask_reg.integrations.mmpose.doctor import examine
@@ -20,38 +16,9 @@ from xtask_reg.integrations.mmpose.doctor.gradients import gradients_of
 from xtask_reg.integrations.mmpose.tools import configs
 from xtask_reg.sources import load_weights
 
-MEAN, STD = torch.tensor([123.675, 116.28, 103.53]), torch.tensor([58.395, 57.12, 57.375])
+MEAN = [123.675, 116.28, 103.53]
 HEAD = 64 * 8 * 16 + 2 * 8 * 8 * 16 + 3 * 2 * 8 + 8 * 14 + 14
 """Three deconvolutions of 4 x 4 with batch norms, and a 1 x 1 convolution to 14 heatmaps."""
-
-
-class FirstBatch(Exception):
-    pass
-
-
-class Stop(Hook):
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        self.batch = data_batch
-        raise FirstBatch
-
-
-@pytest.fixture
-def at_first_step(tiny_runner) -> Callable[..., tuple[nn.Module, Any]]:
-    """``at_first_step(changes)``: the tiny model and batch as they are before the first step."""
-
-    def get(changes: Mapping[str, Any]) -> tuple[nn.Module, Any]:
-        runner, stop = tiny_runner(changes), Stop()
-        runner.register_hook(stop)
-        with pytest.raises(FirstBatch):
-            runner.train()
-        return runner.model, stop.batch
-
-    return get
-
-
-def preprocessed(batch: Any) -> Tensor:
-    images = torch.stack([image.float() for image in batch["inputs"]]).flip(1)
-    return (images - MEAN[:, None, None]) / STD[:, None, None]
 
 
 def from_bn1(backbone: nn.Module, output: Tensor) -> Tensor:
@@ -68,7 +35,7 @@ CUTS = {
 
 
 @pytest.mark.parametrize("tap", CUTS)
-def test_terms_and_gradients_are_those_computed_by_hand(diagnose, at_first_step, source, tap):
+def test_terms_and_gradients_are_those_computed_by_hand(diagnose, at_first_step, preprocessed, task_loss, source, tap):
     """The network in two halves, the losses as formulas; behind bn1 comes an in-place ReLU."""
     changes = {"model.terms.1.student": tap, "model.terms.1.teacher": tap}
     changes |= {"model.terms.0.weight": 0.5, "model.terms.1.weight": 0.25}
@@ -77,10 +44,7 @@ def test_terms_and_gradients_are_those_computed_by_hand(diagnose, at_first_step,
     images, (before, after) = preprocessed(batch), CUTS[tap]
     output = before(model.backbone, images)
     features = after(model.backbone, output)
-    samples = batch["data_samples"]
-    heatmaps = torch.stack([sample.gt_fields.heatmaps for sample in samples])
-    weights = torch.stack([torch.as_tensor(sample.gt_instance_labels.keypoint_weights[0]) for sample in samples])
-    task = ((model.head((features,)) - heatmaps).square() * weights[:, :, None, None]).mean()
+    task = task_loss(model, features, batch)
     network = model.regularizer.teacher.network.eval()
     with torch.no_grad():
         target, last = before(network.backbone, images), network.backbone(images)[-1]
@@ -114,7 +78,7 @@ def test_terms_and_gradients_are_those_computed_by_hand(diagnose, at_first_step,
         )
 
 
-def test_data(diagnose, at_first_step, landmarks):
+def test_data(diagnose, at_first_step, preprocessed, landmarks):
     data = diagnose().facts.data
     _, batch = at_first_step({})
     images = preprocessed(batch)
@@ -174,7 +138,7 @@ def test_taps(diagnose):
 
 def test_teacher(diagnose, source):
     facts = diagnose().facts
-    teacher, weights = facts.teacher, load_weights(source)
+    teacher, weights = facts.teachers["teacher"], load_weights(source)
     assert teacher.origin == str(source)
     assert teacher.megabytes == pytest.approx(sum(w.numel() * w.element_size() for w in weights.values()) / 2**20)
     assert teacher.in_common == sum(not key.startswith("fc.") for key in weights)
@@ -182,7 +146,7 @@ def test_teacher(diagnose, source):
     assert 0 < teacher.share_of_step < 1
     assert not teacher.converted
     assert teacher.student_input == teacher.teacher_input
-    assert teacher.student_input.mean == pytest.approx(MEAN.tolist())
+    assert teacher.student_input.mean == pytest.approx(MEAN)
     assert len(teacher.checks) == 5
     assert all(teacher.checks.values())
 
@@ -198,7 +162,7 @@ def test_hourglass_has_a_block_that_is_never_called(landmarks):
     loaders = {f"{split}_dataloader.dataset.data_root": str(landmarks) for split in ("train", "val")}
     size = {"train_dataloader.dataset.pipeline.4.input_size": (128, 128)}
     facts = examine(configs() / "td-hm_hourglass52_hg_landmarks-256x256.py", {**loaders, **size}).facts
-    assert facts.teacher is None
+    assert facts.teachers == {}
     assert facts.parameters.without_gradient
     assert all(name.startswith("backbone.inters.0.") for name in facts.parameters.without_gradient)
     assert facts.run.find_unused_parameters
@@ -216,7 +180,7 @@ def test_half_precision_neither_loses_nor_overflows():
     for size in (1e-8, 10.0):
         layer = nn.Linear(4, 1).half()
         loss = layer(torch.ones(1, 4).half()).float().sum() * size
-        found = gradients_of(nn.Sequential(layer), loss, {}, "0", 65536.0)
-        torch.testing.assert_close(found.first_layer, torch.full((5,), size), rtol=1e-3, atol=0)
+        found = gradients_of(layer, loss, {"layer": list(layer.parameters())}, 65536.0)
+        torch.testing.assert_close(found.places["layer"], torch.full((5,), size), rtol=1e-3, atol=0)
         assert not found.not_finite
         assert layer.weight.grad is None

@@ -41,6 +41,9 @@ def subset(*indices: int) -> dict[str, Any]:
 SHALLOW = {"model.backbone.out_indices": (2,), "model.head.in_channels": 32,
            "model.head.deconv_out_channels": (8, 8), "model.head.deconv_kernel_sizes": (4, 4)}  # fmt: skip
 FLIP = "train_dataloader.dataset.pipeline.2.prob"
+NO_HOOK = {"custom_hooks": [dict(type="EpochSeedHook")]}
+BALANCED = {"model.terms.1.weight": dict(_delete_=True, type="Balanced")}
+FADING = {"model.terms.0.weight": dict(_delete_=True, type="LinearDecay", start=1e-5)}
 PROVOKED = {
     "cannot-act": ({"model.frozen": ["backbone"]}, "loss_cd cannot act: its tap backbone.layer4"),
     "lambda-small": ({"model.terms.1.weight": 1e-9}, "loss_ed is inert: its gradient at backbone.layer4"),
@@ -52,7 +55,9 @@ PROVOKED = {
     "flip": (subset(4), "no landmarks are paired"),
     "never-annotated": ({FLIP: 0.0, "train_dataloader.dataset.data_root": "PARTLY"}, "right_eye_outer, nose_bottom$"),
     "batch-statistics": ({"train_dataloader.batch_size": 2}, "21 batch norms .* from 2 images"),
-    "connectors-not-saved": ({"custom_hooks": [dict(type="EpochSeedHook")]}, "nothing saves them"),
+    "connectors-not-saved": (NO_HOOK, "nothing saves them"),
+    "balance-not-saved": ({**BALANCED, **NO_HOOK}, "the balance of loss_ed is not saved"),
+    "no-progress": ({**FADING, **NO_HOOK}, "nothing tells loss_cd the progress"),
     "epoch-seed": ({"custom_hooks": [dict(type="CrossTaskHook")]}, "not seeded"),
     "no-gradient": ({**SHALLOW, "model.terms": []}, "get no gradient.*backbone.layer4.0"),
     "not-finite": ({"model.terms.0.weight": 1e39}, "loss_cd"),
@@ -94,6 +99,10 @@ def test_share_of_annotated_landmarks(diagnose, partly_annotated):
         ("no-gradient", {**SHALLOW, "model.terms": [], "model.frozen": ["backbone.layer4"]}),
         ("connectors-not-saved", {"model.terms.0.student_connector.trainable": False, "custom_hooks": []}),
         ("start", {"model.teacher.checkpoint": "random"}),
+        ("balance-not-saved", BALANCED),
+        ("balance-not-saved", NO_HOOK),
+        ("no-progress", FADING),
+        ("no-progress", {**BALANCED, **NO_HOOK}),
     ],
 )
 def test_cured(diagnose, name, changes, risks):
@@ -133,7 +142,7 @@ def test_a_teacher_that_does_not_hold_is_found(diagnose, risks):
 
     hooks = [{"type": name} for name in ("CrossTaskHook", "EpochSeedHook", "Leak")]
     examination = diagnose({"custom_hooks": hooks})
-    checks = examination.facts.teacher.checks
+    checks = examination.facts.teachers["teacher"].checks
     assert not any(checks.values())
     assert all(check in risks(examination)["teacher"] for check in checks)
 
@@ -143,7 +152,7 @@ def test_a_source_states_its_own_input(diagnose, source, tmp_path, risks):
     stated = {"channels": "bgr", "mean": "90,100,130", "std": "1,1,1", "value_range": "255", "task": "faces"}
     save_weights(load_weights(source), tmp_path / "s.safetensors", stated)
     changes = {"model.backbone.init_cfg.checkpoint": str(tmp_path / "s.safetensors")}
-    teacher = diagnose(changes).facts.teacher
+    teacher = diagnose(changes).facts.teachers["teacher"]
     assert teacher.metadata == stated
     assert teacher.converted
     assert (teacher.teacher_input.channels, teacher.teacher_input.mean) == ("bgr", (90, 100, 130))

@@ -30,6 +30,7 @@ def trained(config: Config, rank: int) -> dict[str, Any]:
     model = runner.model
     return {
         "losses": seen.losses,
+        "weights": seen.weights,
         "batches": [torch.from_numpy(batch) for batch in seen.batches],
         "start": seen.start,
         "end": seen.end,

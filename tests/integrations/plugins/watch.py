@@ -40,7 +40,7 @@ def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
 
 
 class Watch(Hook):
-    """The model at the start and the end of the training, and its batches and losses."""
+    """The model at the start and the end of the training, its batches and losses, and the weights of its terms."""
 
     priority = "LOWEST"
 
@@ -48,6 +48,7 @@ class Watch(Hook):
         self.on_start = on_start
         self.batches: list[np.ndarray] = []
         self.losses: list[dict[str, float]] = []
+        self.weights: list[dict[str, float]] = []
 
     def before_train(self, runner: Runner) -> None:
         self.on_start(runner)
@@ -59,6 +60,9 @@ class Watch(Hook):
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         self.losses.append({key: value.item() for key, value in outputs.items()})
         assert all(map(math.isfinite, self.losses[-1].values())), self.losses[-1]
+        regularizer = _model(runner).regularizer
+        terms = {} if regularizer is None else regularizer.terms
+        self.weights.append({name: term.weight for name, term in terms.items()})
 
     def after_train(self, runner: Runner) -> None:
         self.end = values(_model(runner))

@@ -36,22 +36,34 @@ def _with_weight(config: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"term name {name!r} must contain 'loss', else MMEngine does not add it to the total")
     if _is_retained(config.get("teacher_connector")):
         raise ValueError(f"term {name!r}: RetainedClassifier is the student's; tap teacher='classifier'")
-    return {**config, "weight": check_weight(_built(config["weight"]), name)}
+    if _is_retained(config.get("student_connector")) and config.get("teacher") is None:
+        raise ValueError(f"term {name!r}: RetainedClassifier is a copy of what the teacher is tapped at; give teacher=")
+    try:
+        weight = _built(config["weight"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"term {name!r} has weight {config['weight']}: {error}") from error
+    return {**config, "weight": check_weight(weight, name)}
 
 
 Teacher = SourceTeacher | FrozenTeachers | None
 
 
 def build_terms(terms: str | Sequence[Mapping[str, Any]], student: nn.Module, teacher: Teacher) -> list[Term]:
-    """The terms of a shorthand, or from what :func:`active_terms` returned."""
+    """The terms of a shorthand, or from what :func:`active_terms` returned.
+
+    Raises:
+        ValueError: for an unknown shorthand, or one with several teachers.
+    """
     if isinstance(terms, str):
+        if isinstance(teacher, FrozenTeachers):
+            raise ValueError(f"terms={terms!r} with several teachers: of which is not known; write the terms out")
         return shorthand(terms, student, teacher, prefix="loss_")
     return [_build_term(term, teacher) for term in terms]
 
 
 def _build_term(config: Mapping[str, Any], teacher: Teacher) -> Term:
     connectors = {
-        key: _build_connector(config[key], teacher, config["teacher"])
+        key: _build_connector(config[key], teacher, config.get("teacher"))
         for key in ("student_connector", "teacher_connector")
         if config.get(key)
     }

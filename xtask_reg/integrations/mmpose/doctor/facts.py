@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xtask_reg.inputs import InputConvention
+from xtask_reg.integrations.mmpose.doctor.term_facts import LossFacts, StageFacts
 
 
 @dataclass(frozen=True)
@@ -75,86 +76,6 @@ class ParameterFacts:
 
 
 @dataclass(frozen=True)
-class TapFacts:
-    """The output of a tapped module."""
-
-    path: str
-    shape: tuple[int, ...]
-    dtype: str
-    has_gradient: bool
-
-
-@dataclass(frozen=True)
-class Pull:
-    """The weighted gradient of a term at one place, beside that of the task.
-
-    Args:
-        term: norm of the term's gradient; None if it does not reach the place.
-        task: norm of the gradient of all other losses together, likewise.
-        ratio: ``term / task``; None if the task's is zero or missing.
-        cosine: of the angle between both; None if one is zero or missing.
-    """
-
-    term: float | None
-    task: float | None
-    ratio: float | None
-    cosine: float | None
-
-
-@dataclass(frozen=True)
-class TermFacts:
-    """One regularizing term in the batch.
-
-    Args:
-        name: its key among the losses.
-        weight: lambda.
-        value: the loss without its weight; None if it could not be computed.
-        weighted: ``weight * value``.
-        share: of the total loss.
-        student: the student's tap.
-        teacher: the teacher's tap.
-        difference: ‖student - teacher‖ / ‖teacher‖ of what the loss compares (behind the connectors); None if the
-            shapes differ.
-        at_tap: its gradient at the student's tap.
-        at_first_layer: its gradient at the parameters of the first layer that trains.
-        error: why it could not be computed.
-    """
-
-    name: str
-    weight: float
-    value: float | None
-    weighted: float | None
-    share: float | None
-    student: TapFacts
-    teacher: TapFacts
-    difference: float | None
-    at_tap: Pull
-    at_first_layer: Pull
-    error: str | None
-
-
-@dataclass(frozen=True)
-class LossFacts:
-    """The losses of the batch.
-
-    Args:
-        task: each loss that is no term, by name.
-        terms: the terms, in the order of the config.
-        left_out: names of the terms of weight 0.
-        total: what is minimised.
-        not_finite: losses, and parameters whose gradient has a value that is not finite.
-        error: why the step could not be made; then there are no losses.
-    """
-
-    task: dict[str, float]
-    terms: tuple[TermFacts, ...]
-    left_out: tuple[str, ...]
-    total: float | None
-    not_finite: tuple[str, ...]
-    error: str | None
-
-
-@dataclass(frozen=True)
 class TeacherFacts:
     """The source network.
 
@@ -165,6 +86,7 @@ class TeacherFacts:
         teacher_input: what the teacher is given.
         stated_input: what the file says that it expects, if it does.
         converted: whether the images are converted for the teacher.
+        runs: whether it was called in the step: not if no output of it is read.
         share_of_step: duration of its forward pass as a share of a whole training step (the median of three each).
         megabytes: memory of its parameters and buffers, in units of 2**20 bytes.
         in_common: number of tensors that the student's encoder and the teacher's have in common, by name and shape.
@@ -178,6 +100,7 @@ class TeacherFacts:
     teacher_input: InputConvention
     stated_input: InputConvention | None
     converted: bool
+    runs: bool
     share_of_step: float | None
     megabytes: float
     in_common: int
@@ -192,7 +115,7 @@ class RunFacts:
     Args:
         device: where MMEngine trains.
         seed: of the run.
-        has_cross_task_hook: whether the connectors are saved.
+        has_cross_task_hook: whether connectors and balanced weights are saved, and schedules told the progress.
         has_epoch_seed_hook: whether epochs are seeded.
         persistent_workers: whether the training set's workers outlive an epoch.
         find_unused_parameters: whether distributed training puts up with parameters without gradient.
@@ -217,13 +140,23 @@ class Risk:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything that was found about a config; ``teacher`` is None where none is built."""
+    """Everything that was found about a config.
+
+    Args:
+        run: how it is set up.
+        data: what it trains on.
+        parameters: what trains.
+        losses: what is minimised.
+        stages: where the monitor compares student and teacher, from shallow to deep.
+        teachers: by name, ``'teacher'`` if there is but one.
+    """
 
     run: RunFacts
     data: DataFacts
     parameters: ParameterFacts
     losses: LossFacts
-    teacher: TeacherFacts | None
+    stages: tuple[StageFacts, ...]
+    teachers: dict[str, TeacherFacts]
 
 
 @dataclass(frozen=True)

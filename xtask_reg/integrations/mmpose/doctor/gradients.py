@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -13,21 +14,17 @@ class Gradients:
     """The gradients of one loss.
 
     Args:
-        taps: at the tapped outputs, by path; None where the loss does not reach.
-        first_layer: at all parameters of the first trainable layer, flattened together; None if it reaches none.
+        places: at each place, all its tensors in one vector; None where the loss does not reach.
         reached: names of the parameters that got a gradient.
         not_finite: those of them whose gradient has a value that is not finite.
     """
 
-    taps: dict[str, Tensor | None] = field(default_factory=dict)
-    first_layer: Tensor | None = None
+    places: dict[str, Tensor | None] = field(default_factory=dict)
     reached: set[str] = field(default_factory=set)
     not_finite: set[str] = field(default_factory=set)
 
 
-def gradients_of(
-    model: nn.Module, loss: Tensor, taps: dict[str, Tensor], first_layer: str | None, scale: float
-) -> Gradients:
+def gradients_of(model: nn.Module, loss: Tensor, places: Mapping[str, Sequence[Tensor]], scale: float) -> Gradients:
     """The gradients of a loss, in float32; none stays in the model, and the graph is kept.
 
     With mixed precision small gradients vanish unless the loss is scaled, and large ones overflow if it is: the scale
@@ -36,49 +33,44 @@ def gradients_of(
     Args:
         model: owns the parameters.
         loss: a scalar.
-        taps: outputs within its graph, by path.
-        first_layer: path of the layer whose gradients are wanted whole.
+        places: parameters, or tensors within the graph, by the name of the place.
         scale: by which mixed precision multiplies the loss; 1 without.
     """
-    found = Gradients()
     if not loss.requires_grad:
-        found.taps = dict.fromkeys(taps)
-        return found
-    tapped = {path: output for path, output in taps.items() if output.requires_grad}
-    for output in tapped.values():
-        output.retain_grad()
+        return Gradients(dict.fromkeys(places))
+    trains = {name: [tensor for tensor in tensors if tensor.requires_grad] for name, tensors in places.items()}
+    inner = [tensor for tensors in trains.values() for tensor in tensors if not tensor.is_leaf]
+    for tensor in inner:
+        tensor.retain_grad()
     while True:
-        model.zero_grad(set_to_none=True)
-        for output in tapped.values():
-            output.grad = None
+        _clear(model, inner)
         (loss * scale).backward(retain_graph=True)
-        found = _collect(model, taps, first_layer, scale)
+        found = _collect(model, trains, scale)
         if scale <= 1 or not found.not_finite:
             break
         scale /= 16
-    model.zero_grad(set_to_none=True)
+    _clear(model, inner)
     return found
 
 
-def _collect(model: nn.Module, taps: dict[str, Tensor], first_layer: str | None, scale: float) -> Gradients:
+def _clear(model: nn.Module, inner: Iterable[Tensor]) -> None:
+    model.zero_grad(set_to_none=True)
+    for tensor in inner:
+        tensor.grad = None
+
+
+def _collect(model: nn.Module, places: Mapping[str, Sequence[Tensor]], scale: float) -> Gradients:
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     return Gradients(
-        taps={path: _unscaled(output.grad if output.requires_grad else None, scale) for path, output in taps.items()},
-        first_layer=_unscaled(_joined(model, first_layer), scale),
+        places={name: _joined(tensors, scale) for name, tensors in places.items()},
         reached=set(gradients),
         not_finite={name for name, gradient in gradients.items() if not gradient.isfinite().all()},
     )
 
 
-def _unscaled(gradient: Tensor | None, scale: float) -> Tensor | None:
-    return None if gradient is None else gradient.float() / scale
-
-
-def _joined(model: nn.Module, layer: str | None) -> Tensor | None:
-    """The gradients of a layer's own parameters in one vector; None if there are none."""
-    if layer is None:
+def _joined(tensors: Sequence[Tensor], scale: float) -> Tensor | None:
+    """The gradients of several tensors in one vector; None if there are none."""
+    if all(tensor.grad is None for tensor in tensors):
         return None
-    own = [parameter for parameter in model.get_submodule(layer).parameters(recurse=False) if parameter.requires_grad]
-    if all(parameter.grad is None for parameter in own):
-        return None
-    return torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in own])
+    each = [torch.zeros_like(tensor) if tensor.grad is None else tensor.grad for tensor in tensors]
+    return torch.cat([gradient.float().flatten() for gradient in each]) / scale

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from xtask_reg.inputs import InputAdapter
-from xtask_reg.integrations.mmpose.doctor.facts import Facts, Risk, TermFacts
+from xtask_reg.integrations.mmpose.doctor.facts import Facts, Risk, TeacherFacts
 from xtask_reg.integrations.mmpose.doctor.network import CONNECTORS
+from xtask_reg.integrations.mmpose.doctor.term_facts import TermFacts
+from xtask_reg.integrations.mmpose.source import RANDOM
 
 SMALL, LARGE = 1e-4, 1.0
 """Between these a term's gradient at its tap, as a share of the task's, is taken to be of use."""
@@ -20,7 +22,7 @@ def find_risks(facts: Facts) -> Iterator[Risk]:
     yield from _step(facts)
     for term in facts.losses.terms:
         yield from _term(term)
-    yield from _teacher(facts)
+    yield from _teachers(facts)
     yield from _data(facts)
     yield from _run(facts)
 
@@ -49,6 +51,7 @@ def _step(facts: Facts) -> Iterator[Risk]:
 
 
 def _term(term: TermFacts) -> Iterator[Risk]:
+    ratio, place = term.at_tap.ratio, term.student.path or "the student"
     if term.error is not None:
         yield Risk(
             "shapes",
@@ -56,61 +59,68 @@ def _term(term: TermFacts) -> Iterator[Risk]:
             "tap layers of one shape, or give the term a student_connector that makes them fit",
         )
     elif not term.student.has_gradient:
+        parameters = term.student.parameters is not None
+        found = "do not train" if parameters else "carries no gradient (the layers up to it are frozen)"
+        cost = "" if parameters or term.teacher is None else ": it costs a forward pass of the teacher"
         yield Risk(
             "cannot-act",
-            f"{term.name} cannot act: its tap {term.student.path} carries no gradient (the layers up to it are frozen)",
-            "tap a layer that trains, or leave the term out: it costs a forward pass of the teacher",
+            f"{term.name} cannot act: its {'parameters' if parameters else 'tap'} {place} {found}",
+            f"tap a layer that trains, or leave the term out{cost}",
         )
-    elif term.at_tap.ratio is not None and term.at_tap.ratio < SMALL and not alike(term):
+    elif ratio is not None and ratio < SMALL and term.weight and not alike(term):
         yield Risk(
             "lambda-small",
-            f"{term.name} is inert: its gradient at {term.student.path} is {term.at_tap.ratio:.1e} of the task's",
-            f"raise its weight, now {term.weight:g}; search it on a logarithmic grid",
+            f"{term.name} is inert: its gradient at {place} is {ratio:.1e} of the task's",
+            f"raise its weight, now {term.weighting}; search it on a logarithmic grid",
         )
-    elif term.at_tap.ratio is not None and term.at_tap.ratio > LARGE:
+    elif ratio is not None and ratio > LARGE:
         yield Risk(
             "lambda-large",
-            f"{term.name} outweighs the task: its gradient at {term.student.path} is {term.at_tap.ratio:.3g} times the "
+            f"{term.name} outweighs the task: its gradient at {place} is {ratio:.3g} times the "
             "task's in the first step",
-            f"lower its weight, now {term.weight:g}, unless that is meant; search it on a logarithmic grid",
+            f"lower its weight, now {term.weighting}, unless that is meant; search it on a logarithmic grid",
         )
 
 
-def _teacher(facts: Facts) -> Iterator[Risk]:
-    teacher = facts.teacher
-    if teacher is None:
-        return
-    if teacher.origin == "random":
+def _teachers(facts: Facts) -> Iterator[Risk]:
+    trained = [teacher for teacher in facts.teachers.values() if teacher.origin != RANDOM]
+    starts_as_none = all(teacher.differing for teacher in trained)
+    for name, teacher in facts.teachers.items():
+        yield from _teacher("the teacher" if len(facts.teachers) == 1 else f"the teacher {name}", teacher)
+        if teacher in trained and starts_as_none:
+            yield Risk(
+                "start",
+                f"the student does not start as its source: {len(teacher.differing)} of {teacher.in_common} common "
+                f"tensors differ, {_some(teacher.differing)}",
+                "give model.backbone init_cfg=dict(type='SourceWeights', checkpoint=...) with the teacher's file, and "
+                "no load_from",
+            )
+
+
+def _teacher(whose: str, teacher: TeacherFacts) -> Iterator[Risk]:
+    if teacher.origin == RANDOM:
         yield Risk(
             "random-teacher",
-            "the teacher is untrained",
+            f"{whose} is untrained",
             "right for a control only; else leave out model.teacher.checkpoint, or name the source's file",
-        )
-    elif teacher.differing:
-        yield Risk(
-            "start",
-            f"the student does not start as its source: {len(teacher.differing)} of {teacher.in_common} common tensors "
-            f"differ, {_some(teacher.differing)}",
-            "give model.backbone init_cfg=dict(type='SourceWeights', checkpoint=...) with the teacher's file, and no "
-            "load_from",
         )
     stated = teacher.stated_input
     if stated is not None and not InputAdapter(teacher.teacher_input, stated).changes_nothing:
         yield Risk(
             "input",
-            "the teacher's file states another input convention than the one it is given",
+            f"the file of {whose} states another input convention than the one it is given",
             "leave out model.teacher.input, which overrides the file",
         )
     elif teacher.converted:
         yield Risk(
             "input",
-            "the input conventions differ: the images are converted for the teacher, but the student, if it starts "
+            f"the input conventions differ: the images are converted for {whose}, but the student, if it starts "
             "from that source, gets others than its weights were trained with",
             "set model.data_preprocessor to the teacher's convention, unless the student starts from elsewhere",
         )
     failed = [check for check, held in teacher.checks.items() if not held]
     if failed:
-        yield Risk("teacher", f"the teacher does not hold: {', '.join(failed)}", "report this; the teacher must stay")
+        yield Risk("teacher", f"{whose} does not hold: {', '.join(failed)}", "report this; the teacher must stay")
 
 
 def _data(facts: Facts) -> Iterator[Risk]:
@@ -145,13 +155,8 @@ def _data(facts: Facts) -> Iterator[Risk]:
 
 
 def _run(facts: Facts) -> Iterator[Risk]:
-    run, connectors = facts.run, facts.parameters.parts.get(CONNECTORS)
-    if connectors is not None and connectors.trainable and not run.has_cross_task_hook:
-        yield Risk(
-            "connectors-not-saved",
-            "connectors train, but nothing saves them: a resumed run would begin them anew",
-            "add dict(type='CrossTaskHook') to custom_hooks",
-        )
+    yield from _without_hook(facts)
+    run = facts.run
     if not run.has_epoch_seed_hook:
         yield Risk(
             "epoch-seed",
@@ -171,6 +176,23 @@ def _run(facts: Facts) -> Iterator[Risk]:
             f"{len(unused)} trainable parameters get no gradient, which stops distributed training: {_some(unused)}",
             "freeze them (model.frozen), or set find_unused_parameters=True",
         )
+
+
+def _without_hook(facts: Facts) -> Iterator[Risk]:
+    if facts.run.has_cross_task_hook:
+        return
+    connectors, cure = facts.parameters.parts.get(CONNECTORS), "add dict(type='CrossTaskHook') to custom_hooks"
+    scheduled = [term.name for term in facts.losses.terms if term.scheduled]
+    balanced = [term.name for term in facts.losses.terms if term.balanced]
+    if connectors is not None and connectors.trainable:
+        message = "connectors train, but nothing saves them: a resumed run would begin them anew"
+        yield Risk("connectors-not-saved", message, cure)
+    if balanced:
+        message = f"the balance of {_some(balanced)} is not saved: a resumed run would begin it anew"
+        yield Risk("balance-not-saved", message, cure)
+    if scheduled:
+        message = f"nothing tells {_some(scheduled)} the progress of training: the first step would fail"
+        yield Risk("no-progress", message, cure)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -5,28 +5,25 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from xtask_reg.inputs import InputConvention
 from xtask_reg.integrations.mmpose.doctor.facts import (
     DataFacts,
     Examination,
-    LossFacts,
     ParameterFacts,
-    Pull,
     Risk,
     RunFacts,
     TeacherFacts,
 )
-from xtask_reg.integrations.mmpose.doctor.risks import alike
-from xtask_reg.integrations.mmpose.doctor.source import REPEATS
+from xtask_reg.integrations.mmpose.doctor.show_terms import gradients_table, losses_table, stages_table, taps_table
+from xtask_reg.integrations.mmpose.doctor.source import ALONE, REPEATS
+from xtask_reg.integrations.mmpose.doctor.tables import pairs, shape, table
 
 
 def to_json(examination: Examination) -> str:
@@ -40,10 +37,11 @@ def show(examination: Examination, console: Console) -> None:
     sections = {
         "Data": _data(facts.data),
         "Parameters": _parameters(facts.parameters, facts.run),
-        "Taps": _taps(facts.losses),
-        "Losses": _losses(facts.losses),
-        "Gradients, weighted": _gradients(facts.losses, facts.parameters.first_layer),
-        "Teacher": _teacher(facts.teacher),
+        "Taps": taps_table(facts.losses),
+        "Losses": losses_table(facts.losses),
+        "Gradients, weighted": gradients_table(facts.losses, facts.parameters.first_layer),
+        "What is left of the source": stages_table(facts.stages),
+        **_teachers(facts.teachers),
         f"Risks: {len(examination.risks)}": _risks(examination.risks),
     }
     console.print(f"{examination.config}: one batch on {facts.run.device}, seed {facts.run.seed}", highlight=False)
@@ -61,33 +59,14 @@ def _strict(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _table(words: Sequence[str], numbers: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A table whose first columns are ``words``, and the others ``numbers``."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for title in words:
-        table.add_column(title, overflow="fold")
-    for title in numbers:
-        table.add_column(title, justify="right")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    return table
-
-
-def _pairs(rows: Iterable[Sequence[str]]) -> Table:
-    table = Table.grid(padding=(0, 2))
-    for name, value in rows:
-        table.add_row(Text(name), Text(value))
-    return table
-
-
 def _data(data: DataFacts) -> RenderableType:
     val = "no" if data.val_images is None else data.val_images
     annotated = "" if data.annotated is None else f", {data.annotated:.0%} of the batch's annotated"
     flips = "images are flipped" if data.flips else "no flips"
-    return _pairs(
+    return pairs(
         [
             ("images", f"{data.train_images} to train, {val} to validate"),
-            ("batch", f"{_shape(data.batch_shape)}, values {data.lowest:.3g} to {data.highest:.3g} when preprocessed"),
+            ("batch", f"{shape(data.batch_shape)}, values {data.lowest:.3g} to {data.highest:.3g} when preprocessed"),
             ("landmarks", f"{data.landmarks or 'unknown'}{annotated}; {data.flip_pairs} flip pairs, {flips}"),
         ]
     )
@@ -105,64 +84,30 @@ def _parameters(parameters: ParameterFacts, run: RunFacts) -> RenderableType:
     if parameters.without_gradient:
         tolerated = " (find_unused_parameters is set)" if run.find_unused_parameters else ""
         notes.append(("no gradient", f"{len(parameters.without_gradient)} trainable tensors{tolerated}"))
-    return Group(_table(["part"], ["trainable", "all"], rows), "", _pairs(notes))
+    return Group(table(["part"], ["trainable", "all"], rows), "", pairs(notes))
 
 
-def _taps(losses: LossFacts) -> RenderableType | None:
-    rows = []
-    for term in losses.terms:
-        for whose, tap in (("student", term.student), ("teacher", term.teacher)):
-            gradient = ("yes" if tap.has_gradient else "no") if whose == "student" else ""
-            rows.append((term.name, whose, tap.path, _shape(tap.shape), tap.dtype, gradient))
-    return _table(["term", "of", "tap", "shape", "dtype", "gradient"], [], rows) if rows else None
+def _teachers(teachers: Mapping[str, TeacherFacts]) -> dict[str, RenderableType]:
+    if not teachers:
+        return {"Teacher": Text("none: nothing is compared with one")}
+    return {"Teacher" if name == ALONE else f"Teacher {name}": _teacher(facts) for name, facts in teachers.items()}
 
 
-def _losses(losses: LossFacts) -> RenderableType:
-    if losses.error:
-        return Text(f"the step fails: {losses.error}")
-    total = losses.total
-    rows = [(name, "", _number(value), _number(value), _share(value, total)) for name, value in losses.task.items()]
-    for term in losses.terms:
-        values = (_number(term.value), _number(term.weighted), _share(term.weighted, total))
-        rows.append((term.name, f"{term.weight:g}", *values))
-    rows += [(name, "0", "left out", "", "") for name in losses.left_out]
-    rows.append(("total", "", "", _number(total), ""))
-    return _table(["loss"], ["weight", "unweighted", "weighted", "share"], rows)
-
-
-def _gradients(losses: LossFacts, first_layer: str | None) -> RenderableType | None:
-    if not losses.terms:
-        return None
-    rows = []
-    for term in losses.terms:
-        for place, pull in ((term.student.path, term.at_tap), (first_layer or "", term.at_first_layer)):
-            rows.append((term.name, place, *_pull(pull)))
-    notes = [
-        f"{term.name}: student and teacher are alike ({term.difference:.1e} apart), so its gradient is about 0 now; "
-        "judge its weight later in training"
-        for term in losses.terms
-        if alike(term)
-    ]
-    return Group(_table(["term", "at"], ["term", "task", "ratio", "cosine"], rows), *notes)
-
-
-def _teacher(teacher: TeacherFacts | None) -> RenderableType:
-    if teacher is None:
-        return Text("none: no term has a weight")
+def _teacher(teacher: TeacherFacts) -> RenderableType:
     metadata = ", ".join(f"{key}={value}" for key, value in teacher.metadata.items())
     same = len(teacher.differing) == 0
     start = f"{teacher.in_common} tensors in common with the student, "
     start += "all alike at the start" if same else f"{len(teacher.differing)} of them differ at the start"
     share = "not measured" if teacher.share_of_step is None else f"{teacher.share_of_step:.0%} of a training step"
     return Group(
-        _pairs(
+        pairs(
             [
                 ("weights", f"{teacher.origin} ({teacher.megabytes:.1f} MB in memory)"),
                 ("metadata", metadata or "none"),
                 ("student's input", _convention(teacher.student_input)),
                 ("teacher's input", _convention(teacher.teacher_input) if teacher.converted else "the same, unchanged"),
                 ("start", start),
-                ("forward pass", share),
+                ("forward pass", share if teacher.runs else "none: no output of it is read"),
             ]
         ),
         "",
@@ -182,24 +127,7 @@ def _checks(checks: dict[str, bool]) -> str:
     return f"teacher: {what}: {f'NO, not {failed}' if failed else 'yes'}"
 
 
-def _shape(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape)) or "scalar"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
-
-
-def _share(value: float | None, total: float | None) -> str:
-    return "-" if value is None or not total else f"{value / total:.1%}"
-
-
-def _pull(pull: Pull) -> tuple[str, ...]:
-    cosine = "-" if pull.cosine is None else f"{pull.cosine:+.2f}"
-    return (_number(pull.term), _number(pull.task), _number(pull.ratio), cosine)
-
-
 def _convention(convention: InputConvention) -> str:
     mean, std = (", ".join(f"{value:.6g}" for value in values) for values in (convention.mean, convention.std))
-    size = "" if convention.size is None else f", {_shape(convention.size)} pixels"
+    size = "" if convention.size is None else f", {shape(convention.size)} pixels"
     return f"{convention.channels.upper()}, 0 to {convention.value_range:g}, mean {mean}, std {std}{size}"

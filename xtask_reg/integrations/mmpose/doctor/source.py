@@ -1,9 +1,11 @@
-"""The teacher of a run: where it comes from, what it costs, and whether it stays as it is."""
+"""The teachers of a run: where each comes from, what it costs, and whether it stays as it is."""
 
 from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +18,79 @@ from xtask_reg.integrations.mmpose.doctor.facts import TeacherFacts
 from xtask_reg.integrations.mmpose.doctor.start import Start, one_line_errors
 from xtask_reg.integrations.mmpose.doctor.step import Step
 from xtask_reg.integrations.mmpose.source import SourceTeacher
+from xtask_reg.regularizer import CrossTaskRegularizer
 from xtask_reg.sources import load_metadata
+from xtask_reg.teachers import FrozenTeachers
 
 REPEATS = 3
+ALONE = "teacher"
 
 
-def differing_from_start(model: nn.Module, teacher: SourceTeacher) -> tuple[int, tuple[str, ...]]:
-    """How many tensors the encoders of student and teacher have in common, and the names of those that differ."""
+def teachers_of(regularizer: CrossTaskRegularizer | None) -> dict[str, SourceTeacher]:
+    """The teachers by name; a single one is called ``'teacher'``."""
+    teacher: Any = None if regularizer is None else regularizer.teacher
+    if isinstance(teacher, FrozenTeachers):
+        return dict(teacher.teachers.items())
+    return {} if teacher is None else {ALONE: teacher}
+
+
+@contextmanager
+def called(teachers: Mapping[str, SourceTeacher]) -> Iterator[set[str]]:
+    """The names of the teachers that are called inside; it grows."""
+    names: set[str] = set()
+    handles = [
+        teacher.network.register_forward_hook(lambda *call, name=name: names.add(name))
+        for name, teacher in teachers.items()
+    ]
+    try:
+        yield names
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+Beginning = tuple[int, tuple[str, ...]]
+"""How many tensors the encoders of student and teacher have in common, and the names of those that differ."""
+
+
+def beginning(model: nn.Module, teacher: SourceTeacher) -> Beginning:
+    """How student and teacher are alike, by name and shape of their encoders' tensors, and by the values."""
     own, others = model.backbone.state_dict(), teacher.network.backbone.state_dict()
     common = [name for name, value in own.items() if name in others and others[name].shape == value.shape]
     return len(common), tuple(name for name in common if not torch.equal(own[name], others[name]))
 
 
 def teacher_facts(
-    start: Start, teacher: SourceTeacher, step: Step, in_common: int, differing: tuple[str, ...]
-) -> TeacherFacts:
-    """The facts of a teacher; makes training steps if ``step`` could be made, so it must come last."""
+    start: Start, teachers: Mapping[str, SourceTeacher], step: Step, beginnings: Mapping[str, Beginning], runs: set[str]
+) -> dict[str, TeacherFacts]:
+    """The facts of the teachers by name; makes training steps if ``step`` could be made, so it must come last.
+
+    Args:
+        start: the run.
+        teachers: by name.
+        step: the step that was made.
+        beginnings: what :func:`beginning` found before it.
+        runs: the names of those that were called in it.
+    """
+    before = {name: _copy(teacher) for name, teacher in teachers.items()}
+    trains = step.error is None and all(watch.error is None for watch in step.watches.values())
+    timed = {name: teacher for name, teacher in teachers.items() if name in runs}
+    shares = _shares_of_step(start, timed, step.inputs) if teachers and trains else {}
+    return {
+        name: _facts(
+            teacher,
+            *beginnings[name],
+            runs=name in runs,
+            share_of_step=shares.get(name),
+            checks=_checks(start.runner, teacher, before[name]),
+        )
+        for name, teacher in teachers.items()
+    }
+
+
+def _facts(teacher: SourceTeacher, in_common: int, differing: tuple[str, ...], **measured: Any) -> TeacherFacts:
     metadata = load_metadata(teacher.origin) if Path(teacher.origin).is_file() else {}
     adapter: Any = teacher.adapter
-    before = {name: value.clone() for name, value in teacher.network.state_dict().items()}
-    trains = step.error is None and all(watch.error is None for watch in step.watches.values())
-    share = _share_of_step(start, teacher, step.inputs) if trains else None
     return TeacherFacts(
         origin=teacher.origin,
         metadata=metadata,
@@ -44,27 +98,28 @@ def teacher_facts(
         teacher_input=adapter.teacher if adapter else teacher.student_input,
         stated_input=InputConvention.from_metadata(metadata),
         converted=bool(adapter) and not adapter.changes_nothing,
-        share_of_step=share,
         megabytes=sum(tensor.numel() * tensor.element_size() for tensor in _tensors(teacher)) / 2**20,
         in_common=in_common,
         differing=differing,
-        checks=_checks(start.runner, teacher, before),
+        **measured,
     )
 
 
-def _share_of_step(start: Start, teacher: SourceTeacher, images: Tensor) -> float:
+def _shares_of_step(start: Start, teachers: Mapping[str, SourceTeacher], images: Tensor) -> dict[str, float]:
     runner = start.runner
-    seconds: dict[str, list[float]] = {"teacher": [], "step": []}
+    seconds: dict[str, list[float]] = {name: [] for name in teachers}
+    steps = []
     for _ in range(REPEATS):
+        for name, teacher in teachers.items():
+            begin = _now(images)
+            with runner.optim_wrapper.optim_context(runner.model):
+                teacher(images)
+            seconds[name].append(_now(images) - begin)
         begin = _now(images)
-        with runner.optim_wrapper.optim_context(runner.model):
-            teacher(images)
-        middle = _now(images)
         with one_line_errors():
             runner.model.train_step(start.batch, runner.optim_wrapper)
-        seconds["teacher"].append(middle - begin)
-        seconds["step"].append(_now(images) - middle)
-    return statistics.median(seconds["teacher"]) / statistics.median(seconds["step"])
+        steps.append(_now(images) - begin)
+    return {name: statistics.median(own) / statistics.median(steps) for name, own in seconds.items()}
 
 
 def _now(images: Tensor) -> float:
@@ -86,6 +141,10 @@ def _checks(runner: Runner, teacher: SourceTeacher, before: dict[str, Tensor]) -
         "absent from optimizer": not own & optimized,
         "unchanged": all(torch.equal(value, before[name]) for name, value in after.items()),
     }
+
+
+def _copy(teacher: SourceTeacher) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in teacher.network.state_dict().items()}
 
 
 def _tensors(teacher: SourceTeacher) -> list[Tensor]:

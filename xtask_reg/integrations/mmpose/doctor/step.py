@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,32 +12,14 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from xtask_reg.integrations.mmpose.doctor.gradients import Gradients, gradients_of
-from xtask_reg.integrations.mmpose.doctor.start import one_line, one_line_errors
-from xtask_reg.taps import find_module
-from xtask_reg.term import Term
+from xtask_reg.integrations.mmpose.doctor.start import one_line_errors
+from xtask_reg.integrations.mmpose.doctor.watch import TermWatch, kept_outputs, watched_terms
+from xtask_reg.integrations.mmpose.doctor.weighting import act_at_one_place, balanced_weight, largest
+from xtask_reg.regularizer import CrossTaskRegularizer
+from xtask_reg.weights.balanced import Balanced
 
-
-class TermWatch:
-    """Notes what a term is given in the step. A term that cannot be computed counts as 0, and the step goes on."""
-
-    def __init__(self, term: Term) -> None:
-        self.term = term
-        self.taps: tuple[Tensor, Tensor] | None = None
-        self.compared: tuple[Tensor, Tensor] | None = None
-        self.error: str | None = None
-        self._compute = term.forward
-
-    def __call__(self, student: Tensor, teacher: Tensor) -> Tensor:
-        self.taps = (student, teacher)
-        try:
-            return self._compute(student, teacher)
-        except (ValueError, RuntimeError, TypeError) as error:
-            self.error = one_line(error)
-            return self.term.nothing(student)
-
-    def note_compared(self, loss: nn.Module, given: tuple[Tensor, Tensor]) -> None:
-        """A forward pre-hook of the term's loss."""
-        self.compared = given
+TASK, FIRST_LAYER = "task", "first layer"
+"""Names beside those of the terms: of all other losses together, and of a place."""
 
 
 @dataclass
@@ -48,10 +30,12 @@ class Step:
         inputs: the images behind the data preprocessor, ``(B, 3, H, W)``.
         samples: their annotations.
         features: shape of the encoder's last output, if it is known.
-        losses: mean of each loss, by name.
-        taps: the tapped outputs of the student, by path.
+        losses: mean of each loss, by name; terms are not weighted.
+        outputs: the tapped outputs of the student, by path.
         watches: one a term, by name.
-        gradients: by term; of all other losses together under ``'task'``.
+        weights: of the terms, by name; see :func:`make_step`.
+        gradients: by term, weighted, and under ``TASK``; their places are those of the terms, and ``FIRST_LAYER``.
+        report: what the regularizer's monitor measured.
         error: why the step could not be made; then the rest is empty.
     """
 
@@ -59,14 +43,22 @@ class Step:
     samples: list[Any]
     features: tuple[int, ...] | None = None
     losses: dict[str, Tensor] = field(default_factory=dict)
-    taps: dict[str, Tensor] = field(default_factory=dict)
+    outputs: dict[str, Tensor] = field(default_factory=dict)
     watches: dict[str, TermWatch] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
     gradients: dict[str, Gradients] = field(default_factory=dict)
+    report: dict[str, float] = field(default_factory=dict)
     error: str | None = None
 
+    def weighted(self, name: str) -> Tensor:
+        """A loss as it is minimised."""
+        return self.weights.get(name, 1.0) * self.losses[name]
 
-def make_step(runner: Runner, batch: Any, terms: Mapping[str, Term], first_layer: str | None) -> Step:
-    """Forward, and one backward pass a loss; parameters do not change, and no gradient stays.
+
+def make_step(runner: Runner, batch: Any, regularizer: CrossTaskRegularizer | None, first_layer: str | None) -> Step:
+    """Forward, and one backward pass a loss or two; parameters do not change, and no gradient stays.
+
+    The weight of a schedule is its largest, that of a balanced term what the gradients of this step give.
 
     Raises:
         ValueError: if the model refuses the batch and that is not for the size of the images.
@@ -75,22 +67,59 @@ def make_step(runner: Runner, batch: Any, terms: Mapping[str, Term], first_layer
     with one_line_errors(), runner.optim_wrapper.optim_context(model):
         data = model.data_preprocessor(batch, True)
     step = Step(data["inputs"], data["data_samples"])
-    with _watched(model, terms, step):
+    with watched_terms(regularizer) as watches, _kept_shape(model, step):
+        terms = {name: watch.term for name, watch in watches.items()}
+        step.watches = watches
         try:
-            with one_line_errors(), runner.optim_wrapper.optim_context(model):
-                losses = model._run_forward(data, mode="loss")
+            with kept_outputs(model, terms) as step.outputs, one_line_errors():
+                with runner.optim_wrapper.optim_context(model):
+                    losses = model._run_forward(data, mode="loss")
         except ValueError as error:
             if fits(step.inputs, encoder_stride(step)):
                 raise
             step.error = str(error)
             return step
+        step.report = {} if regularizer is None else regularizer.report
     parsed = model.parse_losses(losses)[1]
     step.losses = {name: value for name, value in parsed.items() if "loss" in name and name != "loss"}
-    task = sum(value for name, value in step.losses.items() if name not in terms)
-    scale = _loss_scale(runner)
-    for name, loss in {"task": task, **{name: step.losses[name] for name in terms}}.items():
-        step.gradients[name] = gradients_of(model, loss, step.taps, first_layer, scale)
+    _differentiate(model, step, first_layer, _loss_scale(runner))
     return step
+
+
+def _differentiate(model: nn.Module, step: Step, first_layer: str | None, scale: float) -> None:
+    """Fill in the weights and the gradients, those of balanced terms last: the others are part of their rest."""
+    places = {name: _place(watch, step) for name, watch in step.watches.items()}
+    places[FIRST_LAYER] = []
+    if first_layer is not None:
+        places[FIRST_LAYER] = list(model.get_submodule(first_layer).parameters(recurse=False))
+    task = sum(value for name, value in step.losses.items() if name not in step.watches)
+    step.gradients[TASK] = gradients_of(model, task, places, scale)
+    weightings = {name: watch.term.weighting for name, watch in step.watches.items()}
+    balanced = {name: weight for name, weight in weightings.items() if isinstance(weight, Balanced)}
+    step.weights |= {name: largest(weightings[name]) for name in weightings.keys() - balanced.keys()}
+    step.gradients |= {name: gradients_of(model, step.weighted(name), places, scale) for name in step.weights}
+    rests = {name: _rest(name, step) for name in balanced}
+    for name, weight in balanced.items():
+        own = gradients_of(model, step.losses[name], places, scale).places[name]
+        step.weights[name] = balanced_weight(weight, own, rests[name])
+        step.gradients[name] = gradients_of(model, step.weighted(name), places, scale)
+
+
+def _place(watch: TermWatch, step: Step) -> list[Tensor]:
+    """The tensors that a term acts on."""
+    if watch.term.reads_parameters:
+        return [] if watch.read is None else list(watch.read[0].values())
+    output = step.outputs.get(watch.term.student)
+    return [] if output is None else [output]
+
+
+def _rest(name: str, step: Step) -> Tensor | None:
+    """The gradient of all else where a balanced term acts: of the task, and of terms that act elsewhere."""
+    term = step.watches[name].term
+    others = [other for other in step.weights if not act_at_one_place(term, step.watches[other].term)]
+    found = [step.gradients[other].places[name] for other in (TASK, *others)]
+    reaching = [gradient for gradient in found if gradient is not None]
+    return sum(reaching[1:], reaching[0]) if reaching else None
 
 
 def encoder_stride(step: Step) -> int | None:
@@ -107,47 +136,17 @@ def fits(inputs: Tensor, stride: int | None) -> bool:
 
 
 @contextmanager
-def _watched(model: nn.Module, terms: Mapping[str, Term], step: Step) -> Iterator[None]:
-    handles = [
-        find_module(model, path).register_forward_hook(_keep_output(step, path))
-        for path in {term.student for term in terms.values()}
-    ]
-    if hasattr(model, "backbone"):
-        handles.append(model.backbone.register_forward_hook(_keep_shape(step)))
-    step.watches = {name: TermWatch(term) for name, term in terms.items()}
-    for name, watch in step.watches.items():
-        handles.append(terms[name].loss.register_forward_pre_hook(watch.note_compared))
-        terms[name].forward = watch
-    try:
-        yield
-    finally:
-        for term in terms.values():
-            del term.forward
-        for handle in handles:
-            handle.remove()
-
-
-def _keep_output(step: Step, path: str) -> Any:
-    """A hook that keeps the output itself: unlike the regularizer's copy, the task's gradient passes through it.
-
-    What goes on is a copy, as an in-place operation behind the module would otherwise change what was kept.
-    """
-
-    def hook(module: nn.Module, args: Any, output: Any) -> Any:
-        if not isinstance(output, Tensor):
-            return output
-        step.taps[path] = output
-        return output.clone()
-
-    return hook
-
-
-def _keep_shape(step: Step) -> Any:
+def _kept_shape(model: nn.Module, step: Step) -> Iterator[None]:
     def hook(module: nn.Module, args: Any, output: Any) -> None:
         last = output[-1] if isinstance(output, (tuple, list)) else output
         step.features = tuple(last.shape)
 
-    return hook
+    handle = model.backbone.register_forward_hook(hook) if hasattr(model, "backbone") else None
+    try:
+        yield
+    finally:
+        if handle is not None:
+            handle.remove()
 
 
 def _loss_scale(runner: Runner) -> float:

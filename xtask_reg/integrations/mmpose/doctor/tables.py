@@ -1,0 +1,39 @@
+"""Tables of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+
+def table(words: Sequence[str], numbers: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A table whose first columns are ``words``, and the others ``numbers``."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for title in words:
+        table.add_column(title, overflow="fold")
+    for title in numbers:
+        table.add_column(title, justify="right")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def pairs(rows: Iterable[Sequence[str]]) -> Table:
+    """Names and what belongs to them."""
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows:
+        table.add_row(Text(name), Text(value))
+    return table
+
+
+def shape(shape: Sequence[int]) -> str:
+    """``'4 x 64 x 2 x 2'``."""
+    return " x ".join(map(str, shape)) or "scalar"
+
+
+def number(value: float | None) -> str:
+    """Three digits, or a dash."""
+    return "-" if value is None else f"{value:.3g}"
