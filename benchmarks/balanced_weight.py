@@ -2,8 +2,8 @@
 
 CTD-ED and FT on synthetic faces: mean and sum of L_R, batches of 2 and 16, inputs of 64 and 128 px, some seeds, always
 the same number of steps. The encoder's batch norms use the source's statistics: with those of the batch, two images
-make another network than sixteen, as --statistics batch shows. What is compared is how near the student stays to its source
-(cosine of the last features on test images, in eval mode) and the mean error as a part of the input's side.
+make another network than sixteen, as --statistics batch shows. What is compared is how near the student stays to its
+source (cosine of the last features on test images, in eval mode) and the mean error as a part of the input's side.
 
 python benchmarks/balanced_weight.py            # about 40 minutes on 2 cores; goes on where it was stopped
 python benchmarks/balanced_weight.py --report   # tables from the raw results alone

@@ -100,8 +100,15 @@ def test_precision(dtype) -> None:
     assert found[0].item() == pytest.approx(cka(x, y), rel=1e-4)
 
 
+def test_maps_of_different_size_are_averaged_to_the_smaller() -> None:
+    """To 4 x 3: pairs of rows, and of columns too."""
+    x, y = torch.randn(2, 5, 8, 6), torch.randn(2, 7, 4, 3)
+    assert linear_cka(x, y).item() == pytest.approx(cka(x.unfold(2, 2, 2).unfold(3, 2, 2).mean((4, 5)), y), rel=1e-4)
+    assert linear_cka(y, x).item() == pytest.approx(linear_cka(x, y).item(), rel=1e-5)
+
+
 @pytest.mark.parametrize(
-    ("x", "y"), [((2, 5, 4, 4), (3, 5, 4, 4)), ((2, 5, 4, 4), (2, 5, 4, 3)), ((2, 5), (2, 5, 2))], ids=str
+    ("x", "y"), [((2, 5, 4, 4), (3, 5, 4, 4)), ((2, 5, 4, 4), (2, 5)), ((2, 5), (2, 5, 2))], ids=str
 )
 def test_cka_of_other_images_or_locations(x, y) -> None:
     with pytest.raises(ValueError, match="must have the same images and locations") as error:
