@@ -34,12 +34,15 @@ from xtask_reg.demo.source import train_source
 from xtask_reg.integrations.mmpose.tools import configs, read_config, train_and_test
 from xtask_reg.landmarks.predictions import read_predictions
 from xtask_reg.measuring import mean_cosine
+from xtask_reg.measuring.plots import plot_measurements
+from xtask_reg.measuring.run_log import read_log
 
 STEPS, IMAGES, RATIO, STRIDE = 144, 48, 0.5, 4
 PEOPLE = {"train": range(1000, 1000 + IMAGES), "val": range(2000, 2008), "test": range(3000, 3060)}
 SETTINGS = {"reduction": ("mean", "sum"), "batch": (2, 16), "size": (64, 128)}
 WEIGHTS = ("FT", "fixed", "balanced")
 RESULTS = Path(__file__).parent / "results" / "balanced_weight.jsonl"
+PICTURE = Path(__file__).parent.parent / "docs" / "images" / "source_left.png"
 
 
 def cells(seeds: int, statistics: str) -> list[dict[str, Any]]:
@@ -161,6 +164,14 @@ def changes(runs: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def draw(out: Path) -> None:
+    """The picture of docs/weights.md: what is left of the source in two runs."""
+    shown = {"statistics": "source", "seed": 0, "reduction": "mean", "batch": 16, "size": 128}
+    names = {weight: "-".join(map(str, [*shown.values(), weight])) for weight in ("fixed", "balanced")}
+    runs = {f"{weight} weight": read_log(out / name) for weight, name in names.items()}
+    plot_measurements(runs).savefig(PICTURE, dpi=110)
+
+
 def main() -> None:
     """Run what is missing, and print the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -184,6 +195,7 @@ def main() -> None:
             for result in track(runs, "runs", total=len(wanted)):
                 file.write(json.dumps({**result, **made_by}) + "\n")
                 file.flush()
+        draw(arguments.out)
     for statistics, runs in pd.read_json(RESULTS, lines=True).groupby("statistics"):
         print(
             f"\nThe encoder's batch norms use the {statistics}'s statistics",
