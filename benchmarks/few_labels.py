@@ -1,0 +1,90 @@
+"""Does the source's help help? The grid of trainings behind docs/results.md.
+
+python benchmarks/few_labels.py prepare --data-root DATA   # the source networks' files, once
+python benchmarks/few_labels.py tune --data-root DATA      # the settings of each method
+python benchmarks/few_labels.py run --data-root DATA       # the grid itself
+python benchmarks/few_labels_report.py                     # tables and figures from the results alone
+
+Each command goes on where it was stopped; killing it loses the cells that were running.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from grid import plans
+from grid.cell import Cell
+from grid.datasets import DATASETS, image_names
+from grid.engines import Places, here, on_ray
+from grid.prepare import PREPARED, prepare
+from grid.results import Results
+from grid.tuning import chosen, tuning_cells
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+RESULTS = Path(__file__).parent / "results"
+console = Console()
+
+
+def train(cells: Sequence[Cell], results: Results, arguments: argparse.Namespace) -> None:
+    """Train what is missing, and write each result as it comes.
+
+    Raises:
+        SystemExit: after all others, if a cell failed.
+    """
+    wanted = [cell for cell in cells if cell not in results]
+    places = Places(arguments.data_root, arguments.prepared)
+    if arguments.ray:
+        outcomes = on_ray(wanted, places, arguments.gpus_per_cell)
+    else:
+        outcomes = here(wanted, places, arguments.jobs, arguments.gpus)
+    failed = 0
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        for cell, outcome in progress.track(outcomes, total=len(wanted)):
+            if isinstance(outcome, str):
+                failed += 1
+                console.print(f"{cell.folder} failed:\n{outcome}", markup=False)
+            else:
+                results.add(outcome)
+                console.print(f"{cell.folder}: ME {outcome['me']:.3f}, {outcome['seconds']:.0f} s", markup=False)
+    if failed:
+        raise SystemExit(f"{failed} of {len(wanted)} cells failed; the others are done")
+
+
+def tuned(cells: Sequence[Cell], tuning: Results, data_root: Path) -> list[Cell]:
+    """The cells with the settings that the tuning chose."""
+    names = {dataset: image_names(data_root, dataset) for dataset in {cell.dataset for cell in cells}}
+    return [dataclasses.replace(cell, setting=chosen(tuning, cell, names[cell.dataset])) for cell in cells]
+
+
+def main() -> None:
+    """Prepare, tune or run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=("prepare", "tune", "run"))
+    parser.add_argument("--data-root", type=Path, required=True, help="folder with frl/, lfw158/ and sources/")
+    parser.add_argument("--prepared", type=Path, default=PREPARED, help="folder of the prepared sources")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the result files")
+    parser.add_argument("--dataset", choices=DATASETS, default="frl14")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="cells at a time, one CPU thread each")
+    parser.add_argument("--gpus", nargs="*", default=(), help="GPUs to share, as in CUDA_VISIBLE_DEVICES")
+    parser.add_argument("--ray", action="store_true", help="run on the Ray cluster of RAY_ADDRESS, or a local one")
+    parser.add_argument("--gpus-per-cell", type=float, default=0, help="with --ray")
+    arguments = parser.parse_args()
+    tuning = Results(arguments.results / "few_labels_tuning.jsonl")
+    if arguments.command == "prepare":
+        prepare(arguments.data_root, arguments.prepared)
+    elif arguments.command == "tune":
+        compared = [tuning_cells(arguments.dataset, *each) for each in plans.CORE]
+        train([cell for cells in compared for cell in cells], tuning, arguments)
+    else:
+        cells = tuned(plans.core(arguments.dataset), tuning, arguments.data_root)
+        train(cells, Results(arguments.results / "few_labels.jsonl"), arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""One training of the grid."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+KEYS = ("split", "dataset", "source", "teacher", "method", "n_labels", "seed", "fold", "steps", "setting")
+STEPS = 400
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is trained on what.
+
+    Attributes:
+        dataset: a name in :data:`grid.datasets.DATASETS`.
+        source: the network that the student starts from, a name in :data:`grid.sources.SOURCES`.
+        teacher: ``'none'``, ``'source'``, or ``'random'``: a network of the same shape that was never trained.
+        method: a name in :data:`grid.methods.METHODS`.
+        n_labels: labelled training images.
+        fold: of the people.
+        seed: of the decoder, of the chosen people, of the batches and of the augmentations.
+        steps: of training; the same for all that is compared.
+        setting: learning rate, weight and what else the method has.
+        split: ``'test'`` trains on people outside the fold and tests on the fold. ``'tuning'`` trains on people of
+            the fold and tests on all the others, of whom the choice then leaves out those that it must not see.
+    """
+
+    dataset: str
+    source: str
+    teacher: str
+    method: str
+    n_labels: int
+    fold: int
+    seed: int = 0
+    steps: int = STEPS
+    setting: Mapping[str, float] = field(default_factory=dict)
+    split: str = "test"
+
+    @property
+    def identity(self) -> str:
+        """The same text for the same cell."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @property
+    def folder(self) -> str:
+        """A name for its files."""
+        setting = "_".join(f"{key}{value:g}" for key, value in self.setting.items())
+        parts = (
+            self.split,
+            self.dataset,
+            self.source,
+            self.teacher,
+            self.method,
+            self.n_labels,
+            self.fold,
+            self.seed,
+            self.steps,
+        )
+        return "-".join(map(str, (*parts, setting))).lower()
+
+
+def cell_of(line: Mapping[str, Any]) -> Cell:
+    """The cell of a result line."""
+    return Cell(**{key: line[key] for key in KEYS})

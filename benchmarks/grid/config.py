@@ -1,0 +1,79 @@
+"""The MMPose config of a cell."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from mmengine.config import Config
+
+from grid.cell import Cell
+from grid.datasets import DATASETS
+from grid.methods import changes_of
+from grid.sources import SOURCES, weights_file
+from xtask_reg.integrations.mmpose.tools import configs, read_config
+
+BATCH, POINTS = 5, 4
+"""Images in a training step, and how often a cell is tested on the way."""
+
+
+def cell_config(cell: Cell, data_root: Path, prepared: Path, folder: Path) -> Config:
+    """The whole config, with ``train.json`` and ``test.json`` in ``folder``.
+
+    Raises:
+        FileNotFoundError: if the source was not prepared.
+    """
+    source, landmarks = SOURCES[cell.source], DATASETS[cell.dataset]
+    config = read_config(configs() / source.config)
+    data = {"data_root": str(data_root / landmarks.folder)}
+    subset = {"file": "subsets.json", "name": landmarks.subset}
+    for split, file in (("train", "train.json"), ("val", "test.json"), ("test", "test.json")):
+        loader = config[f"{split}_dataloader"]
+        loader.num_workers, loader.persistent_workers = 0, False
+        loader.dataset.update({**data, "subset": subset, "ann_file": str(folder / file)})
+    config.train_dataloader.batch_size = min(BATCH, cell.n_labels)
+    epochs = round(cell.steps / (cell.n_labels // config.train_dataloader.batch_size))
+    config.train_dataloader.drop_last = True
+    points = 1 if cell.split == "tuning" else POINTS
+    config.train_cfg.update(max_epochs=epochs, val_interval=epochs // points)
+    config.default_hooks.checkpoint = {"type": "CheckpointHook", "interval": -1, "save_last": False}
+    config.randomness.seed = cell.seed
+    config.optim_wrapper.optimizer.fused = True
+    # without it the random decoder's first gradients can undo the encoder, which then predicts the mean shape for ever
+    warmup = {"type": "LinearLR", "start_factor": 0.01, "by_epoch": False, "end": cell.steps // 10}
+    config.param_scheduler = [warmup, *config.param_scheduler]
+    config.model.backbone.init_cfg.checkpoint = str(weights_file(cell.source, prepared))
+    config.model.head.out_channels = landmarks.landmarks
+    config.model.head.decoder.decode = "quarter_offset"
+    _add_teacher(config, cell)
+    _merge(config, changes_of(cell.method, cell.source, cell.setting))
+    return config
+
+
+def _add_teacher(config: Config, cell: Cell) -> None:
+    if cell.teacher == "none":
+        return
+    source = SOURCES[cell.source]
+    config.model.teacher = dict(config.teacher)
+    config.model.monitor = {"every": cell.steps // 20}
+    if cell.teacher == "random":
+        config.model.teacher.checkpoint = "random"
+    if source.classes:
+        config.model.teacher.classifier = {"in_channels": source.channels, "num_classes": source.classes}
+
+
+def _merge(config: Config, changes: dict) -> None:
+    """Terms belong to the model; hooks are added to those of the config."""
+    changes = dict(changes)
+    if "terms" in changes:
+        config.model.terms = changes.pop("terms")
+    config.custom_hooks = [*config.custom_hooks, *changes.pop("custom_hooks", [])]
+    config.merge_from_dict(changes)
+
+
+def fingerprint(config: Config, *places: Path) -> str:
+    """A hash of the config, wherever its files lie."""
+    text = config.pretty_text
+    for place in places:
+        text = text.replace(str(place), "")
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,121 @@
+"""How each method changes the config that fine-tunes, and the settings among which it is tuned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from grid.sources import SOURCES, Source
+
+HEAD_LR = 1e-3
+"""Learning rate of the decoder, which is new in every method."""
+
+Setting = Mapping[str, float]
+Changes = dict[str, Any]
+MakeTerm = Callable[[Source, Any], Changes]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to fine-tune.
+
+    Attributes:
+        changes: the config's changes, from the source and the setting.
+        settings: what is tried in tuning; six each.
+    """
+
+    changes: Callable[[Source, Setting], Changes]
+    settings: Sequence[Setting]
+
+
+def _grid(**values: Sequence[float]) -> list[Setting]:
+    """Settings from columns of the same length."""
+    return [dict(zip(values, row)) for row in zip(*values.values(), strict=True)]
+
+
+RATES = _grid(lr=(1e-5, 3e-5, 6e-5, 1e-4, 2e-4, 4e-4))
+HEAD_RATES = _grid(lr=(1e-4, 3e-4, 1e-3, 2e-3, 4e-3, 8e-3))
+# two rates, and for each a grid of weights over four decades; the second one lies between the points of the first
+WEIGHTS = _grid(lr=(6e-5, 6e-5, 6e-5, 2e-4, 2e-4, 2e-4), weight=(1e-6, 1e-4, 1e-2, 1e-5, 1e-3, 1e-2))
+LP_FT = _grid(lr=(6e-5, 2e-4, 6e-4) * 2, until=(0.2,) * 3 + (0.5,) * 3)
+
+
+def _term(source: Source, config: dict[str, Any]) -> dict[str, Any]:
+    return {"student": source.last, "teacher": source.last, **config}
+
+
+def _ed(source: Source, weight: Any, over: str = "flatten") -> dict[str, Any]:
+    loss = {"type": "CosineAlignmentLoss", "over": over}
+    return _term(source, {"name": "loss_ed", "loss": loss, "weight": weight})
+
+
+def _cd(source: Source, weight: Any) -> dict[str, Any]:
+    return _term(
+        source,
+        {
+            "name": "loss_cd",
+            "loss": {"type": "SoftmaxL2Loss", "temperature": 2.0},
+            "teacher": "classifier",
+            "student_connector": {"type": "RetainedClassifier"},
+            "weight": weight,
+        },
+    )
+
+
+def _l2sp(source: Source, weight: Any) -> dict[str, Any]:
+    config = {"name": "loss_l2sp", "loss": {"type": "L2SPPenalty"}, "weight": weight}
+    return {**config, "student": "backbone", "teacher": "backbone"}
+
+
+def _terms(
+    *make: Callable[[Source, Any], dict[str, Any]], decays: bool = False
+) -> Callable[[Source, Setting], Changes]:
+    def changes(source: Source, setting: Setting) -> Changes:
+        weight: Any = setting["weight"]
+        if decays:
+            weight = {"type": "LinearDecay", "start": weight, "until": 0.5}
+        return {**_rates(setting["lr"]), "terms": [each(source, weight) for each in make]}
+
+    return changes
+
+
+def _rates(encoder: float) -> Changes:
+    """Learning rates: a retained classifier is pretrained as the encoder is."""
+    factor = {"lr_mult": encoder / HEAD_LR}
+    keys = {"backbone": factor, "regularizer": factor}
+    return {"optim_wrapper": {"optimizer": {"lr": HEAD_LR}, "paramwise_cfg": {"custom_keys": keys}}}
+
+
+def _ft(source: Source, setting: Setting) -> Changes:
+    return _rates(setting["lr"])
+
+
+def _fe(source: Source, setting: Setting) -> Changes:
+    return {"optim_wrapper": {"optimizer": {"lr": setting["lr"]}}, "model": {"frozen": ["backbone"]}}
+
+
+def _lp_ft(source: Source, setting: Setting) -> Changes:
+    hook = {"type": "FreezeUntilHook", "paths": ["backbone"], "until": setting["until"]}
+    return {**_rates(setting["lr"]), "custom_hooks": [hook]}
+
+
+METHODS = {
+    "FT": Method(_ft, RATES),
+    "FE": Method(_fe, HEAD_RATES),
+    "CTD-CD": Method(_terms(_cd), WEIGHTS),
+    "CTD-ED": Method(_terms(_ed), WEIGHTS),
+    "CTD-Com": Method(_terms(_cd, _ed), WEIGHTS),
+    "CTD-ED decayed": Method(_terms(_ed, decays=True), WEIGHTS),
+    "L2-SP": Method(_terms(_l2sp), WEIGHTS),
+    "LP-FT": Method(_lp_ft, LP_FT),
+}
+
+
+def changes_of(method: str, source: str, setting: Setting) -> Changes:
+    """What a method changes in the config of a source.
+
+    Raises:
+        KeyError: for an unknown method or source, or a setting without what the method wants.
+    """
+    return METHODS[method].changes(SOURCES[source], setting)

@@ -1,0 +1,78 @@
+"""The source networks' files in the form that the configs read."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from prepare_efficientnet_lite0 import convert
+from torch import Tensor, nn
+
+from grid.sources import SOURCES
+from xtask_reg import InputAdapter, InputConvention
+from xtask_reg.sources import dlib_resnet29_dense, load_covering, load_weights, save_weights
+from xtask_reg.sources.classification import PIXELS, read_identities
+from xtask_reg.sources.dlib_resnet import MEAN, STD
+
+DLIB = InputConvention(MEAN, STD, value_range=255)
+BEYOND_ENCODER = ("fc.", "blocks.256_down_out.")
+WEIGHT_DECAY = 1e-5
+PREPARED = Path("runs/few-labels/sources")
+
+
+def prepare(data_root: Path, prepared: Path) -> None:
+    """Write the file of each source that is not there yet."""
+    prepared.mkdir(parents=True, exist_ok=True)
+    for name, write in {"imagenet": prepare_imagenet, "dlib": prepare_dlib}.items():
+        file = prepared / SOURCES[name].weights
+        if not file.exists():
+            write(data_root, file)
+
+
+def prepare_imagenet(data_root: Path, out: Path) -> None:
+    """EfficientNet-Lite0 in timm's names."""
+    file = data_root / "sources" / "efficientnet-lite0-57934424.pth"
+    convention = InputConvention(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    save_weights(convert(load_weights(file), file.name), out, convention.to_metadata())
+
+
+def prepare_dlib(data_root: Path, out: Path) -> None:
+    """dlib's encoder, and upon its averaged features a classifier of the people of lfw158: what L_CD needs."""
+    published = load_weights(data_root / "sources" / "dlib_face_resnet29_128d.pth")
+    weights = {key: value for key, value in published.items() if not key.startswith(BEYOND_ENCODER)}
+    encoder = dlib_resnet29_dense().eval()
+    load_covering(encoder, weights, name="dlib")
+    table = data_root / "lfw158" / "identities.csv"
+    images, labels, people = read_identities(table)
+    with table.open(newline="") as file:
+        held_out = torch.tensor([row["split"] == "test" for row in csv.DictReader(file)])
+    features = _pooled(encoder, images)
+    fc = _fit(features[~held_out], labels[~held_out], len(people))
+    accuracy = (fc(features[held_out]).argmax(1) == labels[held_out]).float().mean().item()
+    weights |= {f"fc.{key}": value for key, value in fc.state_dict().items()}
+    save_weights(weights, out, {"lfw158_accuracy": f"{accuracy:.4f}", **DLIB.to_metadata()})
+
+
+@torch.no_grad()
+def _pooled(encoder: nn.Module, images: Tensor) -> Tensor:
+    """Averaged features ``(N, C)`` of images ``(N, 3, H, W)``."""
+    adapter = InputAdapter(PIXELS, DLIB)
+    return torch.cat([encoder(adapter(batch.float())).mean((2, 3)) for batch in images.split(64)])
+
+
+def _fit(features: Tensor, labels: Tensor, classes: int) -> nn.Linear:
+    """Multinomial logistic regression."""
+    torch.manual_seed(0)
+    fc = nn.Linear(features.shape[1], classes)
+    optimizer = torch.optim.LBFGS(fc.parameters(), max_iter=300, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = F.cross_entropy(fc(features), labels) + WEIGHT_DECAY / 2 * fc.weight.square().sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return fc.requires_grad_(False)

@@ -1,0 +1,95 @@
+"""Train one cell in a process of its own: ``python -m grid.run_cell CELL DATA_ROOT PREPARED FOLDER``.
+
+CELL is the JSON of its identity. FOLDER gets ``result.json`` when all is done, and not before.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mmengine.runner import Runner
+from provenance import provenance
+
+from grid.cell import Cell
+from grid.config import cell_config, fingerprint
+from grid.datasets import DATASETS, people_of, read_people, write_people
+from xtask_reg.landmarks.predictions import read_predictions
+from xtask_reg.measuring.run_log import read_log
+
+
+def train(cell: Cell, data_root: Path, prepared: Path, folder: Path) -> dict[str, Any]:
+    """The result line of a cell, with the errors of its test images."""
+    landmarks = DATASETS[cell.dataset]
+    content = read_people(data_root / landmarks.folder, landmarks.files)
+    for people, file in zip(people_of(cell, len(content["images"])), ("train.json", "test.json")):
+        write_people(content, people, folder / file)
+    config = cell_config(cell, data_root, prepared, folder)
+    config.work_dir = str(folder / "log")
+    # the points of the last test are kept
+    config.val_evaluator = {**config.val_evaluator, "outfile": str(folder / "predictions.json")}
+    runner = Runner.from_cfg(config)
+    start = time.monotonic()
+    runner.train()
+    seconds = time.monotonic() - start
+    predictions = read_predictions(folder / "predictions.json")
+    scores = predictions.scores
+    return {
+        **asdict(cell),
+        "me": scores.me,
+        "sd": scores.sd,
+        "fr": scores.fr,
+        "auc": scores.auc,
+        "me_argmax": _by_argmax(runner),
+        "steps": runner.iter,
+        "seconds": round(seconds, 1),
+        "curve": _curve(folder / "log"),
+        **({} if cell.teacher == "none" else _measured(folder / "log")),
+        "config": fingerprint(config, data_root, prepared, folder),
+        "errors": {Path(image).stem: error for image, error in zip(predictions.images, predictions.errors.tolist())},
+    }
+
+
+def _by_argmax(runner: Runner) -> float:
+    """The mean error with the paper's way to read a heatmap, which cannot fall below 0.38."""
+    runner.model.head.decoder.method = "argmax"
+    for metric in runner.val_loop.evaluator.metrics:
+        metric.outfile = None
+    return runner.val_loop.run()["landmark/ME"]
+
+
+def _curve(folder: Path) -> list[float]:
+    """The mean errors of all tests, the last one at the end."""
+    (file,) = folder.glob("*/vis_data/scalars.json")
+    lines = map(json.loads, file.read_text().splitlines())
+    return [round(line["landmark/ME"], 4) for line in lines if "landmark/ME" in line]
+
+
+def _measured(folder: Path) -> dict[str, Any]:
+    """For each term the mean ratio of its gradient to the task's; the last cosine of each stage to the source's."""
+    log = read_log(folder)
+    ratios = {name: [value for _, value in points] for name, points in log["ratio"].items()}
+    return {
+        "ratio": {name: sum(values) / len(values) for name, values in ratios.items()},
+        "cosine": {stage: round(points[-1][1], 4) for stage, points in log["cosine"].items()},
+    }
+
+
+def main(cell: str, data_root: str, prepared: str, folder: str) -> None:
+    """Train, and write the result."""
+    warnings.filterwarnings("ignore")
+    out = Path(folder)
+    out.mkdir(parents=True, exist_ok=True)
+    result = train(Cell(**json.loads(cell)), Path(data_root), Path(prepared), out)
+    partial = out / "result.partial"
+    partial.write_text(json.dumps({**result, **provenance()}))
+    partial.rename(out / "result.json")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,45 @@
+"""Source networks of the grid: which config trains from them, and where their weights come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source network.
+
+    Attributes:
+        config: the MMPose config that fine-tunes it, below ``configs/mmpose``.
+        weights: its file in the folder of prepared sources.
+        last: tap of the last encoder features.
+        channels: of these.
+        classes: of its classifier; 0 without one.
+    """
+
+    config: str
+    weights: str
+    last: str
+    channels: int
+    classes: int = 0
+
+
+SOURCES = {
+    "dlib": Source("dlib/td-hm_dlib29_ft_landmarks-128x128.py", "dlib.safetensors", "backbone.net", 256, 158),
+    "imagenet": Source(
+        "timm/td-hm_efficientnet-lite0_ft_landmarks-128x128.py", "imagenet.safetensors", "backbone.net.blocks.6", 320
+    ),
+}
+
+
+def weights_file(name: str, prepared: Path) -> Path:
+    """Where the weights of a source lie.
+
+    Raises:
+        FileNotFoundError: if they were not prepared.
+    """
+    file = prepared / SOURCES[name].weights
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} does not exist: run `few_labels.py sources` first")
+    return file

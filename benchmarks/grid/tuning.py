@@ -1,0 +1,55 @@
+"""The setting of each method, chosen on people that the test does not see.
+
+Each setting is trained twice at :data:`LABELS` labels, on people of fold 0 and on people of fold 1, and tested on all
+other people. The choice for a test fold looks only at trainings on other folds, and in these only at people of the
+other folds: nobody of the fold has a part in it.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from grid.cell import Cell
+from grid.datasets import folds
+from grid.methods import METHODS, Setting
+from grid.results import Results
+
+LABELS, TUNING_FOLDS = 20, (0, 1)
+
+
+def tuning_cells(dataset: str, source: str, teacher: str, method: str) -> list[Cell]:
+    """All that is tried for a method."""
+    return [
+        Cell(dataset, source, teacher, method, LABELS, fold, setting=setting, split="tuning")
+        for setting in METHODS[method].settings
+        for fold in TUNING_FOLDS
+    ]
+
+
+def scores(results: Results, cell: Cell, images: list[str]) -> pd.DataFrame:
+    """The settings tried for the method of ``cell``, with the mean error that counts for its fold.
+
+    Args:
+        results: of the tuning.
+        cell: whose setting is looked for.
+        images: of the data set, in the order of the people.
+
+    Raises:
+        ValueError: if the tuning is not complete.
+    """
+    wanted = tuning_cells(cell.dataset, cell.source, cell.teacher, cell.method)
+    missing = [each.folder for each in wanted if each not in results]
+    if missing:
+        raise ValueError(f"{len(missing)} tuning runs are missing, {missing[0]} for one: run `few_labels.py tune`")
+    held_out = {images[person] for person in folds(len(images))[cell.fold]}
+    errors = results.errors
+    seen = errors[~errors.image.isin(held_out)].groupby("cell").error.mean()
+    rows = [{**each.setting, "error": seen[each.folder]} for each in wanted if each.fold != cell.fold]
+    return pd.DataFrame(rows).groupby([*wanted[0].setting], sort=False).error.mean().reset_index()
+
+
+def chosen(results: Results, cell: Cell, images: list[str]) -> Setting:
+    """The setting of the lowest error among :func:`scores`."""
+    tried = scores(results, cell, images)
+    best = tried.loc[tried.error.idxmin()].drop("error")
+    return {str(key): float(value) for key, value in best.items()}
