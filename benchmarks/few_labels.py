@@ -22,7 +22,7 @@ from grid.datasets import DATASETS, image_names
 from grid.engines import Places, here, on_ray
 from grid.prepare import PREPARED, prepare
 from grid.results import Results
-from grid.tuning import chosen, tuning_cells
+from grid.tuning import chosen, is_tuned, tuning_cells
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -57,9 +57,12 @@ def train(cells: Sequence[Cell], results: Results, arguments: argparse.Namespace
 
 
 def tuned(cells: Sequence[Cell], tuning: Results, data_root: Path) -> list[Cell]:
-    """The cells with the settings that the tuning chose."""
+    """The cells with the settings that the tuning chose; those of which the tuning is not complete are left out."""
     names = {dataset: image_names(data_root, dataset) for dataset in {cell.dataset for cell in cells}}
-    return [dataclasses.replace(cell, setting=chosen(tuning, cell, names[cell.dataset])) for cell in cells]
+    ready = [cell for cell in cells if is_tuned(tuning, cell)]
+    if len(ready) < len(cells):
+        console.print(f"{len(cells) - len(ready)} of {len(cells)} cells are left out: run the command tune first")
+    return [dataclasses.replace(cell, setting=chosen(tuning, cell, names[cell.dataset])) for cell in ready]
 
 
 def main() -> None:

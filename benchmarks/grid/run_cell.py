@@ -38,7 +38,7 @@ def train(cell: Cell, data_root: Path, prepared: Path, folder: Path) -> dict[str
     runner.train()
     seconds = time.monotonic() - start
     predictions = read_predictions(folder / "predictions.json")
-    scores = predictions.scores
+    scores, curve = predictions.scores, _curve(folder / "log")
     return {
         **asdict(cell),
         "me": scores.me,
@@ -46,9 +46,8 @@ def train(cell: Cell, data_root: Path, prepared: Path, folder: Path) -> dict[str
         "fr": scores.fr,
         "auc": scores.auc,
         "me_argmax": _by_argmax(runner),
-        "steps": runner.iter,
         "seconds": round(seconds, 1),
-        "curve": _curve(folder / "log"),
+        "curve": curve,
         **({} if cell.teacher == "none" else _measured(folder / "log")),
         "config": fingerprint(config, data_root, prepared, folder),
         "errors": {Path(image).stem: error for image, error in zip(predictions.images, predictions.errors.tolist())},
