@@ -18,7 +18,7 @@ from pathlib import Path
 
 from grid import plans
 from grid.cell import Cell
-from grid.datasets import DATASETS, image_names
+from grid.datasets import DATASETS, images_of_folds
 from grid.engines import Places, here, on_ray
 from grid.prepare import PREPARED, prepare
 from grid.results import Results
@@ -58,11 +58,12 @@ def train(cells: Sequence[Cell], results: Results, arguments: argparse.Namespace
 
 def tuned(cells: Sequence[Cell], tuning: Results, data_root: Path) -> list[Cell]:
     """The cells with the settings that the tuning chose; those of which the tuning is not complete are left out."""
-    names = {dataset: image_names(data_root, dataset) for dataset in {cell.dataset for cell in cells}}
+    images = {dataset: images_of_folds(data_root, dataset) for dataset in {cell.dataset for cell in cells}}
     ready = [cell for cell in cells if is_tuned(tuning, cell)]
     if len(ready) < len(cells):
         console.print(f"{len(cells) - len(ready)} of {len(cells)} cells are left out: run the command tune first")
-    return [dataclasses.replace(cell, setting=chosen(tuning, cell, names[cell.dataset])) for cell in ready]
+    settings = [chosen(tuning, cell, images[cell.dataset][cell.fold]) for cell in ready]
+    return [dataclasses.replace(cell, setting=setting) for cell, setting in zip(ready, settings)]
 
 
 def main() -> None:

@@ -84,8 +84,8 @@ def write_people(content: dict[str, Any], people: np.ndarray, file: Path) -> Non
     file.write_text(json.dumps({**content, **chosen}))
 
 
-def image_names(data_root: Path, dataset: str) -> list[str]:
-    """The names of all people's images, in the order of the people."""
+def images_of_folds(data_root: Path, dataset: str) -> list[set[str]]:
+    """The names of the images of each fold."""
     landmarks = DATASETS[dataset]
-    content = read_people(data_root / landmarks.folder, landmarks.files)
-    return [Path(image["file_name"]).stem for image in content["images"]]
+    images = read_people(data_root / landmarks.folder, landmarks.files)["images"]
+    return [{Path(images[person]["file_name"]).stem for person in fold} for fold in folds(len(images))]

@@ -41,5 +41,5 @@ def weights_file(name: str, prepared: Path) -> Path:
     """
     file = prepared / SOURCES[name].weights
     if not file.is_file():
-        raise FileNotFoundError(f"{file} does not exist: run `few_labels.py sources` first")
+        raise FileNotFoundError(f"{file} does not exist: run `few_labels.py prepare` first")
     return file

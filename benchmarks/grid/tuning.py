@@ -7,10 +7,11 @@ other folds: nobody of the fold has a part in it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pandas as pd
 
 from grid.cell import Cell
-from grid.datasets import folds
 from grid.methods import METHODS, Setting
 from grid.results import Results
 
@@ -31,24 +32,23 @@ def is_tuned(results: Results, cell: Cell) -> bool:
     return all(each in results for each in tuning_cells(cell.dataset, cell.source, cell.teacher, cell.method))
 
 
-def scores(results: Results, cell: Cell, images: list[str]) -> pd.DataFrame:
+def scores(results: Results, cell: Cell, held_out: Collection[str]) -> pd.DataFrame:
     """The settings tried for the method of ``cell``, with the mean error that counts for its fold.
 
     Args:
         results: of the tuning.
         cell: whose setting is looked for; its tuning must be complete.
-        images: of the data set, in the order of the people.
+        held_out: the images of its fold.
     """
     wanted = tuning_cells(cell.dataset, cell.source, cell.teacher, cell.method)
-    held_out = {images[person] for person in folds(len(images))[cell.fold]}
     errors = results.errors
     seen = errors[~errors.image.isin(held_out)].groupby("cell").error.mean()
     rows = [{**each.setting, "error": seen[each.folder]} for each in wanted if each.fold != cell.fold]
     return pd.DataFrame(rows).groupby([*wanted[0].setting], sort=False).error.mean().reset_index()
 
 
-def chosen(results: Results, cell: Cell, images: list[str]) -> Setting:
+def chosen(results: Results, cell: Cell, held_out: Collection[str]) -> Setting:
     """The setting of the lowest error among :func:`scores`."""
-    tried = scores(results, cell, images)
+    tried = scores(results, cell, held_out)
     best = tried.loc[tried.error.idxmin()].drop("error")
     return {str(key): float(value) for key, value in best.items()}

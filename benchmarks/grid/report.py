@@ -1,0 +1,114 @@
+"""Tables of the grid, from its result files alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from grid.cell import cell_of
+from grid.results import Results
+from grid.statistics import Estimate, bootstrap, paired
+from grid.tuning import scores
+from xtask_reg.landmarks import LandmarkScores, score_images
+
+PLAIN = "FT"
+TRAINING = ["dataset", "source", "label", "n_labels", "fold", "seed", "steps"]
+
+
+def label(line: Mapping[str, Any]) -> str:
+    """What a method is called in tables and figures."""
+    teacher = ", random teacher" if line["teacher"] == "random" else ""
+    source = "" if line["source"] == "dlib" else f", {line['source']}"
+    return line["method"] + teacher + source
+
+
+def lines(results: Results, **wanted: Any) -> pd.DataFrame:
+    """One row for each cell.
+
+    Args:
+        results: of the grid.
+        **wanted: values that the cells must have, such as ``dataset='frl14'``.
+    """
+    every = [{**line, "label": label(line), "cell": cell_of(line).folder} for line in results.lines]
+    return pd.DataFrame([line for line in every if all(line[key] == value for key, value in wanted.items())])
+
+
+def images(results: Results, **wanted: Any) -> pd.DataFrame:
+    """One row for each test image of each cell, with the columns :data:`TRAINING` of its cell; see :func:`lines`."""
+    return results.errors.merge(lines(results, **wanted)[["cell", *TRAINING]], on="cell")
+
+
+def scores_of(rows: pd.DataFrame) -> LandmarkScores:
+    """ME, SD, FR and AUC over all test images."""
+    return score_images(rows.error.to_numpy(), reduction="mean_distance", space="heatmap")
+
+
+def differences(rows: pd.DataFrame, reference: str = PLAIN) -> dict[tuple[str, int], Estimate]:
+    """By method and number of labels, the paired difference to a method in percent of its mean error.
+
+    Only folds and seeds that both have count.
+
+    Raises:
+        ValueError: if the two were not tested on the same images.
+    """
+    found = {}
+    for (name, n_labels), own in rows.groupby(["label", "n_labels"], sort=False):
+        other = rows[(rows.label == reference) & (rows.n_labels == n_labels)]
+        shared = set(zip(own.fold, own.seed)) & set(zip(other.fold, other.seed))
+        own, other = (each[[pair in shared for pair in zip(each.fold, each.seed)]] for each in (own, other))
+        if name == reference or own.empty:
+            continue
+        both = paired(own, other)
+        percent = both.assign(percent=100 * both.difference / other.error.mean())
+        found[name, n_labels] = bootstrap(percent, "percent")
+    return found
+
+
+def times(lines: pd.DataFrame) -> dict[tuple[str, int], float]:
+    """By method and number of labels, the mean seconds of training over those of FT."""
+    seconds = lines.groupby(["label", "n_labels"]).seconds.mean()
+    return {(name, n_labels): each / seconds[PLAIN, n_labels] for (name, n_labels), each in seconds.items()}
+
+
+def main_table(rows: pd.DataFrame, lines: pd.DataFrame) -> str:
+    """The scores of all methods, by number of labels, as Markdown."""
+    against, time = differences(rows), times(lines)
+    argmax = lines.groupby(["label", "n_labels"]).me_argmax.mean()
+    head = f"| labels | method | ME ± SD | FR | AUC | error to {PLAIN}, % | ME by argmax | time to {PLAIN} | folds |"
+    table = [head, "|" + "---|" * 9]
+    for (n_labels, name), own in rows.groupby(["n_labels", "label"], sort=False):
+        score, key = scores_of(own), (name, n_labels)
+        change = as_text(against[key]) if key in against else ""
+        parts = [
+            f"{n_labels} | {name} | {score.me:.3f} ± {score.sd:.3f} | {100 * score.fr:.1f} % | {score.auc:.3f}",
+            f"{change} | {argmax[key]:.3f} | {time[key]:.2f} | {own.fold.nunique()}",
+        ]
+        table.append(f"| {' | '.join(parts)} |")
+    return "\n".join(table)
+
+
+def as_text(estimate: Estimate) -> str:
+    """``-3.1 (-5.0 to -1.2)``, in bold where the interval leaves out zero."""
+    text = f"{estimate.mean:+.1f} ({estimate.low:+.1f} to {estimate.high:+.1f})"
+    return f"**{text}**" if estimate.is_clear else text
+
+
+def tuning_table(tuning: Results, rows: pd.DataFrame, lines: pd.DataFrame) -> str:
+    """For each method the settings that were tried, and the folds for which each was chosen, as Markdown.
+
+    The error is that on which the choices were made, averaged over the folds.
+    """
+    table = ["| method | setting | error | chosen for fold |", "|---|---|---|---|"]
+    held_out = {fold: set(own.image) for fold, own in rows.groupby("fold")}
+    for name, own in lines.groupby("label", sort=False):
+        cells = {line["fold"]: cell_of(line) for line in own.to_dict("records")}
+        tried = {fold: scores(tuning, cell, held_out[fold]) for fold, cell in cells.items()}
+        choice = {fold: each.error.idxmin() for fold, each in tried.items()}
+        errors = pd.concat([each.error for each in tried.values()], axis=1).mean(axis=1)
+        for index, setting in next(iter(tried.values())).drop(columns="error").iterrows():
+            words = ", ".join(f"{key} {value:g}" for key, value in setting.items())
+            folds = ", ".join(str(fold) for fold, best in sorted(choice.items()) if best == index)
+            table.append(f"| {name} | {words} | {errors[index]:.3f} | {folds} |")
+    return "\n".join(table)

@@ -1,0 +1,35 @@
+"""A small landmark set in the place of the real one, and a source network that was never trained.
+
+The tests import ``made_results`` from this folder.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from grid.engines import Places
+
+from xtask_reg.data import synthetic
+from xtask_reg.sources import dlib_resnet29_dense, save_weights
+
+sys.path.append(str(Path(__file__).parent))
+
+PEOPLE = {"train": range(24), "val": range(24, 28), "test": range(28, 40)}
+
+
+@pytest.fixture(scope="session")
+def places(tmp_path_factory):
+    root = tmp_path_factory.mktemp("few_labels")
+    for split, people in PEOPLE.items():
+        synthetic.write_landmark_set(root / "data" / "frl", people, 1, 64, split=split)
+    subsets = {"pfl_philtrum_lip14": {"index": [*range(14)]}}
+    (root / "data" / "frl" / "subsets.json").write_text(json.dumps(subsets))
+    torch.manual_seed(0)
+    classifier = {"fc.weight": torch.randn(158, 256), "fc.bias": torch.zeros(158)}
+    (root / "sources").mkdir()
+    save_weights({**dlib_resnet29_dense().state_dict(), **classifier}, root / "sources" / "dlib.safetensors", {})
+    return Places(root / "data", root / "sources")

@@ -1,0 +1,85 @@
+"""Methods differ in what they are, and in nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from grid.cell import Cell
+from grid.config import cell_config, fingerprint
+from grid.methods import METHODS
+from grid.plans import CORE, LABELS, core
+from mmpose.registry import MODELS
+
+TERMS = {"CTD-ED": 1, "CTD-ED decayed": 1, "CTD-CD": 1, "CTD-Com": 2, "L2-SP": 1}
+OWN = {"FT": set(), "FE": {"optim_wrapper", "model.frozen"}, "LP-FT": {"custom_hooks"}} | {
+    method: {"model.teacher", "model.terms", "model.monitor"} for method in TERMS
+}
+
+
+def config_of(places, cell, folder=Path("here")):
+    return cell_config(cell, places.data_root, places.prepared, folder)
+
+
+def cell(source, teacher, method, n_labels=20, **more):
+    setting = {**METHODS[method].settings[0], "lr": 6e-5}
+    return Cell("frl14", source, teacher, method, n_labels, 0, setting=setting, **more)
+
+
+def changed(one, other, prefix=""):
+    """The keys at which two configs differ, one level into the model."""
+    keys = {key for key in {*one, *other} if one.get(key) != other.get(key)}
+    inside = changed(one["model"], other["model"], "model.") if "model" in keys else set()
+    return {prefix + key for key in keys - {"model"}} | inside
+
+
+@pytest.mark.parametrize("compared", [each for each in CORE if each[0] == "dlib"], ids=" ".join)
+def test_all_else_is_fine_tuning(places, compared):
+    plain, other = (config_of(places, cell(*each)).to_dict() for each in (("dlib", "none", "FT"), compared))
+    assert changed(plain, other) == OWN[compared[2]]
+
+
+@pytest.mark.parametrize("compared", [each for each in CORE if each[0] == "dlib"], ids=" ".join)
+def test_it_can_be_built(places, compared):
+    model = MODELS.build(config_of(places, cell(*compared)).model)
+    model.init_weights()
+    assert len(model.regularizer.terms if model.regularizer else ()) == TERMS.get(compared[2], 0)
+
+
+def test_a_random_teacher_has_other_weights(places):
+    networks = {}
+    for teacher in ("source", "random"):
+        model = MODELS.build(config_of(places, cell("dlib", teacher, "CTD-ED")).model)
+        model.init_weights()
+        networks[teacher] = model.regularizer.teacher.network.backbone.net.state_dict()
+        student = model.backbone.net.state_dict()
+        same = [bool((student[key] == value).all()) for key, value in networks[teacher].items() if "conv.weight" in key]
+        assert all(same) if teacher == "source" else not any(same)
+
+
+@pytest.mark.parametrize("n_labels", LABELS)
+def test_equal_numbers_of_steps(places, n_labels):
+    config = config_of(places, cell("dlib", "none", "FT", n_labels))
+    per_epoch = n_labels // config.train_dataloader.batch_size
+    assert config.train_cfg.max_epochs * per_epoch == 400
+    assert config.train_cfg.max_epochs % config.train_cfg.val_interval == 0
+
+
+def test_the_fingerprint_is_that_of_the_training_and_not_of_the_place(places, tmp_path):
+    def of(own, folder):
+        return fingerprint(config_of(places, own, folder), places.data_root, places.prepared, folder)
+
+    one = cell("dlib", "none", "FT")
+    assert of(one, tmp_path / "a") == of(one, tmp_path / "b")
+    assert of(one, tmp_path) != of(dataclasses.replace(one, setting={"lr": 1e-3}), tmp_path)
+
+
+def test_sources_that_were_not_prepared(places, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"dlib.safetensors does not exist: run `few_labels.py prepare`"):
+        cell_config(cell("dlib", "none", "FT"), places.data_root, tmp_path, tmp_path)
+
+
+def test_the_core_grid():
+    cells = core()
+    assert len({each.identity for each in cells}) == len(cells) == 165

@@ -1,0 +1,90 @@
+"""Real trainings through MMPose, as small as they get."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from grid.datasets import images_of_folds
+from grid.engines import here
+from grid.results import Results
+from made_results import grid_cell
+
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
+STEPS = 20
+
+
+def cells(methods):
+    teachers = {"FT": "none", "CTD-ED": "source"}
+    setting = {"lr": 1e-4, "weight": 1e-3}
+    return [
+        grid_cell(method, 1, teacher=teachers[method], n_labels=5, steps=STEPS, setting=setting) for method in methods
+    ]
+
+
+def test_a_seed_gives_the_same_numbers(places):
+    """Two trainings at a time, as the grid runs them."""
+    lines = [line for _, line in here(cells(["FT"]) * 2, places, jobs=2)]
+    for line in lines:
+        line.pop("seconds")
+    assert lines[0] == lines[1]
+
+
+def test_what_a_line_says(places):
+    ((cell, line),) = here(cells(["CTD-ED"]), places, jobs=1)
+    assert set(line["errors"]) == images_of_folds(places.data_root, "frl14")[cell.fold]
+    assert line["me"] == pytest.approx(sum(line["errors"].values()) / 8)
+    assert len(line["curve"]) == 4
+    assert line["curve"][-1] == pytest.approx(line["me"], abs=1e-4)
+    assert {"versions", "commit", "hardware", "config", "seconds", "me_argmax", "fr", "auc", "sd"} <= line.keys()
+
+
+def test_a_cell_that_fails_says_why(places):
+    (cell,) = cells(["FT"])
+    ((failed, text),) = here([grid_cell("FT", 1, n_labels=500, setting={"lr": 1e-4})], places, jobs=1)
+    assert "n_labels=500, but frl14 has 32 people to train on" in text
+    assert failed != cell
+
+
+SCRIPT = """
+import argparse, pathlib, sys
+import few_labels
+from grid.results import Results
+from made_results import grid_cell
+
+cells = [grid_cell("FT", fold, n_labels=5, steps=20, setting={"lr": 1e-4}) for fold in range(3)]
+data_root, prepared, out = map(pathlib.Path, sys.argv[1:])
+arguments = argparse.Namespace(data_root=data_root, prepared=prepared, ray=False, jobs=1, gpus=())
+few_labels.train(cells, Results(out), arguments)
+"""
+
+
+def start(places, out):
+    paths = os.pathsep.join([str(BENCHMARKS), str(Path(__file__).parent)])
+    command = [sys.executable, "-c", SCRIPT, places.data_root, places.prepared, out]
+    return subprocess.Popen(
+        [*map(str, command)], env=os.environ | {"PYTHONPATH": paths}, stdout=subprocess.PIPE, start_new_session=True
+    )
+
+
+@pytest.mark.slow
+def test_a_killed_grid_goes_on(places, tmp_path):
+    out = tmp_path / "grid.jsonl"
+    first = start(places, out)
+    while not out.exists():
+        assert first.poll() is None
+        time.sleep(0.1)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    done = out.read_text()
+    assert start(places, out).wait() == 0
+    assert out.read_text().startswith(done)
+    results = Results(out)
+    assert sorted(json.loads(line)["fold"] for line in out.read_text().splitlines()) == [0, 1, 2]
+    assert results.errors.groupby("cell").size().tolist() == [8, 8, 8]

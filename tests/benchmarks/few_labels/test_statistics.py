@@ -1,0 +1,67 @@
+"""The bootstrap against what is known of it, and differences in pairs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from grid.statistics import Estimate, bootstrap, paired
+
+
+def rows(values):
+    """One fold for each row of values, one image for each column."""
+    table = pd.DataFrame(np.asarray(values)).rename_axis("fold").reset_index()
+    return table.melt("fold", var_name="image", value_name="error").assign(seed=0)
+
+
+def test_images_of_one_training_are_the_plain_bootstrap():
+    """The interval of a mean of n values is about 1.96 standard errors to either side."""
+    values = np.random.default_rng(1).normal(size=(1, 400))
+    found = bootstrap(rows(values), "error")
+    spread = 1.96 * values.std() / np.sqrt(400)
+    assert found.mean == pytest.approx(values.mean())
+    assert found.low == pytest.approx(values.mean() - spread, abs=0.1 * spread)
+    assert found.high == pytest.approx(values.mean() + spread, abs=0.1 * spread)
+
+
+def test_what_the_images_of_a_training_share_counts_once():
+    """Ten thousand images of twenty trainings whose means alone differ are twenty numbers."""
+    means = np.random.default_rng(1).normal(size=20)
+    found = bootstrap(rows(np.repeat(means[:, None], 500, axis=1)), "error", resamples=4000)
+    spread = 1.96 * means.std() / np.sqrt(20)
+    assert found.high - found.low == pytest.approx(2 * spread, rel=0.1)
+
+
+def test_both_levels_add_up():
+    random = np.random.default_rng(1)
+    values = random.normal(size=(40, 1)) + 3 * random.normal(size=(40, 9))
+    found = bootstrap(rows(values), "error")
+    variance = values.mean(1).var() / 40 + values.var(1).mean() / (40 * 9)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * np.sqrt(variance), rel=0.1)
+
+
+def test_folds_of_different_size_weigh_by_their_images():
+    table = pd.concat([rows([[0.0] * 30]), rows([[1.0] * 10]).assign(fold=1)])
+    found = bootstrap(table, "error", resamples=2000)
+    assert (found.mean, found.low, found.high) == (0.25, 0, 1)
+
+
+@pytest.mark.parametrize(("estimate", "clear"), [((1, 0.5, 2), True), ((-1, -2, -0.5), True), ((1, -0.5, 2), False)])
+def test_clear(estimate, clear):
+    assert Estimate(*estimate).is_clear is clear
+
+
+def test_no_rows():
+    with pytest.raises(ValueError, match="no rows to average 'error' of"):
+        bootstrap(rows([[1.0]]).iloc[:0], "error")
+
+
+def test_pairs_go_by_image_whatever_the_order():
+    one, other = rows([[1.0, 2.0], [3.0, 4.0]]), rows([[0.5, 0.5], [1.0, 1.0]])
+    both = paired(one, other.sample(frac=1, random_state=0)).sort_values(["fold", "image"])
+    assert both.difference.tolist() == [0.5, 1.5, 2.0, 3.0]
+
+
+def test_an_image_without_partner():
+    with pytest.raises(ValueError, match="1 of 4 images were not tested by both"):
+        paired(rows([[1.0, 2.0], [3.0, 4.0]]), rows([[1.0, 2.0], [3.0, 4.0]]).iloc[:3])

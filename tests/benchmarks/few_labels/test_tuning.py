@@ -1,0 +1,72 @@
+"""A setting is chosen without the people that it is tested on."""
+
+from __future__ import annotations
+
+import pytest
+from grid.methods import METHODS
+from grid.plans import CORE
+from grid.results import Results
+from grid.tuning import TUNING_FOLDS, chosen, is_tuned, scores, tuning_cells
+from made_results import FOLDS, grid_cell, tune
+
+RATES = [setting["lr"] for setting in METHODS["FT"].settings]
+
+
+@pytest.fixture
+def results(tmp_path):
+    return Results(tmp_path / "tuning.jsonl")
+
+
+def test_the_lowest_error(results):
+    tune(results, "FT", lambda setting, fold, image: 1e4 * abs(setting["lr"] - RATES[3]))
+    assert chosen(results, grid_cell("FT", 2), FOLDS[2]) == {"lr": RATES[3]}
+
+
+@pytest.mark.parametrize("fold", range(5))
+def test_images_of_the_fold_have_no_part(results, fold):
+    """The first rate is wonderful on the fold itself, and bad elsewhere."""
+
+    def error(setting, trained_on, image):
+        if setting["lr"] == RATES[0]:
+            return -100.0 if image in FOLDS[fold] else 9.0
+        return 1.0 if setting["lr"] == RATES[4] else 2.0
+
+    tune(results, "FT", error)
+    assert chosen(results, grid_cell("FT", fold), FOLDS[fold]) == {"lr": RATES[4]}
+
+
+@pytest.mark.parametrize("fold", TUNING_FOLDS)
+def test_what_was_trained_on_the_fold_has_no_part(results, fold):
+    def error(setting, trained_on, image):
+        if trained_on == fold:
+            return -100.0 if setting["lr"] == RATES[0] else 9.0
+        return 1.0 if setting["lr"] == RATES[4] else 2.0
+
+    tune(results, "FT", error)
+    assert chosen(results, grid_cell("FT", fold), FOLDS[fold]) == {"lr": RATES[4]}
+
+
+def test_both_trainings_count_for_the_other_folds(results):
+    tune(results, "FT", lambda setting, trained_on, image: 1.0 + trained_on)
+    tried = scores(results, grid_cell("FT", 4), FOLDS[4])
+    assert tried.error.tolist() == [1.5] * len(RATES)
+
+
+def test_settings_with_several_values(results):
+    best = METHODS["CTD-ED"].settings[4]
+    tune(results, "CTD-ED", lambda setting, *_: 0.0 if setting == best else 1.0, teacher="source")
+    assert chosen(results, grid_cell("CTD-ED", 0, teacher="source"), FOLDS[0]) == best
+
+
+def test_incomplete_tuning(results):
+    tune(results, "FT", lambda *_: 1.0)
+    assert is_tuned(results, grid_cell("FT", 0))
+    assert not is_tuned(results, grid_cell("FE", 0))
+    assert not is_tuned(results, grid_cell("FT", 0, teacher="random"))
+
+
+@pytest.mark.parametrize("compared", CORE, ids=" ".join)
+def test_every_method_has_the_same_budget(compared):
+    settings = METHODS[compared[2]].settings
+    assert len({tuple(setting.items()) for setting in settings}) == 6
+    assert len({cell.identity for cell in tuning_cells("frl14", *compared)}) == 6 * len(TUNING_FOLDS)
