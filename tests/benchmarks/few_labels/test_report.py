@@ -1,0 +1,105 @@
+"""Tables and figures of results of which the truth is known."""
+
+from __future__ import annotations
+
+import few_labels_report
+import pytest
+from grid import report
+from grid.results import Results
+from made_results import FOLDS, grid_cell, line, tune
+
+ERRORS = {"FT": 1.0, "FE": 1.5, "LP-FT": 0.9}
+"""The error of each method in fold 0; it grows by 0.1 from fold to fold, and falls with the labels."""
+SECONDS = {"FT": 10.0, "FE": 5.0, "LP-FT": 11.0}
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Each image of a fold has the fold's error, more or less an eighth."""
+    results = Results(tmp_path / "few_labels.jsonl")
+    for n_labels in (20, 10):
+        for method, error in ERRORS.items():
+            for fold in range(5):
+                mean = error + 0.1 * fold + (0.5 if n_labels == 10 else 0)
+                errors = dict(zip(sorted(FOLDS[fold]), (mean - 0.125, mean + 0.125)))
+                cell = grid_cell(method, fold, n_labels=n_labels, setting={"lr": 1e-4})
+                results.add(line(cell, errors, seconds=SECONDS[method]))
+    return results
+
+
+def cells_of(table, *starts):
+    (row,) = [row for row in table.splitlines() if row.startswith(f"| {' | '.join(starts)} |")]
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+def test_main_table(results):
+    table = report.main_table(report.images(results), report.lines(results))
+    # means 1.0 to 1.4, an eighth about each: the sample variance is 10 / 9 of 0.02 + 1 / 64; five of ten are below 1.2,
+    # by 0.325, 0.225, 0.125, 0.075 and 0.025, together 0.775, of which 1.2 and 10 make 0.065
+    plain = cells_of(table, "20", "FT")
+    assert plain == ["20", "FT", "1.200 ± 0.199", "50.0 %", "0.065", "", "0.500", "1.00", "5"]
+    # 0.5 more in each image is 41.7 % of 1.2
+    frozen = cells_of(table, "20", "FE")
+    assert frozen[5:] == ["**+41.7 (+41.7 to +41.7)**", "0.500", "0.50", "5"]
+    assert cells_of(table, "10", "LP-FT")[5] == "**-5.9 (-5.9 to -5.9)**"
+
+
+def test_only_what_both_have_is_compared(results, tmp_path):
+    """FE lacks fold 4, where FT is worst."""
+    fewer = Results(tmp_path / "fewer.jsonl")
+    errors = results.errors.groupby("cell")
+    for each in results.lines:
+        cell = report.cell_of(each)
+        if (cell.method, cell.fold) != ("FE", 4):
+            own = errors.get_group(cell.folder)
+            fewer.add({**each, "errors": dict(zip(own.image, own.error))})
+    found = report.differences(report.images(fewer))
+    assert found["FE", 20].mean == pytest.approx(100 * 0.5 / 1.15)
+    assert found["LP-FT", 20].mean == pytest.approx(100 * -0.1 / 1.2)
+
+
+def test_only_what_is_wanted(results):
+    assert set(report.lines(results, n_labels=10).n_labels) == {10}
+    assert set(report.images(results, n_labels=10).n_labels) == {10}
+    assert len(report.images(results, n_labels=10)) == 30
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ({"method": "FT", "teacher": "none", "source": "dlib"}, "FT"),
+        ({"method": "CTD-ED", "teacher": "source", "source": "dlib"}, "CTD-ED"),
+        ({"method": "CTD-ED", "teacher": "random", "source": "dlib"}, "CTD-ED, random teacher"),
+        ({"method": "FT", "teacher": "none", "source": "imagenet"}, "FT, imagenet"),
+    ],
+)
+def test_names(line, name):
+    assert report.label(line) == name
+
+
+def test_tuning_table(results, tmp_path):
+    """The second rate is best but for fold 3, where it is bad: only who must not look there takes it."""
+    tuning = Results(tmp_path / "tuning.jsonl")
+    second, third = 3e-5, 6e-5
+
+    def error(setting, trained_on, image):
+        if setting["lr"] == second:
+            return 21.0 if image in FOLDS[3] else 1.0
+        return 2.0 if setting["lr"] == third else 9.0
+
+    tune(tuning, "FT", error)
+    wanted = {"method": "FT"}
+    table = report.tuning_table(tuning, report.images(results, **wanted), report.lines(results, **wanted))
+    chosen = {row.split("|")[2].strip(): row.split("|")[4].strip() for row in table.splitlines()[2:]}
+    assert (chosen["lr 3e-05"], chosen["lr 6e-05"], chosen["lr 0.0001"]) == ("3", "0, 1, 2, 4", "")
+
+
+def test_the_command_draws_what_is_there(results, tmp_path, monkeypatch, capsys):
+    tuning = Results(tmp_path / "few_labels_tuning.jsonl")
+    for method in ERRORS:
+        tune(tuning, method, lambda *_: 1.0)
+    monkeypatch.setattr("sys.argv", ["report", "--results", str(tmp_path), "--images", str(tmp_path / "images")])
+    few_labels_report.main()
+    assert report.main_table(report.images(results), report.lines(results)) in capsys.readouterr().out
+    names = {"labels", "differences", "curves", "cost", "ced_10", "ced_20"}
+    assert {path.name for path in (tmp_path / "images").iterdir()} == {f"results_{name}.png" for name in names}
