@@ -73,20 +73,22 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path, required=True, help="folder with frl/, lfw158/ and sources/")
     parser.add_argument("--prepared", type=Path, default=PREPARED, help="folder of the prepared sources")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the result files")
+    parser.add_argument("--plan", choices=plans.PLANS, default="core", help="which part of the grid")
     parser.add_argument("--dataset", choices=DATASETS, default="frl14")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="cells at a time, one CPU thread each")
     parser.add_argument("--gpus", nargs="*", default=(), help="GPUs to share, as in CUDA_VISIBLE_DEVICES")
     parser.add_argument("--ray", action="store_true", help="run on the Ray cluster of RAY_ADDRESS, or a local one")
     parser.add_argument("--gpus-per-cell", type=float, default=0, help="with --ray")
     arguments = parser.parse_args()
+    plan = plans.PLANS[arguments.plan](arguments.dataset)
     tuning = Results(arguments.results / "few_labels_tuning.jsonl")
     if arguments.command == "prepare":
         prepare(arguments.data_root, arguments.prepared)
     elif arguments.command == "tune":
-        compared = [tuning_cells(arguments.dataset, *each) for each in plans.CORE]
-        train([cell for cells in compared for cell in cells], tuning, arguments)
+        compared = dict.fromkeys((cell.source, cell.teacher, cell.method) for cell in plan)
+        train([cell for each in compared for cell in tuning_cells(arguments.dataset, *each)], tuning, arguments)
     else:
-        cells = tuned(plans.core(arguments.dataset), tuning, arguments.data_root)
+        cells = tuned(plan, tuning, arguments.data_root)
         train(cells, Results(arguments.results / "few_labels.jsonl"), arguments)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from grid.sources import SOURCES, Source
@@ -22,11 +23,15 @@ class Method:
 
     Attributes:
         changes: the config's changes, from the source and the setting.
-        settings: what is tried in tuning; six each.
+        settings: what is tried in tuning, six each; none for a method that takes the setting of another one.
+        tuned_as: that other method.
+        fixed: what it adds to that setting.
     """
 
     changes: Callable[[Source, Setting], Changes]
-    settings: Sequence[Setting]
+    settings: Sequence[Setting] = ()
+    tuned_as: str | None = None
+    fixed: Setting = field(default_factory=dict)
 
 
 def _grid(**values: Sequence[float]) -> list[Setting]:
@@ -37,7 +42,7 @@ def _grid(**values: Sequence[float]) -> list[Setting]:
 RATES = _grid(lr=(1e-5, 3e-5, 6e-5, 1e-4, 2e-4, 4e-4))
 HEAD_RATES = _grid(lr=(1e-4, 3e-4, 1e-3, 2e-3, 4e-3, 8e-3))
 # two rates, and for each a grid of weights over four decades; the second one lies between the points of the first
-WEIGHTS = _grid(lr=(6e-5, 6e-5, 6e-5, 2e-4, 2e-4, 2e-4), weight=(1e-6, 1e-4, 1e-2, 1e-5, 1e-3, 1e-2))
+WEIGHTS = _grid(lr=(1e-4, 1e-4, 1e-4, 2e-4, 2e-4, 2e-4), weight=(1e-6, 1e-4, 1e-2, 1e-5, 1e-3, 1e-2))
 LP_FT = _grid(lr=(6e-5, 2e-4, 6e-4) * 2, until=(0.2,) * 3 + (0.5,) * 3)
 
 
@@ -48,6 +53,14 @@ def _term(source: Source, config: dict[str, Any]) -> dict[str, Any]:
 def _ed(source: Source, weight: Any, over: str = "flatten") -> dict[str, Any]:
     loss = {"type": "CosineAlignmentLoss", "over": over}
     return _term(source, {"name": "loss_ed", "loss": loss, "weight": weight})
+
+
+def _ed_earlier(source: Source, weight: Any) -> dict[str, Any]:
+    return {**_ed(source, weight), "student": source.earlier, "teacher": source.earlier}
+
+
+def _attention(source: Source, weight: Any) -> dict[str, Any]:
+    return _term(source, {"name": "loss_sa", "loss": {"type": "AttentionTransferLoss"}, "weight": weight})
 
 
 def _cd(source: Source, weight: Any) -> dict[str, Any]:
@@ -68,14 +81,23 @@ def _l2sp(source: Source, weight: Any) -> dict[str, Any]:
     return {**config, "student": "backbone", "teacher": "backbone"}
 
 
-def _terms(
-    *make: Callable[[Source, Any], dict[str, Any]], decays: bool = False
-) -> Callable[[Source, Setting], Changes]:
+def _constant(weight: float) -> Any:
+    return weight
+
+
+def _decayed(weight: float) -> Any:
+    """To zero over the first half of the training: help while the decoder is random, then let go."""
+    return {"type": "LinearDecay", "start": weight, "until": 0.5}
+
+
+def _balanced(ratio: float) -> Any:
+    return {"type": "Balanced", "ratio": ratio}
+
+
+def _terms(*make: MakeTerm, weight: Callable[[float], Any] = _constant) -> Callable[[Source, Setting], Changes]:
     def changes(source: Source, setting: Setting) -> Changes:
-        weight: Any = setting["weight"]
-        if decays:
-            weight = {"type": "LinearDecay", "start": weight, "until": 0.5}
-        return {**_rates(setting["lr"]), "terms": [each(source, weight) for each in make]}
+        terms = [each(source, weight(setting["weight"])) for each in make]
+        return {**_rates(setting["lr"]), "terms": terms}
 
     return changes
 
@@ -106,9 +128,16 @@ METHODS = {
     "CTD-CD": Method(_terms(_cd), WEIGHTS),
     "CTD-ED": Method(_terms(_ed), WEIGHTS),
     "CTD-Com": Method(_terms(_cd, _ed), WEIGHTS),
-    "CTD-ED decayed": Method(_terms(_ed, decays=True), WEIGHTS),
+    "CTD-ED decayed": Method(_terms(_ed, weight=_decayed), WEIGHTS),
     "L2-SP": Method(_terms(_l2sp), WEIGHTS),
     "LP-FT": Method(_lp_ft, LP_FT),
+    "CTD-ED 0.002": Method(_terms(_ed), tuned_as="FT", fixed={"weight": 0.002}),
+    "CTD-CD 0.002": Method(_terms(_cd), tuned_as="FT", fixed={"weight": 0.002}),
+    "CTD-ED balanced 0.1": Method(_terms(_ed, weight=_balanced), tuned_as="FT", fixed={"weight": 0.1}),
+    "CTD-ED per location": Method(_terms(partial(_ed, over="location")), tuned_as="CTD-ED"),
+    "CTD-ED pooled": Method(_terms(partial(_ed, over="pooled")), tuned_as="CTD-ED"),
+    "CTD-ED earlier layer": Method(_terms(_ed_earlier), tuned_as="CTD-ED"),
+    "AT": Method(_terms(_attention), WEIGHTS),
 }
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
-from grid.cell import Cell
+from grid.cell import STEPS, Cell
 from grid.datasets import FOLDS
 
 Compared = tuple[str, str, str]
@@ -24,13 +25,41 @@ CORE: Sequence[Compared] = (
     ("imagenet", "source", "CTD-ED"),
 )
 LABELS = (20, 10, 50)
+# what else is asked: which layer, which form of the cosine, the paper's weight, another regularizer
+VARIANTS: Sequence[Compared] = (
+    ("dlib", "source", "CTD-ED 0.002"),
+    ("dlib", "source", "CTD-ED earlier layer"),
+    ("dlib", "source", "CTD-ED per location"),
+    ("dlib", "source", "CTD-ED pooled"),
+    ("dlib", "source", "CTD-CD 0.002"),
+    ("dlib", "source", "CTD-ED balanced 0.1"),
+    ("dlib", "source", "AT"),
+)
 
 
-def core(dataset: str = "frl14") -> list[Cell]:
+def core(dataset: str) -> list[Cell]:
     """Every method of :data:`CORE` with every number of labels and fold; the settings are not chosen yet."""
+    return _cells(dataset, CORE, LABELS)
+
+
+def variants(dataset: str) -> list[Cell]:
+    """:data:`VARIANTS` at the number of labels of the tuning."""
+    return _cells(dataset, VARIANTS, LABELS[:1])
+
+
+def longer(dataset: str) -> list[Cell]:
+    """FT and CTD-ED at the most labels, three times as long: what more training changes."""
+    cells = _cells(dataset, CORE[:2], LABELS[-1:])
+    return [dataclasses.replace(cell, steps=3 * STEPS) for cell in cells]
+
+
+def _cells(dataset: str, compared: Sequence[Compared], labels: Sequence[int]) -> list[Cell]:
     return [
         Cell(dataset, source, teacher, method, n_labels, fold)
-        for n_labels in LABELS
+        for n_labels in labels
         for fold in range(FOLDS)
-        for source, teacher, method in CORE
+        for source, teacher, method in compared
     ]
+
+
+PLANS = {"core": core, "variants": variants, "longer": longer}

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from grid.cell import cell_of
+from grid.methods import METHODS
 from grid.results import Results
 from grid.statistics import Estimate, bootstrap, paired
 from grid.tuning import scores
@@ -102,7 +103,8 @@ def tuning_table(tuning: Results, rows: pd.DataFrame, lines: pd.DataFrame) -> st
     """
     table = ["| method | setting | error | chosen for fold |", "|---|---|---|---|"]
     held_out = {fold: set(own.image) for fold, own in rows.groupby("fold")}
-    for name, own in lines.groupby("label", sort=False):
+    tuned = lines[[METHODS[method].tuned_as is None for method in lines.method]]
+    for name, own in tuned.groupby("label", sort=False):
         cells = {line["fold"]: cell_of(line) for line in own.to_dict("records")}
         tried = {fold: scores(tuning, cell, held_out[fold]) for fold, cell in cells.items()}
         choice = {fold: each.error.idxmin() for fold, each in tried.items()}

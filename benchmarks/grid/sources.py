@@ -14,6 +14,7 @@ class Source:
         config: the MMPose config that fine-tunes it, below ``configs/mmpose``.
         weights: its file in the folder of prepared sources.
         last: tap of the last encoder features.
+        earlier: tap one stage before, at twice the resolution.
         channels: of these.
         classes: of its classifier; 0 without one.
     """
@@ -21,14 +22,26 @@ class Source:
     config: str
     weights: str
     last: str
+    earlier: str
     channels: int
     classes: int = 0
 
 
 SOURCES = {
-    "dlib": Source("dlib/td-hm_dlib29_ft_landmarks-128x128.py", "dlib.safetensors", "backbone.net", 256, 158),
+    "dlib": Source(
+        "dlib/td-hm_dlib29_ft_landmarks-128x128.py",
+        "dlib.safetensors",
+        "backbone.net",
+        "backbone.net.blocks.128_2",
+        256,
+        158,
+    ),
     "imagenet": Source(
-        "timm/td-hm_efficientnet-lite0_ft_landmarks-128x128.py", "imagenet.safetensors", "backbone.net.blocks.6", 320
+        "timm/td-hm_efficientnet-lite0_ft_landmarks-128x128.py",
+        "imagenet.safetensors",
+        "backbone.net.blocks.6",
+        "backbone.net.blocks.4",
+        320,
     ),
 }
 

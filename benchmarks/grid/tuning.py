@@ -7,6 +7,7 @@ other folds: nobody of the fold has a part in it.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection
 
 import pandas as pd
@@ -27,8 +28,17 @@ def tuning_cells(dataset: str, source: str, teacher: str, method: str) -> list[C
     ]
 
 
+def tuned_as(cell: Cell) -> Cell:
+    """The cell whose setting is looked for: the same one, or that of the method from which it takes its setting."""
+    method = METHODS[cell.method].tuned_as
+    if method is None:
+        return cell
+    return dataclasses.replace(cell, method=method, teacher="none" if method == "FT" else cell.teacher)
+
+
 def is_tuned(results: Results, cell: Cell) -> bool:
     """Whether all settings for the method of ``cell`` were tried."""
+    cell = tuned_as(cell)
     return all(each in results for each in tuning_cells(cell.dataset, cell.source, cell.teacher, cell.method))
 
 
@@ -48,7 +58,7 @@ def scores(results: Results, cell: Cell, held_out: Collection[str]) -> pd.DataFr
 
 
 def chosen(results: Results, cell: Cell, held_out: Collection[str]) -> Setting:
-    """The setting of the lowest error among :func:`scores`."""
-    tried = scores(results, cell, held_out)
+    """The setting of the lowest error among :func:`scores`, and what the method adds to it."""
+    tried = scores(results, tuned_as(cell), held_out)
     best = tried.loc[tried.error.idxmin()].drop("error")
-    return {str(key): float(value) for key, value in best.items()}
+    return {str(key): float(value) for key, value in best.items()} | METHODS[cell.method].fixed

@@ -65,6 +65,23 @@ def test_incomplete_tuning(results):
     assert not is_tuned(results, grid_cell("FT", 0, teacher="random"))
 
 
+@pytest.mark.parametrize(
+    ("method", "setting"),
+    [
+        ("CTD-ED pooled", METHODS["CTD-ED"].settings[4]),
+        ("CTD-ED 0.002", {"lr": RATES[2], "weight": 0.002}),
+    ],
+)
+def test_a_method_tuned_as_another(results, method, setting):
+    best = METHODS["CTD-ED"].settings[4]
+    tune(results, "CTD-ED", lambda tried, *_: 0.0 if tried == best else 1.0, teacher="source")
+    cell = grid_cell(method, 0, teacher="source")
+    assert is_tuned(results, cell) is (method == "CTD-ED pooled")
+    tune(results, "FT", lambda tried, *_: 0.0 if tried["lr"] == RATES[2] else 1.0)
+    assert is_tuned(results, cell)
+    assert chosen(results, cell, FOLDS[0]) == setting
+
+
 @pytest.mark.parametrize("compared", CORE, ids=" ".join)
 def test_every_method_has_the_same_budget(compared):
     settings = METHODS[compared[2]].settings
