@@ -1,5 +1,6 @@
 """Cross-task distillation regularizers: keep what a pretrained network knows while it learns a new task."""
 
+from xtask_reg.attach import ctd
 from xtask_reg.connectors import (
     ChannelsFirst,
     PooledClassifier,
@@ -82,6 +83,7 @@ __all__ = [
     "TapError",
     "Term",
     "Warmup",
+    "ctd",
     "delta_channel_weights",
     "find_stages",
     "freeze",

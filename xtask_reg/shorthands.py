@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 import posixpath
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from xtask_reg import losses
 from xtask_reg.connectors import ChannelsFirst, PooledClassifier, retained_classifier
-from xtask_reg.stages import check_corresponding, stage_shapes
+from xtask_reg.stages import USUAL, check_corresponding, stage_shapes
+from xtask_reg.tappable import list_taps
+from xtask_reg.taps import find_module, plain_path
 from xtask_reg.teacher import FrozenTeacher
 from xtask_reg.term import Term, Weight
 from xtask_reg.weights.balanced import Balanced
@@ -21,9 +24,13 @@ from xtask_reg.weights.balanced import Balanced
 class _Networks:
     """Where student and teacher are tapped. Each is called once, when that is first asked for."""
 
-    def __init__(self, student: nn.Module, teacher: nn.Module | None) -> None:
+    def __init__(
+        self, student: nn.Module, teacher: nn.Module | None, stages: Mapping[str, str] | None, images: Tensor | None
+    ) -> None:
         self.student = student
         self._teacher = teacher
+        self._stages = stages
+        self._images = images
 
     @property
     def teacher(self) -> nn.Module:
@@ -35,12 +42,15 @@ class _Networks:
     @cached_property
     def own(self) -> dict[str, tuple[int, ...]]:
         """The student's stages, and the shapes of what they give."""
-        return stage_shapes(self.student)
+        return self._shapes(self.student, None if self._stages is None else list(self._stages))
 
     @cached_property
     def source(self) -> dict[str, tuple[int, ...]]:
         """The teacher's."""
-        return stage_shapes(self.teacher)
+        return self._shapes(self.teacher, None if self._stages is None else list(self._stages.values()))
+
+    def _shapes(self, network: nn.Module, paths: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
+        return stage_shapes(network, self._images) if paths is None else _shapes_at(network, paths, self._images)
 
     def pairs(self) -> list[dict[str, Any]]:
         """The arguments of a term at each stage; tokens are brought into the order of feature maps."""
@@ -70,6 +80,20 @@ class _Networks:
             f"{type(self.teacher).__name__} has no classifier behind the average of its last stage {shape}: write the "
             "term out, with retained_classifier(...) of what it classifies by"
         )
+
+
+def _shapes_at(network: nn.Module, paths: Sequence[str], images: Tensor | None) -> dict[str, tuple[int, ...]]:
+    """What named modules give, by path."""
+    called = torch.zeros(1, 3, USUAL, USUAL) if images is None else images
+    taps = {tap.path: tap for tap in list_taps(network, called)}
+    shapes = {}
+    for path in paths:
+        find_module(network, path)
+        tap = taps[plain_path(path)]
+        if tap.shape is None or tap.reason:
+            raise ValueError(f"{path!r} of {type(network).__name__} cannot be tapped: {tap.reason}")
+        shapes[path] = tap.shape
+    return shapes
 
 
 def _connector(shape: tuple[int, ...]) -> nn.Module | None:
@@ -151,6 +175,8 @@ def shorthand(
     teacher: FrozenTeacher | nn.Module,
     weight: Weight | None = None,
     prefix: str = "",
+    stages: Mapping[str, str] | None = None,
+    images: Tensor | None = None,
 ) -> list[Term]:
     """The terms of a regularizer, or of several joined by ``+``, with taps found by :func:`find_stages`.
 
@@ -167,15 +193,17 @@ def shorthand(
         teacher: the source, frozen or not.
         weight: of each term, in place of the default.
         prefix: what the names of the terms begin with.
+        stages: the teacher's taps by the student's, from shallow to deep, in place of those found.
+        images: what the networks are called with to find them, ``(B, C, H, W)``; see :func:`find_stages`.
 
     Raises:
-        ValueError: for an unknown name, or if no stages are found.
+        ValueError: for an unknown name, if no stages are found, or if one of those given cannot be tapped.
 
     Example:
         >>> [term.student for term in shorthand("ctd-ed", torchvision.models.resnet18(), torchvision.models.resnet18())]
         ['layer4']
     """
-    networks = _Networks(student, teacher.network if isinstance(teacher, FrozenTeacher) else teacher)
+    networks = _Networks(student, teacher.network if isinstance(teacher, FrozenTeacher) else teacher, stages, images)
     terms: list[Term] = []
     for name in _single(names):
         make, stated = NAMES[name]

@@ -9,18 +9,11 @@ _base_ = [
 source = dict(
     type="SourceWeights",
     checkpoint="data/sources/efficientnet_lite0.safetensors",
-    # the published file goes on to a classifier, which the dense encoder has not
-    ignore=["conv_head.", "bn2.", "classifier."],
+    ignore=["conv_head.", "bn2.", "classifier."],  # beyond the features
 )
 model = dict(
-    # what the network was trained with, which is not ImageNet's usual mean
-    data_preprocessor=dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5]),
-    backbone=dict(
-        type="ModuleBackbone",
-        module="timm/tf_efficientnet_lite0",
-        norm_eval=True,
-        init_cfg=source,
-    ),
+    data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3),  # timm's 0.5, not ImageNet's usual mean
+    backbone=dict(type="ModuleBackbone", module="timm/tf_efficientnet_lite0", norm_eval=True, init_cfg=source),
     head=dict(in_channels=320),
 )
 teacher = dict(type="FrozenTeacher")

@@ -1,0 +1,113 @@
+"""A regularizer in one line: what it chooses, says, and can be told."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+import torchvision
+from segmentation_models_pytorch import Unet
+from torch import nn
+from torchvision.models.resnet import BasicBlock, ResNet
+
+import xtask_reg as xr
+
+
+def resnet(outputs=4):
+    return ResNet(BasicBlock, [1, 1, 1, 1], num_classes=outputs)
+
+
+def vit():
+    sizes = {"img_size": 64, "patch_size": 16, "embed_dim": 48, "depth": 4, "num_heads": 2}
+    return timm.create_model("vit_tiny_patch16_224", num_classes=4, **sizes)
+
+
+FAMILIES = {
+    "torchvision": (resnet, lambda: resnet(9), "layer4", "layer4"),
+    "timm": (lambda: timm.create_model("convnext_atto"), lambda: timm.create_model("convnext_atto"), *["stages.3"] * 2),
+    "smp": (lambda: Unet("resnet18", encoder_weights=None), torchvision.models.resnet18, "encoder.layer4", "layer4"),
+    "vit": (vit, vit, "blocks.3", "blocks.3"),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_it_finds_the_last_stage_and_says_so(family, capsys):
+    student, source, own, other = FAMILIES[family]
+    student, source = student(), source()
+    keep = xr.ctd(student, source)
+    said = f"ctd_ed: CosineAlignmentLoss, student {own}, teacher {other}, weight 0.002\n"
+    assert capsys.readouterr().out == said
+    student(torch.rand(2, 3, 64, 64))
+    (value,) = keep().values()
+    value.backward()
+    assert next(student.parameters()).grad.abs().sum() > 0
+
+
+def test_several_regularizers_a_line_each(capsys):
+    keep = xr.ctd(resnet(), resnet(), "ctd-com + l2-sp + bss", weight=0.5)
+    assert capsys.readouterr().out.splitlines() == [
+        "ctd_cd: SoftmaxL2Loss, student layer4, teacher fc, weight 0.5",
+        "ctd_ed: CosineAlignmentLoss, student layer4, teacher layer4, weight 0.5",
+        "l2_sp: L2SPPenalty, student as a whole, teacher as a whole, weight 0.5",
+        "bss: BSSLoss, student layer4, weight 0.5",
+    ]
+    assert [*keep.terms] == ["ctd_cd", "ctd_ed", "l2_sp", "bss"]
+
+
+def test_told_where_to_tap(capsys):
+    student, source = resnet(), torchvision.models.resnet18()
+    keep = xr.ctd(student, source, "ctd-ed", stages={"layer2": "layer2.1"})
+    assert "student layer2, teacher layer2.1," in capsys.readouterr().out
+    images = torch.rand(2, 3, 64, 64)
+    student.eval()(images)
+    (value,) = keep().values()
+    maps = [nn.Sequential(*list(network.eval().children())[:6])(images).flatten(1) for network in (student, source)]
+    torch.testing.assert_close(value, 0.002 * (1 - nn.functional.cosine_similarity(*maps).mean()))
+
+
+def test_each_of_the_stages_told():
+    keep = xr.ctd(resnet(), resnet(), "at", stages={"layer1": "layer2", "layer3": "layer4"}, quiet=True)
+    assert [(term.student, term.teacher) for term in keep.terms.values()] == [
+        ("layer1", "layer2"),
+        ("layer3", "layer4"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ({"layer5": "layer4"}, "there is no submodule 'layer5' in ResNet; the nearest are 'layer"),
+        ({"layer4": "layer4.0.relu"}, "'layer4.0.relu' of ResNet cannot be tapped: called 2 times"),
+    ],
+)
+def test_told_nonsense(stages, message):
+    with pytest.raises(ValueError, match=message):
+        xr.ctd(resnet(), resnet(), stages=stages)
+
+
+def test_images_of_its_own():
+    """A network for one channel cannot be called with RGB."""
+    networks = [resnet(), resnet()]
+    for network in networks:
+        network.conv1 = nn.Conv2d(1, 64, 7, 2, 3)
+    with pytest.raises(ValueError, match="cannot be called with images of shape"):
+        xr.ctd(*networks)
+    keep = xr.ctd(*networks, images=torch.zeros(1, 1, 64, 64), quiet=True)
+    networks[0](torch.rand(2, 1, 64, 64))
+    assert keep()["ctd_ed"] > 0
+
+
+def test_quiet(capsys):
+    xr.ctd(resnet(), resnet(), quiet=True)
+    assert not capsys.readouterr().out
+
+
+def test_the_source_is_frozen():
+    source = resnet()
+    xr.ctd(resnet(), source, quiet=True)
+    assert not any(parameter.requires_grad for parameter in source.parameters())
+
+
+def test_an_adapter_is_kept():
+    adapter = xr.InputAdapter(xr.InputConvention(), xr.InputConvention(value_range=255))
+    assert xr.ctd(resnet(), xr.FrozenTeacher(resnet(), adapter), quiet=True).teacher.adapter is adapter

@@ -1,0 +1,72 @@
+"""timm's own words about its models, and what is trained with them."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+import xtask_reg as xr
+from xtask_reg.integrations.timm import feature_stages, input_convention
+
+STAGES = {
+    "resnet10t": (["act1", "layer1", "layer2", "layer3", "layer4"], (0.485, 0.456, 0.406)),
+    "tf_efficientnet_lite0": (["blocks.0", "blocks.1", "blocks.2", "blocks.4", "blocks.6"], (0.5, 0.5, 0.5)),
+    "convnext_atto": (["stages.0", "stages.1", "stages.2", "stages.3"], (0.485, 0.456, 0.406)),
+    "edgenext_xx_small": (["stages.0", "stages.1", "stages.2", "stages.3"], (0.485, 0.456, 0.406)),
+    "vit_tiny_patch16_224": ([f"blocks.{number}" for number in range(12)], (0.5, 0.5, 0.5)),
+    "swin_tiny_patch4_window7_224": (["layers.0", "layers.1", "layers.2", "layers.3"], (0.485, 0.456, 0.406)),
+}
+FIXED = {"vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_stages_and_convention(name):
+    model = timm.create_model(name)
+    stages, mean = STAGES[name]
+    assert feature_stages(model) == stages
+    convention = input_convention(model)
+    assert convention.mean == mean
+    assert (convention.channels, convention.value_range) == ("rgb", 1.0)
+    assert convention.size == ((224, 224) if name in FIXED else None)
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "tf_efficientnet_lite0", "convnext_atto", "edgenext_xx_small"])
+def test_stages_of_features_only_are_the_maps_it_returns(name):
+    model = timm.create_model(name, features_only=True).eval()
+    taps: dict[str, torch.Tensor] = {}
+    for stage in feature_stages(model):
+        model.get_submodule(stage).register_forward_hook(
+            lambda _, __, output, stage=stage: taps.update({stage: output})
+        )
+    maps = model(torch.rand(1, 3, 64, 64))
+    for stage, feature in zip(feature_stages(model), maps, strict=True):
+        assert torch.equal(taps[stage], feature)
+    assert input_convention(model) == input_convention(timm.create_model(name))
+
+
+def test_not_of_timm():
+    with pytest.raises(ValueError, match="Linear has no pretrained_cfg with mean and std: it is no model of timm"):
+        input_convention(nn.Linear(1, 1))
+    with pytest.raises(ValueError, match="Linear has no feature_info that names its modules"):
+        feature_stages(nn.Linear(1, 1))
+
+
+def test_swin_by_its_own_stages():
+    """Its maps have their channels last, so that its stages are not found by their sizes."""
+    student, source = (timm.create_model("swin_tiny_patch4_window7_224", num_classes=2) for _ in range(2))
+    stages = {stage: stage for stage in feature_stages(student)}
+    keep = xr.ctd(student, source, "ctd-ed", stages=stages, quiet=True)
+    student(torch.rand(2, 3, 224, 224))
+    keep()["ctd_ed"].backward()
+    assert all(parameter.grad is not None for parameter in student.layers.parameters())
+
+
+def test_the_teacher_gets_its_own_convention():
+    """A white image is (1 - mean) / std: the source's, whatever the student's."""
+    student, source = timm.create_model("resnet10t"), timm.create_model("tf_efficientnet_lite0")
+    adapter = xr.InputAdapter(student=input_convention(student), teacher=input_convention(source))
+    own = input_convention(student)
+    white = ((1 - torch.tensor(own.mean)) / torch.tensor(own.std))[None, :, None, None].expand(1, 3, 8, 8)
+    torch.testing.assert_close(adapter(white), torch.ones(1, 3, 8, 8))

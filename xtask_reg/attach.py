@@ -1,0 +1,60 @@
+"""A regularizer in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from xtask_reg.measuring import Monitor
+from xtask_reg.regularizer import CrossTaskRegularizer
+from xtask_reg.shorthands import shorthand
+from xtask_reg.teacher import FrozenTeacher
+from xtask_reg.term import Term, Weight
+
+
+def ctd(
+    student: nn.Module,
+    teacher: nn.Module,
+    names: str = "ctd-ed",
+    *,
+    weight: Weight | None = None,
+    stages: Mapping[str, str] | None = None,
+    images: Tensor | None = None,
+    monitor: Monitor | None = None,
+    quiet: bool = False,
+) -> CrossTaskRegularizer:
+    """A regularizer attached to the student, its taps found; prints what it chose.
+
+    The student trains; call it, then the regularizer, and add what that returns to the loss of the task.
+
+    Args:
+        student: a network with an encoder: ResNet-like, of timm, of segmentation_models_pytorch, a ViT.
+        teacher: the source network, which is frozen; or a :class:`FrozenTeacher`, perhaps with an input adapter.
+        names: of one or several regularizers, joined by ``+``; see :func:`xtask_reg.shorthand`.
+        weight: of each term, in place of the default.
+        stages: the teacher's taps by the student's, from shallow to deep, in place of those found.
+        images: what the networks are called with to find them, ``(B, C, H, W)``; by default black RGB images.
+        monitor: what else to look at from time to time.
+        quiet: print nothing.
+
+    Raises:
+        ValueError: for an unknown name, if no stages are found, or if one of those given cannot be tapped.
+
+    Example:
+        >>> student, source = torchvision.models.resnet18(), torchvision.models.resnet18()
+        >>> keep = ctd(student, source, "ctd-ed")
+        ctd_ed: CosineAlignmentLoss, student layer4, teacher layer4, weight 0.002
+    """
+    source = teacher if isinstance(teacher, FrozenTeacher) else FrozenTeacher(teacher)
+    terms = shorthand(names, student, source, weight, stages=stages, images=images)
+    regularizer = CrossTaskRegularizer(student, source, terms, monitor)
+    if not quiet:
+        print("\n".join(map(_description, terms)))
+    return regularizer
+
+
+def _description(term: Term) -> str:
+    paths = {"student": term.student, "teacher": term.teacher}
+    taps = [f"{side} {path or 'as a whole'}" for side, path in paths.items() if path is not None]
+    return f"{term.name}: {type(term.loss).__name__}, {', '.join(taps)}, weight {term.weighting}"
