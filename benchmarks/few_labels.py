@@ -19,7 +19,8 @@ from pathlib import Path
 from grid import plans
 from grid.cell import Cell
 from grid.datasets import DATASETS, images_of_folds
-from grid.engines import Places, here, on_ray
+from grid.engines import here, on_ray
+from grid.places import Places
 from grid.prepare import PREPARED, prepare
 from grid.results import Results
 from grid.tuning import chosen, is_tuned, tuning_cells
@@ -30,14 +31,13 @@ RESULTS = Path(__file__).parent / "results"
 console = Console()
 
 
-def train(cells: Sequence[Cell], results: Results, arguments: argparse.Namespace) -> None:
+def train(cells: Sequence[Cell], results: Results, places: Places, arguments: argparse.Namespace) -> None:
     """Train what is missing, and write each result as it comes.
 
     Raises:
         SystemExit: after all others, if a cell failed.
     """
     wanted = [cell for cell in cells if cell not in results]
-    places = Places(arguments.data_root, arguments.prepared)
     if arguments.ray:
         outcomes = on_ray(wanted, places, arguments.gpus_per_cell)
     else:
@@ -56,9 +56,11 @@ def train(cells: Sequence[Cell], results: Results, arguments: argparse.Namespace
         raise SystemExit(f"{failed} of {len(wanted)} cells failed; the others are done")
 
 
-def tuned(cells: Sequence[Cell], tuning: Results, data_root: Path) -> list[Cell]:
+def tuned(cells: Sequence[Cell], tuning: Results, places: Places) -> list[Cell]:
     """The cells with the settings that the tuning chose; those of which the tuning is not complete are left out."""
-    images = {dataset: images_of_folds(data_root, dataset) for dataset in {cell.dataset for cell in cells}}
+    images = {
+        name: images_of_folds(places.landmarks(name), DATASETS[name].files) for name in {c.dataset for c in cells}
+    }
     ready = [cell for cell in cells if is_tuned(tuning, cell)]
     if len(ready) < len(cells):
         console.print(f"{len(cells) - len(ready)} of {len(cells)} cells are left out: run the command tune first")
@@ -81,15 +83,16 @@ def main() -> None:
     parser.add_argument("--gpus-per-cell", type=float, default=0, help="with --ray")
     arguments = parser.parse_args()
     plan = plans.PLANS[arguments.plan](arguments.dataset)
+    places = Places(arguments.data_root, arguments.prepared)
     tuning = Results(arguments.results / "few_labels_tuning.jsonl")
     if arguments.command == "prepare":
-        prepare(arguments.data_root, arguments.prepared)
+        prepare(places)
     elif arguments.command == "tune":
         compared = dict.fromkeys((cell.source, cell.teacher, cell.method) for cell in plan)
-        train([cell for each in compared for cell in tuning_cells(arguments.dataset, *each)], tuning, arguments)
+        train([cell for each in compared for cell in tuning_cells(arguments.dataset, *each)], tuning, places, arguments)
     else:
-        cells = tuned(plan, tuning, arguments.data_root)
-        train(cells, Results(arguments.results / "few_labels.jsonl"), arguments)
+        cells = tuned(plan, tuning, places)
+        train(cells, Results(arguments.results / "few_labels.jsonl"), places, arguments)
 
 
 if __name__ == "__main__":

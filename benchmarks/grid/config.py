@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
 from grid.cell import Cell
 from grid.datasets import DATASETS
 from grid.methods import changes_of
+from grid.places import Places
 from grid.sources import SOURCES, weights_file
 from xtask_reg.integrations.mmpose.tools import configs, read_config
 
@@ -17,7 +19,7 @@ BATCH, POINTS = 5, 4
 """Images in a training step, and how often a cell is tested on the way."""
 
 
-def cell_config(cell: Cell, data_root: Path, prepared: Path, folder: Path) -> Config:
+def cell_config(cell: Cell, places: Places, folder: Path) -> Config:
     """The whole config, with ``train.json`` and ``test.json`` in ``folder``.
 
     Raises:
@@ -25,12 +27,13 @@ def cell_config(cell: Cell, data_root: Path, prepared: Path, folder: Path) -> Co
     """
     source, landmarks = SOURCES[cell.source], DATASETS[cell.dataset]
     config = read_config(configs() / source.config)
-    data = {"data_root": str(data_root / landmarks.folder)}
-    subset = {"file": "subsets.json", "name": landmarks.subset}
+    data: dict[str, Any] = {"data_root": str(places.landmarks(cell.dataset))}
+    if landmarks.subset:
+        data["subset"] = {"file": "subsets.json", "name": landmarks.subset}
     for split, file in (("train", "train.json"), ("val", "test.json"), ("test", "test.json")):
         loader = config[f"{split}_dataloader"]
         loader.num_workers, loader.persistent_workers = 0, False
-        loader.dataset.update({**data, "subset": subset, "ann_file": str(folder / file)})
+        loader.dataset.update({**data, "ann_file": str(folder / file)})
     config.train_dataloader.batch_size = min(BATCH, cell.n_labels)
     epochs = round(cell.steps / (cell.n_labels // config.train_dataloader.batch_size))
     config.train_dataloader.drop_last = True
@@ -42,7 +45,9 @@ def cell_config(cell: Cell, data_root: Path, prepared: Path, folder: Path) -> Co
     # without it the random decoder's first gradients can undo the encoder, which then predicts the mean shape for ever
     warmup = {"type": "LinearLR", "start_factor": 0.01, "by_epoch": False, "end": cell.steps // 10}
     config.param_scheduler = [warmup, *config.param_scheduler]
-    config.model.backbone.init_cfg.checkpoint = str(weights_file(cell.source, prepared))
+    config.model.backbone.init_cfg.checkpoint = str(weights_file(cell.source, places.prepared))
+    if source.small_batches:
+        config.model.backbone.norm_eval = True
     config.model.head.out_channels = landmarks.landmarks
     config.model.head.decoder.decode = "quarter_offset"
     _add_teacher(config, cell)
@@ -71,9 +76,9 @@ def _merge(config: Config, changes: dict) -> None:
     config.merge_from_dict(changes)
 
 
-def fingerprint(config: Config, *places: Path) -> str:
+def fingerprint(config: Config, places: Places, folder: Path) -> str:
     """A hash of the config, wherever its files lie."""
     text = config.pretty_text
-    for place in places:
+    for place in (places.data_root, places.prepared, folder):
         text = text.replace(str(place), "")
     return hashlib.sha256(text.encode()).hexdigest()[:16]

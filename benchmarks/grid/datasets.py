@@ -20,22 +20,27 @@ class LandmarkSet:
     """A folder with COCO-style files of which each image shows another person.
 
     Attributes:
-        folder: relative to the data root.
+        folder: relative to the data root, or to the folder of what is prepared if it is drawn.
         files: the annotation files in it that are put together.
-        subset: the landmarks, a name in the folder's ``subsets.json``.
-        landmarks: how many these are.
+        landmarks: how many there are.
+        subset: their name in the folder's ``subsets.json``; None if these are all.
+        drawn: how many synthetic people are drawn; 0 for real ones.
+        tested: how many people are tested at most.
     """
 
     folder: str
     files: Sequence[str]
-    subset: str
     landmarks: int
+    subset: str | None = None
+    drawn: int = 0
+    tested: int | None = None
 
 
 FRL_FILES = ("train.json", "val.json", "test.json")
 DATASETS = {
-    "frl14": LandmarkSet("frl", FRL_FILES, "pfl_philtrum_lip14", 14),
-    "frl24": LandmarkSet("frl", FRL_FILES, "anat24", 24),
+    "frl14": LandmarkSet("frl", FRL_FILES, 14, "pfl_philtrum_lip14"),
+    "frl24": LandmarkSet("frl", FRL_FILES, 24, "anat24"),
+    "synthetic": LandmarkSet("synthetic", ["faces.json"], 14, drawn=3000, tested=150),
 }
 
 
@@ -75,7 +80,8 @@ def people_of(cell: Cell, people: int) -> tuple[np.ndarray, np.ndarray]:
     train, test = (fold, others) if cell.split == "tuning" else (others, fold)
     if cell.n_labels > len(train):
         raise ValueError(f"n_labels={cell.n_labels}, but {cell.dataset} has {len(train)} people to train on")
-    return np.random.default_rng([cell.seed, cell.fold]).permutation(train)[: cell.n_labels], test
+    chosen = np.random.default_rng([cell.seed, cell.fold]).permutation(train)[: cell.n_labels]
+    return chosen, test[: DATASETS[cell.dataset].tested]
 
 
 def write_people(content: dict[str, Any], people: np.ndarray, file: Path) -> None:
@@ -84,8 +90,7 @@ def write_people(content: dict[str, Any], people: np.ndarray, file: Path) -> Non
     file.write_text(json.dumps({**content, **chosen}))
 
 
-def images_of_folds(data_root: Path, dataset: str) -> list[set[str]]:
+def images_of_folds(root: Path, files: Sequence[str]) -> list[set[str]]:
     """The names of the images of each fold."""
-    landmarks = DATASETS[dataset]
-    images = read_people(data_root / landmarks.folder, landmarks.files)["images"]
+    images = read_people(root, files)["images"]
     return [{Path(images[person]["file_name"]).stem for person in fold} for fold in folds(len(images))]

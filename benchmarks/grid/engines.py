@@ -9,23 +9,15 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from grid.cell import Cell
+from grid.places import Places
 
 BENCHMARKS = Path(__file__).parent.parent
 Outcome = tuple[Cell, dict[str, Any] | str]
 """A cell with its result line, or with what went wrong."""
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where a cell finds its data: the data root, and the folder of the prepared sources."""
-
-    data_root: Path
-    prepared: Path
 
 
 def run_cell(cell: Cell, places: Places, gpu: str | None = None) -> Outcome:

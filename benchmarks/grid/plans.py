@@ -35,6 +35,13 @@ VARIANTS: Sequence[Compared] = (
     ("dlib", "source", "CTD-ED balanced 0.1"),
     ("dlib", "source", "AT"),
 )
+# the same network from a source trained here, whose classifier makes L_CD exact, and from none
+SOURCES: Sequence[Compared] = (
+    ("lfw", "none", "FT"),
+    ("lfw", "source", "CTD-ED"),
+    ("lfw", "source", "CTD-CD"),
+    ("untrained", "none", "FT"),
+)
 
 
 def core(dataset: str) -> list[Cell]:
@@ -45,6 +52,11 @@ def core(dataset: str) -> list[Cell]:
 def variants(dataset: str) -> list[Cell]:
     """:data:`VARIANTS` at the number of labels of the tuning."""
     return _cells(dataset, VARIANTS, LABELS[:1])
+
+
+def sources(dataset: str) -> list[Cell]:
+    """:data:`SOURCES` at the number of labels of the tuning."""
+    return _cells(dataset, SOURCES, LABELS[:1])
 
 
 def longer(dataset: str) -> list[Cell]:
@@ -62,4 +74,4 @@ def _cells(dataset: str, compared: Sequence[Compared], labels: Sequence[int]) ->
     ]
 
 
-PLANS = {"core": core, "variants": variants, "longer": longer}
+PLANS = {"core": core, "variants": variants, "sources": sources, "longer": longer}

@@ -1,4 +1,4 @@
-"""The source networks' files in the form that the configs read."""
+"""What the grid needs beyond the data: the source networks' files in the form that the configs read, drawn faces."""
 
 from __future__ import annotations
 
@@ -7,11 +7,18 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from mmengine.config import Config
 from prepare_efficientnet_lite0 import convert
 from torch import Tensor, nn
+from xtask_reg.integrations.mmpose.source import untrained_source
 
+from grid.datasets import DATASETS
+from grid.places import Places
 from grid.sources import SOURCES
 from xtask_reg import InputAdapter, InputConvention
+from xtask_reg.data.synthetic import write_landmark_set
+from xtask_reg.demo.source import train_source
+from xtask_reg.integrations.mmpose.tools import configs, read_config
 from xtask_reg.sources import dlib_resnet29_dense, load_covering, load_weights, save_weights
 from xtask_reg.sources.classification import PIXELS, read_identities
 from xtask_reg.sources.dlib_resnet import MEAN, STD
@@ -19,16 +26,24 @@ from xtask_reg.sources.dlib_resnet import MEAN, STD
 DLIB = InputConvention(MEAN, STD, value_range=255)
 BEYOND_ENCODER = ("fc.", "blocks.256_down_out.")
 WEIGHT_DECAY = 1e-5
-PREPARED = Path("runs/few-labels/sources")
+HELD_OUT, EPOCHS = 5, 20
+"""Of the network trained here: every how many-th image of lfw158 is kept for the accuracy; passes over the others."""
+PREPARED = Path("runs/few-labels/prepared")
+SIZE = 128
+"""Of the drawn faces, in pixels."""
 
 
-def prepare(data_root: Path, prepared: Path) -> None:
-    """Write the file of each source that is not there yet."""
-    prepared.mkdir(parents=True, exist_ok=True)
-    for name, write in {"imagenet": prepare_imagenet, "dlib": prepare_dlib}.items():
-        file = prepared / SOURCES[name].weights
+def prepare(places: Places) -> None:
+    """Write what is not there yet: the file of each source, the drawn faces."""
+    places.prepared.mkdir(parents=True, exist_ok=True)
+    writers = {"imagenet": prepare_imagenet, "dlib": prepare_dlib, "lfw": prepare_lfw, "untrained": prepare_untrained}
+    for name, write in writers.items():
+        file = places.prepared / SOURCES[name].weights
         if not file.exists():
-            write(data_root, file)
+            write(places.data_root, file)
+    for name, landmarks in DATASETS.items():
+        if landmarks.drawn and not (places.landmarks(name) / landmarks.files[0]).exists():
+            write_landmark_set(places.landmarks(name), range(landmarks.drawn), 1, SIZE, split="faces")
 
 
 def prepare_imagenet(data_root: Path, out: Path) -> None:
@@ -53,6 +68,24 @@ def prepare_dlib(data_root: Path, out: Path) -> None:
     accuracy = (fc(features[held_out]).argmax(1) == labels[held_out]).float().mean().item()
     weights |= {f"fc.{key}": value for key, value in fc.state_dict().items()}
     save_weights(weights, out, {"lfw158_accuracy": f"{accuracy:.4f}", **DLIB.to_metadata()})
+
+
+def prepare_lfw(data_root: Path, out: Path) -> None:
+    """A narrow ResNet-18 that learned to tell the people of lfw158 apart."""
+    train_source(data_root / "lfw158" / "identities.csv", out, _res18(), HELD_OUT, EPOCHS, lambda loss: None)
+
+
+def prepare_untrained(data_root: Path, out: Path) -> None:
+    """The same network as it was before."""
+    torch.manual_seed(0)
+    network = untrained_source(_res18())
+    save_weights({**network.backbone.state_dict(), **network.classifier.state_dict()}, out, {})
+
+
+def _res18() -> Config:
+    model = read_config(configs() / "demo" / "td-hm_res18_ctd-com_synthetic-128x128.py").model
+    model.teacher.classifier.num_classes = SOURCES["lfw"].classes
+    return model
 
 
 @torch.no_grad()

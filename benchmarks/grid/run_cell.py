@@ -19,17 +19,17 @@ from provenance import provenance
 from grid.cell import Cell
 from grid.config import cell_config, fingerprint
 from grid.datasets import DATASETS, people_of, read_people, write_people
+from grid.places import Places
 from xtask_reg.landmarks.predictions import read_predictions
 from xtask_reg.measuring.run_log import read_log
 
 
-def train(cell: Cell, data_root: Path, prepared: Path, folder: Path) -> dict[str, Any]:
+def train(cell: Cell, places: Places, folder: Path) -> dict[str, Any]:
     """The result line of a cell, with the errors of its test images."""
-    landmarks = DATASETS[cell.dataset]
-    content = read_people(data_root / landmarks.folder, landmarks.files)
+    content = read_people(places.landmarks(cell.dataset), DATASETS[cell.dataset].files)
     for people, file in zip(people_of(cell, len(content["images"])), ("train.json", "test.json")):
         write_people(content, people, folder / file)
-    config = cell_config(cell, data_root, prepared, folder)
+    config = cell_config(cell, places, folder)
     config.work_dir = str(folder / "log")
     # the points of the last test are kept
     config.val_evaluator = {**config.val_evaluator, "outfile": str(folder / "predictions.json")}
@@ -49,7 +49,7 @@ def train(cell: Cell, data_root: Path, prepared: Path, folder: Path) -> dict[str
         "seconds": round(seconds, 1),
         "curve": curve,
         **({} if cell.teacher == "none" else _measured(folder / "log")),
-        "config": fingerprint(config, data_root, prepared, folder),
+        "config": fingerprint(config, places, folder),
         "errors": {Path(image).stem: error for image, error in zip(predictions.images, predictions.errors.tolist())},
     }
 
@@ -84,7 +84,7 @@ def main(cell: str, data_root: str, prepared: str, folder: str) -> None:
     warnings.filterwarnings("ignore")
     out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)
-    result = train(Cell(**json.loads(cell)), Path(data_root), Path(prepared), out)
+    result = train(Cell(**json.loads(cell)), Places(Path(data_root), Path(prepared)), out)
     partial = out / "result.partial"
     partial.write_text(json.dumps({**result, **provenance()}))
     partial.rename(out / "result.json")

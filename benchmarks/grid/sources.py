@@ -17,6 +17,7 @@ class Source:
         earlier: tap one stage before, at twice the resolution.
         channels: of these.
         classes: of its classifier; 0 without one.
+        small_batches: whether its batch norms must be told to keep the source's statistics.
     """
 
     config: str
@@ -25,8 +26,10 @@ class Source:
     earlier: str
     channels: int
     classes: int = 0
+    small_batches: bool = False
 
 
+RES18 = "demo/td-hm_res18_ft_synthetic-128x128.py"
 SOURCES = {
     "dlib": Source(
         "dlib/td-hm_dlib29_ft_landmarks-128x128.py",
@@ -43,6 +46,8 @@ SOURCES = {
         "backbone.net.blocks.4",
         320,
     ),
+    "lfw": Source(RES18, "lfw.safetensors", "backbone.layer4", "backbone.layer3", 256, 158, small_batches=True),
+    "untrained": Source(RES18, "untrained.safetensors", "backbone.layer4", "backbone.layer3", 256, 158),
 }
 
 

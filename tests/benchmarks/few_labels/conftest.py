@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from grid.engines import Places
+from grid.places import Places
 
 from xtask_reg.data import synthetic
 from xtask_reg.sources import dlib_resnet29_dense, save_weights

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from grid.cell import Cell
 from grid.config import cell_config, fingerprint
+from grid.places import Places
 from grid.plans import CORE, LABELS, PLANS, VARIANTS, core
 from mmpose.registry import MODELS
 
@@ -19,7 +20,7 @@ OWN = {"FT": set(), "FE": {"optim_wrapper", "model.frozen"}, "LP-FT": {"custom_h
 
 
 def config_of(places, cell, folder=Path("here")):
-    return cell_config(cell, places.data_root, places.prepared, folder)
+    return cell_config(cell, places, folder)
 
 
 def cell(source, teacher, method, n_labels=20, **more):
@@ -68,7 +69,7 @@ def test_equal_numbers_of_steps(places, n_labels):
 
 def test_the_fingerprint_is_that_of_the_training_and_not_of_the_place(places, tmp_path):
     def of(own, folder):
-        return fingerprint(config_of(places, own, folder), places.data_root, places.prepared, folder)
+        return fingerprint(config_of(places, own, folder), places, folder)
 
     one = cell("dlib", "none", "FT")
     assert of(one, tmp_path / "a") == of(one, tmp_path / "b")
@@ -77,7 +78,7 @@ def test_the_fingerprint_is_that_of_the_training_and_not_of_the_place(places, tm
 
 def test_sources_that_were_not_prepared(places, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"dlib.safetensors does not exist: run `few_labels.py prepare`"):
-        cell_config(cell("dlib", "none", "FT"), places.data_root, tmp_path, tmp_path)
+        cell_config(cell("dlib", "none", "FT"), Places(places.data_root, tmp_path), tmp_path)
 
 
 def test_the_core_grid():

@@ -86,6 +86,6 @@ def test_some_people_in_a_file(places, tmp_path):
 
 
 def test_images_of_folds(places):
-    names = images_of_folds(places.data_root, "frl14")
+    names = images_of_folds(places.landmarks("frl14"), FRL_FILES)
     assert [len(fold) for fold in names] == [8] * FOLDS
     assert len(set().union(*names)) == 40

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from grid.datasets import images_of_folds
+from grid.datasets import FRL_FILES, images_of_folds
 from grid.engines import here
 from grid.results import Results
 from made_results import grid_cell
@@ -38,7 +38,7 @@ def test_a_seed_gives_the_same_numbers(places):
 
 def test_what_a_line_says(places):
     ((cell, line),) = here(cells(["CTD-ED"]), places, jobs=1)
-    assert set(line["errors"]) == images_of_folds(places.data_root, "frl14")[cell.fold]
+    assert set(line["errors"]) == images_of_folds(places.landmarks("frl14"), FRL_FILES)[cell.fold]
     assert line["me"] == pytest.approx(sum(line["errors"].values()) / 8)
     assert len(line["curve"]) == 4
     assert line["curve"][-1] == pytest.approx(line["me"], abs=1e-4)
@@ -55,13 +55,13 @@ def test_a_cell_that_fails_says_why(places):
 SCRIPT = """
 import argparse, pathlib, sys
 import few_labels
+from grid.places import Places
 from grid.results import Results
 from made_results import grid_cell
 
 cells = [grid_cell("FT", fold, n_labels=5, steps=20, setting={"lr": 1e-4}) for fold in range(3)]
 data_root, prepared, out = map(pathlib.Path, sys.argv[1:])
-arguments = argparse.Namespace(data_root=data_root, prepared=prepared, ray=False, jobs=1, gpus=())
-few_labels.train(cells, Results(out), arguments)
+few_labels.train(cells, Results(out), Places(data_root, prepared), argparse.Namespace(ray=False, jobs=1, gpus=()))
 """
 
 
