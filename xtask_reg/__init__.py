@@ -3,9 +3,11 @@
 from xtask_reg.attach import ctd
 from xtask_reg.connectors import (
     ChannelsFirst,
+    ClassToken,
     PooledClassifier,
     Projection,
     Resize,
+    TokensToMap,
     inverted_projection,
     retained_classifier,
 )
@@ -52,6 +54,7 @@ __all__ = [
     "ChannelAttentionLoss",
     "ChannelWiseLoss",
     "ChannelsFirst",
+    "ClassToken",
     "CosineAlignmentLoss",
     "CosineDecay",
     "CosineSmoothL1Loss",
@@ -82,6 +85,7 @@ __all__ = [
     "Steps",
     "TapError",
     "Term",
+    "TokensToMap",
     "Warmup",
     "ctd",
     "delta_channel_weights",

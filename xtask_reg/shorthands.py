@@ -8,14 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from xtask_reg import losses
 from xtask_reg.connectors import ChannelsFirst, PooledClassifier, retained_classifier
-from xtask_reg.stages import USUAL, check_corresponding, stage_shapes
-from xtask_reg.tappable import list_taps
-from xtask_reg.taps import find_module, plain_path
+from xtask_reg.stages import called_with, check_corresponding, stage_shapes
+from xtask_reg.taps import find_module, plain_path, unwrap
 from xtask_reg.teacher import FrozenTeacher
 from xtask_reg.term import Term, Weight
 from xtask_reg.weights.balanced import Balanced
@@ -84,8 +82,7 @@ class _Networks:
 
 def _shapes_at(network: nn.Module, paths: Sequence[str], images: Tensor | None) -> dict[str, tuple[int, ...]]:
     """What named modules give, by path."""
-    called = torch.zeros(1, 3, USUAL, USUAL) if images is None else images
-    taps = {tap.path: tap for tap in list_taps(network, called)}
+    taps = {tap.path: tap for tap in called_with(unwrap(network), images)[0]}
     shapes = {}
     for path in paths:
         find_module(network, path)

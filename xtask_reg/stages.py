@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +38,8 @@ def find_stages(model: nn.Module, images: Tensor | None = None) -> list[str]:
 
     Args:
         model: an encoder, or a network with one in it, wrapped or not.
-        images: what it is called with, ``(B, C, H, W)``; by default one black RGB image of 64, or else 224 pixels.
+        images: what it is called with, ``(B, C, H, W)``; by default one black RGB image of 64, or else 224 pixels, or
+            else the ``image_size`` or ``img_size`` that a submodule states, as those of transformers do.
 
     Raises:
         ValueError: if there are not at least three stages, or the model cannot be called with the images.
@@ -52,7 +54,7 @@ def find_stages(model: nn.Module, images: Tensor | None = None) -> list[str]:
 def stage_shapes(model: nn.Module, images: Tensor | None = None) -> dict[str, tuple[int, ...]]:
     """The stages of :func:`find_stages`, and the shape of what each gives."""
     model = unwrap(model)
-    taps, height = _called_with(model, images)
+    taps, height = called_with(model, images)
     families = _families(taps)
     for stages in (_of_maps(families, _stem(taps), height, model), _of_tokens(families)):
         if len(stages) >= FEWEST:
@@ -84,14 +86,25 @@ def check_corresponding(student: Iterable[str], teacher: Iterable[str]) -> dict[
     return dict(zip(own, source))
 
 
-def _called_with(model: nn.Module, images: Tensor | None) -> tuple[list[Tappable], int]:
-    """The modules of the model, and the height of the images that it was called with."""
+def called_with(model: nn.Module, images: Tensor | None) -> tuple[list[Tappable], int]:
+    """The modules of the model, and the height of the images that it was called with; see :func:`find_stages`."""
     if images is not None:
         return list_taps(model, images), images.shape[2]
-    try:
-        return list_taps(model, torch.zeros(1, 3, SMALL, SMALL)), SMALL
-    except ValueError:
-        return list_taps(model, torch.zeros(1, 3, USUAL, USUAL)), USUAL
+    *tried, last = (SMALL, SMALL), (USUAL, USUAL), *_stated_size(model)
+    for size in tried:
+        with suppress(ValueError):
+            return list_taps(model, torch.zeros(1, 3, *size)), size[0]
+    return list_taps(model, torch.zeros(1, 3, *last)), last[0]
+
+
+def _stated_size(model: nn.Module) -> list[tuple[int, int]]:
+    """Height and width of the images for which the first submodule that says so is made; nothing if none does."""
+    for module in model.modules():
+        size = getattr(module, "image_size", getattr(module, "img_size", None))
+        pair = (size, size) if isinstance(size, int) else size
+        if isinstance(pair, (tuple, list)) and [type(side) for side in pair] == [int, int]:
+            return [(pair[0], pair[1])]
+    return []
 
 
 def _families(taps: Sequence[Tappable]) -> list[list[Tappable]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
@@ -100,6 +101,7 @@ class TapRecorder:
         self._children = {path: [name for name, _ in module.named_children()] for path, module in modules.items()}
         self.ignored: Callable[[], Set[str]] = frozenset
         self.within_graphs = True
+        self._arguments: tuple[str, ...] = ()
         self._step: _Step | None = None
         self._handles = [module.register_forward_hook(Tap(self, path)) for path, module in modules.items()]
 
@@ -111,9 +113,12 @@ class TapRecorder:
     def attach_to_calls(self, model: nn.Module) -> None:
         """Record during every call of ``model`` itself, and keep the tensors it is called with.
 
+        Those given by keyword count in the order in which ``forward`` names them, whatever that of the call is.
+
         Raises:
             TapError: in the call, if it is one of several of ``nn.DataParallel``, each with a part of the batch.
         """
+        self._arguments = tuple(inspect.signature(model.forward).parameters)
         self._handles += [
             model.register_forward_pre_hook(self._call_begins, with_kwargs=True),
             model.register_forward_hook(self._call_ends, always_call=True),
@@ -122,7 +127,9 @@ class TapRecorder:
     def _call_begins(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if getattr(module, "_is_replica", False):
             raise TapError("nn.DataParallel gives each device a part of the batch; use DistributedDataParallel instead")
-        self.begin(*(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)))
+        named = [kwargs[name] for name in self._arguments if name in kwargs]
+        others = [value for name, value in kwargs.items() if name not in self._arguments]
+        self.begin(*(value for value in (*args, *named, *others) if isinstance(value, Tensor)))
 
     def _call_ends(self, module: nn.Module, args: Any, output: Any) -> None:
         self._end()

@@ -185,8 +185,10 @@ VIT = functools.partial(timm.create_model, "vit_tiny_patch16_224", depth=4, embe
     [
         (VIT, "blocks.", 224),
         (functools.partial(VIT, img_size=SIDE), "blocks.", SIDE),
+        (functools.partial(VIT, img_size=96), "blocks.", 96),
         (functools.partial(VIT, features_only=True), "model.blocks.", 224),
         (functools.partial(models.VisionTransformer, SIDE, 16, 4, 2, 8, 8), "encoder.layers.encoder_layer_", SIDE),
+        (functools.partial(models.VisionTransformer, 96, 16, 4, 2, 8, 8), "encoder.layers.encoder_layer_", 96),
     ],
 )
 def test_blocks_of_transformers(make, prefix, side):
@@ -195,6 +197,10 @@ def test_blocks_of_transformers(make, prefix, side):
     paths = [f"{prefix}{number}" for number in range(4)]
     assert find_stages(model) == paths
     assert delivered(model, paths, side) == [(2, (side // 16) ** 2 + 1, 8)] * 4
+
+
+def test_transformer_for_images_that_are_not_square():
+    assert find_stages(VIT(img_size=(32, 96))) == [f"blocks.{number}" for number in range(4)]
 
 
 def test_wrappers_do_not_matter():
