@@ -1,0 +1,40 @@
+"""The regularizer's place in a framework's checkpoint, beside the plain student's ``state_dict``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+from xtask_reg.regularizer import CrossTaskRegularizer
+
+KEY = "xtask_reg"
+
+
+def save_state(checkpoint: MutableMapping[str, Any], regularizer: CrossTaskRegularizer | None) -> None:
+    """Put trainable connectors and what balanced weights measured under :data:`KEY`, if there are any."""
+    state = {} if regularizer is None else regularizer.state_dict()
+    if state:
+        checkpoint[KEY] = {name: tensor.cpu() for name, tensor in state.items()}
+
+
+def restore_state(checkpoint: Mapping[str, Any], regularizer: CrossTaskRegularizer | None, advice: str) -> None:
+    """Resume from what :func:`save_state` saved.
+
+    Args:
+        checkpoint: the checkpoint of the training that goes on.
+        regularizer: the regularizer of that training.
+        advice: what the user of the framework must see to, if the checkpoint has nothing to resume.
+
+    Raises:
+        ValueError: if the regularizer has something to resume and the checkpoint has not.
+        RuntimeError: if what it has belongs to other terms.
+    """
+    state = {} if regularizer is None else regularizer.state_dict()
+    if not state:
+        return
+    if KEY not in checkpoint:
+        raise ValueError(
+            f"the checkpoint has no {KEY!r} entry, but this run has connectors or weights to resume, {sorted(state)}: "
+            f"resume from a checkpoint of the same terms, {advice}"
+        )
+    regularizer.load_state_dict(checkpoint[KEY])

@@ -1,0 +1,5 @@
+"""xtask_reg in a LightningModule, of ``lightning`` or of ``pytorch_lightning``."""
+
+from xtask_reg.integrations.lightning.mixin import CrossTaskMixin
+
+__all__ = ["CrossTaskMixin"]
