@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from prepare_efficientnet_lite0 import convert
 from torch import Tensor, nn
-from xtask_reg.integrations.mmpose.source import untrained_source
 
 from grid.datasets import DATASETS
 from grid.places import Places
@@ -18,6 +17,7 @@ from grid.sources import SOURCES
 from xtask_reg import InputAdapter, InputConvention
 from xtask_reg.data.synthetic import write_landmark_set
 from xtask_reg.demo.source import train_source
+from xtask_reg.integrations.mmengine.source import untrained_source
 from xtask_reg.integrations.mmpose.tools import configs, read_config
 from xtask_reg.sources import dlib_resnet29_dense, load_covering, load_weights, save_weights
 from xtask_reg.sources.classification import PIXELS, read_identities

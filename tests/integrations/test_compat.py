@@ -15,6 +15,7 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 
+from xtask_reg.integrations import mmengine_compat
 from xtask_reg.integrations import mmpose_compat as compat
 
 HAS_OPERATORS = not isinstance(sys.modules.get("mmcv._ext"), compat._MissingOps)
@@ -137,10 +138,10 @@ def test_hostile_checkpoint_is_refused(tmp_path, monkeypatch, name, weights_only
 
 def test_history_buffer_statistic_is_not_getattr():
     """What stands in for getattr gives the four statistics of a log buffer and nothing else."""
-    assert compat._history_statistic(HistoryBuffer, "mean") is HistoryBuffer.mean
+    assert mmengine_compat._history_statistic(HistoryBuffer, "mean") is HistoryBuffer.mean
     for owner, name in [(HistoryBuffer, "__globals__"), (HistoryBuffer, "data"), (str, "mean"), (torch, "load")]:
         with pytest.raises(pickle.UnpicklingError, match="refused"):
-            compat._history_statistic(owner, name)
+            mmengine_compat._history_statistic(owner, name)
 
 
 def test_allowed_globals_are_only_these():

@@ -15,8 +15,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
-from xtask_reg.integrations.mmpose import freeze_until
-from xtask_reg.integrations.mmpose.freeze_until import FreezeUntilHook
+from xtask_reg.integrations.mmengine import freeze_until
+from xtask_reg.integrations.mmengine.freeze_until import FreezeUntilHook
 
 EPOCHS, STEPS = 4, 2
 HEAD = {"head", "head.final_layer"}
@@ -161,7 +161,7 @@ def test_two_processes(tiny_config, tmp_path):
         wrapper = dict(type="MMDistributedDataParallel", device_ids=None, find_unused_parameters=True)
         config = tiny_config({**PLAIN, **changes, "model_wrapper_cfg": wrapper})
         config.custom_hooks.append(dict(type="FreezeUntilHook", paths=["backbone"], until=until))
-        config.custom_imports.imports.append("xtask_reg.integrations.mmpose.freeze_until")
+        config.custom_imports.imports.append("xtask_reg.integrations.mmengine.freeze_until")
         config.work_dir = str(tmp_path / name)
         config.dump(tmp_path / f"{name}.py")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}

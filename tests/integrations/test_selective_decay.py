@@ -13,7 +13,7 @@ from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 from mmpose.registry import MODELS
 
-from xtask_reg.integrations.mmpose.selective_decay import SelectiveProjectionDecayHook
+from xtask_reg.integrations.mmengine.selective_decay import SelectiveProjectionDecayHook
 from xtask_reg.sources import load_weights, save_weights
 
 QUICK = {

@@ -8,7 +8,7 @@ import pytest
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-import xtask_reg.integrations.mmpose.stage_decay  # noqa: F401
+import xtask_reg.integrations.mmengine.stage_decay  # noqa: F401
 
 STAGES = [["backbone.conv1", "backbone.bn1"], *(f"backbone.layer{i}" for i in range(1, 5))]
 POWER = {"conv1": 5, "bn1": 5, "layer1": 4, "layer2": 3, "layer3": 2, "layer4": 1}

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from xtask_reg.inputs import InputConvention
-from xtask_reg.integrations.mmpose.source import untrained_source
+from xtask_reg.integrations.mmengine.source import untrained_source
 from xtask_reg.sources import save_weights
 from xtask_reg.sources.classification import accuracy, read_identities, train_classifier
 

@@ -1,24 +1,18 @@
-"""What MMPose 1.3.2 needs to run on today's PyTorch; importing this module applies it.
+"""What MMPose 1.3.2 and MMDetection 3.3.0 need to run on today's PyTorch; importing this module applies it.
 
-It registers nothing with MMPose, and stands beside the package that does, so that a plain MMPose config may import it
-alone: ``custom_imports = dict(imports=['xtask_reg.integrations.mmpose_compat'])``.
+It registers nothing with them, and stands beside the package that does, so that a plain config may import it alone:
+``custom_imports = dict(imports=['xtask_reg.integrations.mmpose_compat'])``.
 """
 
 from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
-import pickle
 import sys
 from types import ModuleType
 from typing import Any, NoReturn
 
-import numpy as np
-import torch
-from mmengine.logging import HistoryBuffer
-from numpy._core import multiarray
-
-_MULTIARRAY = ("numpy._core.multiarray", "numpy.core.multiarray")
+import xtask_reg.integrations.mmengine_compat  # noqa: F401
 
 
 class _MissingOps(ModuleType):
@@ -43,29 +37,4 @@ def _stand_in_for_missing_ops() -> None:
         sys.modules["mmcv._ext"] = module
 
 
-def _allow_mmengine_checkpoints() -> None:
-    """Let ``torch.load(weights_only=True)`` read what MMEngine writes beside tensors, and nothing else."""
-    dtypes = [type(np.dtype(kind)) for kind in ("bool", "int32", "int64", "uint8", "float32", "float64", "U1")]
-    torch.serialization.add_safe_globals(
-        [
-            HistoryBuffer,
-            bytes,
-            np.ndarray,
-            np.dtype,
-            *dtypes,
-            *((multiarray._reconstruct, f"{module}._reconstruct") for module in _MULTIARRAY),
-            *((multiarray.scalar, f"{module}.scalar") for module in _MULTIARRAY),
-            *((_history_statistic, f"{module}.getattr") for module in ("builtins", "__builtin__")),
-        ]
-    )
-
-
-def _history_statistic(owner: Any, name: str) -> Any:
-    """What a checkpoint gets for ``getattr``: MMEngine's log buffers name their own statistics by it."""
-    if owner is not HistoryBuffer or name not in ("min", "max", "mean", "current"):
-        raise pickle.UnpicklingError(f"the checkpoint asks for the attribute {name!r} of {owner!r}, which is refused")
-    return getattr(owner, name)
-
-
 _stand_in_for_missing_ops()
-_allow_mmengine_checkpoints()

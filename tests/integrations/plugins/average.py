@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from xtask_reg.integrations.mmpose.sync_buffers import SyncTrainedBuffersHook
+from xtask_reg.integrations.mmengine.sync_buffers import SyncTrainedBuffersHook
 
 dist.init_process_group("gloo")
 torch.manual_seed(0)

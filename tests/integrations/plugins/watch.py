@@ -20,9 +20,10 @@ OnStart = Callable[[Runner], object]
 def values(model: nn.Module) -> dict[str, Tensor]:
     """Copies of everything that could change, by name; the first part of a name says whose it is."""
     state = dict(model.state_dict())
-    if model.regularizer is not None:
-        state |= model.regularizer.state_dict(prefix="connectors.")
-        state |= model.regularizer.teacher.network.state_dict(prefix="teacher.")
+    regularizer = getattr(model, "regularizer", None)
+    if regularizer is not None:
+        state |= regularizer.state_dict(prefix="connectors.")
+        state |= regularizer.teacher.network.state_dict(prefix="teacher.")
     return {key: value.clone() for key, value in state.items()}
 
 
@@ -60,7 +61,7 @@ class Watch(Hook):
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         self.losses.append({key: value.item() for key, value in outputs.items()})
         assert all(map(math.isfinite, self.losses[-1].values())), self.losses[-1]
-        regularizer = _model(runner).regularizer
+        regularizer = getattr(_model(runner), "regularizer", None)
         terms = {} if regularizer is None else regularizer.terms
         self.weights.append({name: term.weight for name, term in terms.items()})
 

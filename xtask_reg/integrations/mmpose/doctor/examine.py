@@ -9,6 +9,8 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from xtask_reg.integrations.mmengine.epoch_seed import EpochSeedHook
+from xtask_reg.integrations.mmengine.hook import CrossTaskHook
 from xtask_reg.integrations.mmpose.doctor.data import data_facts
 from xtask_reg.integrations.mmpose.doctor.facts import Examination, Facts, RunFacts
 from xtask_reg.integrations.mmpose.doctor.losses import loss_facts, stage_facts
@@ -17,8 +19,6 @@ from xtask_reg.integrations.mmpose.doctor.risks import find_risks
 from xtask_reg.integrations.mmpose.doctor.source import beginning, called, teacher_facts, teachers_of
 from xtask_reg.integrations.mmpose.doctor.start import Start, started
 from xtask_reg.integrations.mmpose.doctor.step import make_step
-from xtask_reg.integrations.mmpose.epoch_seed import EpochSeedHook
-from xtask_reg.integrations.mmpose.hook import CrossTaskHook
 
 
 def examine(config: str | Path, options: Mapping[str, Any] | None = None) -> Examination:

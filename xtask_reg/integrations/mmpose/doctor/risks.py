@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from xtask_reg.inputs import InputAdapter
+from xtask_reg.integrations.mmengine.source import RANDOM
 from xtask_reg.integrations.mmpose.doctor.facts import Facts, Risk, TeacherFacts
 from xtask_reg.integrations.mmpose.doctor.network import CONNECTORS
 from xtask_reg.integrations.mmpose.doctor.term_facts import TermFacts
-from xtask_reg.integrations.mmpose.source import RANDOM
 
 SMALL, LARGE = 1e-4, 1.0
 """Between these a term's gradient at its tap, as a share of the task's, is taken to be of use."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.dist import all_reduce_params, is_distributed
 from mmengine.hooks import Hook
-from mmpose.registry import HOOKS
+from mmengine.registry import HOOKS
 
 
 @HOOKS.register_module()

@@ -1,18 +1,17 @@
-"""Source networks in MMPose configs: their weights in the student's encoder, and as the frozen teacher."""
+"""Source networks in MMEngine configs: their weights in the student's encoder, and as the frozen teacher."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmengine.registry import WEIGHT_INITIALIZERS
-from mmpose.registry import MODELS
+from mmengine.registry import MODELS, WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 
 from xtask_reg.connectors import PooledClassifier
 from xtask_reg.inputs import InputAdapter, InputConvention
-from xtask_reg.integrations.mmpose.backbone import ModuleBackbone
+from xtask_reg.integrations.mmengine.backbone import ModuleBackbone
 from xtask_reg.integrations.random_state import preserved_random_state
 from xtask_reg.sources import load_covering, load_metadata, load_weights
 from xtask_reg.teacher import FrozenTeacher
@@ -28,7 +27,7 @@ def load_encoder(
     """Fill a backbone with the encoder of a source checkpoint; every tensor must be covered.
 
     Args:
-        backbone: an MMPose backbone.
+        backbone: a backbone of an MMEngine model.
         weights: the checkpoint's tensors.
         name: what to call the checkpoint in messages.
         prefix: where the encoder's keys begin in the checkpoint.
@@ -75,12 +74,16 @@ class SourceNetwork(nn.Module):
         self.has_weights = False
 
     def forward(self, images: Tensor) -> Tensor:
-        features = self.backbone(images)[-1]
+        features = self.backbone(images)
+        features = features if isinstance(features, Tensor) else features[-1]
         return features if self.classifier is None else self.classifier(features)
 
 
 def untrained_source(model: dict[str, Any]) -> SourceNetwork:
-    """The source network of a ``model`` config, as it is before its training, with parameters that train."""
+    """The source network of a ``model`` config, as it is before its training, with parameters that train.
+
+    Its parts are built in the default scope.
+    """
     teacher = {**model["teacher"], "student_backbone": model["backbone"], "checkpoint": RANDOM}
     network: SourceNetwork = MODELS.build(teacher).network
     return network.requires_grad_(True)
@@ -88,13 +91,13 @@ def untrained_source(model: dict[str, Any]) -> SourceNetwork:
 
 @MODELS.register_module(name="FrozenTeacher")
 class SourceTeacher(FrozenTeacher):
-    """:class:`xtask_reg.FrozenTeacher` over an MMPose backbone; ``type='FrozenTeacher'`` in configs.
+    """:class:`xtask_reg.FrozenTeacher` over a backbone of an MMEngine model; ``type='FrozenTeacher'`` in configs.
 
     Its taps are ``backbone.<path>`` and ``classifier``. The weights are read when training starts, not in the
     constructor: testing and inference do without the file.
 
     Args:
-        backbone: config of the source's encoder; None for the student's.
+        backbone: config of the source's encoder; None for the student's, the model's argument ``backbone``.
         checkpoint: file with the source's weights; None for what the backbone starts from (by its
             ``init_cfg=dict(type='SourceWeights', ...)``, or timm's ``pretrained=True``), or else the student's
             backbone; the word ``'random'`` for an untrained control.
@@ -105,8 +108,12 @@ class SourceTeacher(FrozenTeacher):
         input: what the source expects of its images, as arguments of :class:`xtask_reg.InputConvention`; None for what
             the metadata of ``checkpoint`` (or timm, for its pretrained models) say, or else for what the student's data
             preprocessor makes.
-        student_backbone: filled in by the estimator.
-        student_input: filled in by the estimator.
+        student_backbone: filled in by the model.
+        student_input: what the student's images are, as arguments of :class:`xtask_reg.InputConvention`; filled in by
+            the model from its data preprocessor: the images are taken for BGR in 0..255 before it.
+
+    Raises:
+        ValueError: if neither the config nor the student has a backbone.
     """
 
     def __init__(
@@ -118,9 +125,14 @@ class SourceTeacher(FrozenTeacher):
         ignore: str | Sequence[str] = (),
         input: dict[str, Any] | None = None,
         student_backbone: dict[str, Any] | None = None,
-        student_input: InputConvention | None = None,
+        student_input: InputConvention | Mapping[str, Any] | None = None,
     ) -> None:
-        encoder, initial = _without_init(backbone or student_backbone or {})
+        if not (backbone or student_backbone):
+            raise ValueError(
+                "the teacher has no backbone, and the model was not built with a config of one, backbone=dict(...): "
+                "give teacher.backbone"
+            )
+        encoder, initial = _without_init(backbone or student_backbone)
         if checkpoint:
             encoder = _untrained(encoder) if checkpoint == RANDOM else encoder
             initial = {"checkpoint": checkpoint, "prefix": prefix, "ignore": ignore}
@@ -130,7 +142,8 @@ class SourceTeacher(FrozenTeacher):
         with preserved_random_state():
             head = _classifier(**classifier) if classifier else None
             network = SourceNetwork(MODELS.build(encoder), head)
-        self.student_input = student_input or InputConvention()
+        given = student_input or {}
+        self.student_input = InputConvention(**given) if isinstance(given, Mapping) else given
         self._input = InputConvention(**input) if input else None
         super().__init__(network, InputAdapter(self.student_input, self._input) if self._input else None)
         network.has_weights = checkpoint == RANDOM
@@ -179,7 +192,7 @@ class SourceTeacher(FrozenTeacher):
     def forward(self, images: Tensor) -> Any:
         if not self.network.has_weights:
             raise RuntimeError(
-                "the teacher's weights were not read: call the estimator's init_weights() before training "
+                "the teacher's weights were not read: call the model's init_weights() before training "
                 "(MMEngine's Runner.train does)"
             )
         return super().forward(images)

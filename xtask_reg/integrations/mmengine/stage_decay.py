@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mmengine.optim import DefaultOptimWrapperConstructor
-from mmpose.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
 from xtask_reg.finetune.layerwise_lr import layerwise_lr

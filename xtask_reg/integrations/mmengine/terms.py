@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmpose.registry import MODELS
+from mmengine.registry import MODELS
 from torch import nn
 
 from xtask_reg.connectors import retained_classifier
-from xtask_reg.integrations.mmpose.source import SourceTeacher
+from xtask_reg.integrations.mmengine.source import SourceTeacher
 from xtask_reg.shorthands import shorthand
 from xtask_reg.taps import find_module
 from xtask_reg.teachers import FrozenTeachers
@@ -74,12 +74,12 @@ def build_teacher(config: Mapping[str, Any], student: Mapping[str, Any]) -> Sour
     """The teacher of a config, or the teachers if it is a dict of configs by name.
 
     Args:
-        config: as the estimator is given it.
-        student: what ``FrozenTeacher`` must know of the student.
+        config: as the model is given it.
+        student: what ``FrozenTeacher`` must know of the student, where the config does not say it.
     """
     if "type" in config:
-        return MODELS.build({**config, **student})
-    return FrozenTeachers({name: MODELS.build({**each, **student}) for name, each in config.items()})
+        return MODELS.build({**student, **config})
+    return FrozenTeachers({name: MODELS.build({**student, **each}) for name, each in config.items()})
 
 
 def _is_retained(config: Mapping[str, Any] | None) -> bool:

@@ -1,12 +1,11 @@
-"""Any PyTorch module or timm model as an MMPose backbone."""
+"""Any PyTorch module or timm model as a backbone."""
 
 from __future__ import annotations
 
 from typing import Any, Self
 
-from mmengine.model import initialize
-from mmpose.models.backbones.base_backbone import BaseBackbone
-from mmpose.registry import MODELS
+from mmengine.model import BaseModule, initialize
+from mmengine.registry import MODELS
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -14,7 +13,7 @@ from xtask_reg.sources.named import build_module
 
 
 @MODELS.register_module()
-class ModuleBackbone(BaseBackbone):
+class ModuleBackbone(BaseModule):
     """A backbone around a module that maps images ``(B, 3, H, W)`` to feature maps.
 
     The module is the submodule ``net``: its layers are tapped as ``backbone.net.<path>``.

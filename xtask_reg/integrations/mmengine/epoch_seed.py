@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
-from mmpose.registry import HOOKS
 
 
 @HOOKS.register_module()

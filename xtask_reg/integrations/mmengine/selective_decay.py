@@ -7,11 +7,13 @@ from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapperDict
-from mmpose.registry import HOOKS, MODELS
+from mmengine.registry import HOOKS, MODELS
 from torch import Tensor
 
 from xtask_reg.finetune.selective_decay import SelectiveProjectionDecay
-from xtask_reg.integrations.mmpose.source import RANDOM
+from xtask_reg.integrations.mmengine.hook import bare_model
+from xtask_reg.integrations.mmengine.scope import own_scope
+from xtask_reg.integrations.mmengine.source import RANDOM
 from xtask_reg.taps import find_module
 
 
@@ -23,7 +25,7 @@ class SelectiveProjectionDecayHook(Hook):
     starts from (``init_cfg=dict(type='SourceWeights', ...)``). They are read from the file again in a resumed run.
 
     Args:
-        path: dotted path of the submodule, in the estimator and in its source: ``'backbone'``, or a part of it.
+        path: dotted path of the submodule, in the model and in its source: ``'backbone'``, or a part of it.
         weight: lambda; 1 returns a tensor to the distance from the source that it had before the step.
 
     Raises:
@@ -37,7 +39,8 @@ class SelectiveProjectionDecayHook(Hook):
     def before_train(self, runner: Any) -> None:
         if isinstance(runner.optim_wrapper, OptimWrapperDict):
             raise ValueError("SelectiveProjectionDecayHook needs one optimizer; the config has several")
-        source = _source_parameters(runner.cfg.model, self.path)
+        with own_scope(bare_model(runner)):
+            source = _source_parameters(runner.cfg.get("model", {}), self.path)
         parameters = dict(find_module(runner.model, self.path).named_parameters())
         SelectiveProjectionDecay(runner.optim_wrapper.optimizer, parameters, source, self.weight)
 
@@ -45,7 +48,7 @@ class SelectiveProjectionDecayHook(Hook):
 def _source_parameters(model: dict[str, Any], path: str) -> dict[str, Tensor]:
     teacher = model.get("teacher") or {}
     single = teacher if "type" in teacher else {"type": "FrozenTeacher"}
-    config = {**single, "student_backbone": model["backbone"]}
+    config = {**single, "student_backbone": model.get("backbone")}
     if config.get("checkpoint") == RANDOM:
         raise ValueError(
             "SelectiveProjectionDecayHook: model.teacher.checkpoint is 'random', which nothing can be drawn back to"

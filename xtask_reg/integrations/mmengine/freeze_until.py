@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
-from mmpose.registry import HOOKS
+from mmengine.registry import HOOKS
 
 from xtask_reg.finetune.freezing import Frozen, freeze
 
@@ -18,7 +18,7 @@ class FreezeUntilHook(Hook):
     """Keeps submodules as they are, up to a fraction of all iterations; then they train.
 
     ``dict(type='FreezeUntilHook', paths=['backbone'], until=0.3)`` is LP-FT (Kumar et al., ICLR 2022), and several of
-    these hooks are gradual unfreezing: what two of them freeze thaws with the later one. What the estimator's
+    these hooks are gradual unfreezing: what two of them freeze thaws with the later one. What the model's
     ``frozen`` holds stays frozen. A resumed run is in the phase that its iteration says.
 
     Under DDP, which is set up before, it needs ``find_unused_parameters = True`` in the config.

@@ -1,0 +1,1 @@
+"""Face parts: the sets, the training and the pictures of ``benchmarks/face_parts.py``."""

@@ -1,0 +1,70 @@
+"""What the MMEngine runner must do for the regularizer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from torch import nn
+
+from xtask_reg.integrations.checkpoint import restore_state, save_state
+
+
+@HOOKS.register_module()
+class CrossTaskHook(Hook):
+    """What the regularizer needs of a run: its state in checkpoints, the training's progress, its report in the log.
+
+    Trainable connectors and balanced weights stand in the checkpoint under ``'xtask_reg'``; ``'state_dict'`` is the
+    plain student's. Before training the hook logs what will train. What the regularizer measures
+    (:attr:`xtask_reg.CrossTaskRegularizer.report`) is logged under the same names, without the "loss_" of the terms,
+    which MMEngine would take for a part of the loss.
+    """
+
+    def before_train(self, runner: Any) -> None:
+        """Log the number of trainable parameters."""
+        runner.logger.info(_trainable(bare_model(runner)))
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Tell the regularizer the progress of training."""
+        regularizer = _regularizer(runner)
+        if regularizer is not None:
+            regularizer.progress = runner.iter / runner.max_iters
+
+    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Hand what was measured to the logger."""
+        regularizer = _regularizer(runner)
+        if regularizer is not None and regularizer.was_measured:
+            for name, value in regularizer.report.items():
+                if math.isfinite(value):
+                    runner.message_hub.update_scalar(f"train/{name.replace('loss_', '')}", value)
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        save_state(checkpoint, _regularizer(runner))
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Restore the connectors when a run is resumed; ``load_from`` and testing leave them alone."""
+        if runner._resume:
+            restore_state(checkpoint, _regularizer(runner), "with CrossTaskHook in custom_hooks")
+
+
+def _trainable(model: nn.Module) -> str:
+    numbers = {name: _count(part) for name, part in [("", model), *model.named_children()]}
+    total, *parts = (f"{name} {trains:,} of {every:,}" for name, (trains, every) in numbers.items() if every)
+    return f"trainable parameters:{total} ({', '.join(parts)})"
+
+
+def _count(module: nn.Module) -> tuple[int, int]:
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in module.parameters()]
+    return sum(size for size, trains in sizes if trains), sum(size for size, _ in sizes)
+
+
+def bare_model(runner: Any) -> Any:
+    """The runner's model without the wrapper of a distributed run."""
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def _regularizer(runner: Any) -> Any:
+    return getattr(bare_model(runner), "regularizer", None)

@@ -1,0 +1,177 @@
+"""Any MMEngine model that stays near its source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine.model import BaseModel, initialize
+from torch import Tensor, nn
+
+from xtask_reg.connectors import PooledClassifier
+from xtask_reg.finetune import freeze
+from xtask_reg.inputs import InputConvention
+from xtask_reg.integrations.mmengine.scope import own_scope
+from xtask_reg.integrations.mmengine.source import SourceTeacher, SourceWeights
+from xtask_reg.integrations.mmengine.terms import active_terms, build_teacher, build_terms
+from xtask_reg.integrations.random_state import preserved_random_state
+from xtask_reg.measuring import Monitor
+from xtask_reg.plain_state import keep_out_of_state_dict
+from xtask_reg.regularizer import CrossTaskRegularizer
+from xtask_reg.taps import find_module
+
+
+class CrossTaskModel(BaseModel):
+    """Put before a model's class, adds regularizing terms to its losses.
+
+    .. code:: python
+
+        @MODELS.register_module()
+        class CrossTaskFCOS(CrossTaskModel, FCOS): ...
+
+    ``forward(inputs, ..., mode='loss')`` then returns the model's losses and the weighted terms. Every other mode, and
+    ``state_dict()``, are the model's own. Trainable connectors are saved beside it by :class:`CrossTaskHook`.
+
+    The model is any class whose ``forward`` has the arguments of ``BaseModel``'s, ``(inputs, data_samples, mode)``, of
+    whatever names where they are given by position, and returns a dict of losses in the mode ``'loss'``. The inputs are
+    the batch of images as the data preprocessor made it, one tensor ``(B, C, H, W)``; for others override
+    :meth:`teacher_images`.
+
+    Args:
+        *args: positional arguments of the model.
+        teacher: config of the ``FrozenTeacher``; not built if nothing needs it. Without a ``backbone`` and
+            ``checkpoint`` of its own it is the network that the student starts from (the model's argument
+            ``backbone``). Several teachers are a dict of such configs by name, and their tap paths begin with the name.
+        terms: one dict a term: ``loss``, ``student`` and ``teacher`` (tap paths), ``weight`` (a number, or the config
+            of a schedule or of ``Balanced``), ``name`` (it must contain "loss", or MMEngine would not add it up), and
+            perhaps ``student_connector`` and ``teacher_connector``. The connector ``dict(type='RetainedClassifier')``
+            is a copy of the teacher's module at the term's tap. Or the name of a whole regularizer,
+            ``terms='ctd-ed'``, see :func:`xtask_reg.shorthand`.
+        monitor: arguments of :class:`xtask_reg.Monitor`: ``stages`` at which student and teacher are compared each
+            ``every`` steps. :class:`CrossTaskHook` logs what it finds.
+        frozen: dotted paths of submodules that do not train, ``['backbone']`` for instance.
+        frozen_but: dotted paths of submodules within these that do.
+        **kwargs: every other argument of the model.
+
+    Raises:
+        TypeError: when a class is defined with no model behind this one.
+        ValueError: for terms or stages without a teacher, a bad name or weight, or an unknown path.
+    """
+
+    regularizer: CrossTaskRegularizer | None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if super().forward is BaseModel.forward:
+            raise TypeError(
+                f"class {cls.__name__}: CrossTaskModel stands before a model that can be trained without it: write "
+                "class Net(BaseModel) first, then class CrossTaskNet(CrossTaskModel, Net)"
+            )
+
+    def __init__(
+        self,
+        *args: Any,
+        teacher: dict[str, Any] | None = None,
+        terms: str | Sequence[dict] = (),
+        monitor: dict[str, Any] | None = None,
+        frozen: Sequence[str] = (),
+        frozen_but: Sequence[str] = (),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        freeze(self, frozen, frozen_but)
+        self.regularizer = None
+        watch = Monitor(**monitor) if monitor else None
+        with own_scope(self):
+            active = active_terms(terms)
+            _check_teacher(teacher, active, watch)
+            if active or (watch and watch.stages):
+                self.regularizer = self._build(active, teacher, kwargs.get("backbone"), watch)
+        keep_out_of_state_dict(self, "regularizer")
+
+    @preserved_random_state()
+    def _build(
+        self, terms: str | Sequence[dict], teacher: dict[str, Any] | None, backbone: Any, watch: Monitor | None
+    ) -> CrossTaskRegularizer:
+        student = {"student_backbone": backbone, "student_input": _convention(self.data_preprocessor)}
+        source = None if teacher is None else build_teacher(teacher, student)
+        return CrossTaskRegularizer(self, source, build_terms(terms, self, source), watch)
+
+    def init_weights(self) -> None:
+        """Initialise the student, then read the teacher's weights and copy its classifier where a term retains it."""
+        super().init_weights()
+        _load_source_weights_again(self)
+        if self.regularizer is None or self.regularizer.teacher is None:
+            return
+        for module in self.regularizer.teacher.modules():
+            if isinstance(module, SourceTeacher):
+                module.load_source()
+        for term in self.regularizer.terms.values():
+            if isinstance(term.student_connector, PooledClassifier):
+                classifier = find_module(self.regularizer.teacher.network, term.teacher)
+                term.student_connector.load_state_dict(classifier.state_dict())
+
+    def forward(self, inputs: Any, data_samples: Any = None, mode: str = "tensor") -> Any:
+        """What the model returns; in the mode ``'loss'`` with the weighted terms.
+
+        Raises:
+            TypeError: in that mode, if the inputs are no batch of images, or the model returns no dict.
+            ValueError: if a term has the name of one of the model's losses.
+        """
+        if self.regularizer is None or mode != "loss":
+            return super().forward(inputs, data_samples, mode=mode)
+        with self.regularizer.recording(self.teacher_images(inputs)):
+            losses = super().forward(inputs, data_samples, mode=mode)
+        if not isinstance(losses, Mapping):
+            raise TypeError(f"forward(mode='loss') returned a {type(losses).__name__}; expected a dict of losses")
+        terms = self.regularizer()
+        taken = sorted(losses.keys() & terms)
+        if taken:
+            raise ValueError(f"term names {taken} are taken by losses of the model; rename the terms")
+        return {**losses, **terms}
+
+    def teacher_images(self, inputs: Any) -> Tensor:
+        """What the teacher is given, ``(B, C, H, W)``: the model's ``inputs``.
+
+        Override it where these are something else, such as a dict, a list of views or clips; the student's taps must
+        have as many samples.
+
+        Raises:
+            TypeError: if it is not one tensor of four dimensions.
+        """
+        if isinstance(inputs, Tensor) and inputs.ndim == 4:
+            return inputs
+        found = (
+            f"a tensor of shape {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else f"a {type(inputs).__name__}"
+        )
+        raise TypeError(
+            f"the inputs of {type(self).__name__} are {found}; the teacher needs one tensor of images (B, C, H, W): "
+            "stack them with a data preprocessor (ImgDataPreprocessor), or override teacher_images(inputs)"
+        )
+
+
+def _check_teacher(teacher: dict[str, Any] | None, terms: str | Sequence[dict], monitor: Monitor | None) -> None:
+    if teacher is not None:
+        return
+    needing = terms if isinstance(terms, str) else [term["name"] for term in terms if term.get("teacher") is not None]
+    if needing:
+        raise ValueError(f"terms {needing} need a teacher=dict(type='FrozenTeacher', ...)")
+    if monitor and monitor.stages:
+        raise ValueError("model.monitor.stages needs a teacher=dict(type='FrozenTeacher', ...) to compare with")
+
+
+def _load_source_weights_again(model: nn.Module) -> None:
+    """Some backbones change what their ``init_cfg`` loaded: ResNet zeroes the last norm of each block by default."""
+    for module in model.modules():
+        config = getattr(module, "init_cfg", None)
+        if isinstance(config, dict) and config["type"] in ("SourceWeights", SourceWeights):
+            initialize(module, config)
+
+
+def _convention(preprocessor: nn.Module) -> InputConvention:
+    """What MMEngine's ``ImgDataPreprocessor`` makes of images that were read as BGR, 0..255; others leave them so."""
+    channels = "rgb" if getattr(preprocessor, "_channel_conversion", False) else "bgr"
+    if not getattr(preprocessor, "_enable_normalize", False):
+        return InputConvention(mean=(0, 0, 0), std=(1, 1, 1), channels=channels, value_range=255)
+    mean, std = (tuple(values.flatten().expand(3).tolist()) for values in (preprocessor.mean, preprocessor.std))
+    return InputConvention(mean=mean, std=std, channels=channels, value_range=255)
