@@ -5,22 +5,23 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 import torch
 
-PACKAGES = ("torch", "torchvision", "timm", "mmengine", "mmpose", "numpy", "xtask-reg")
+PACKAGES = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "mmengine", "mmpose", "numpy", "xtask-reg")
 
 
 def provenance() -> dict[str, Any]:
     """Versions, commit and hardware of this run."""
+    installed = {package.name: package.version for package in distributions()}
     return {
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "python": platform.python_version(),
-        "versions": {package: version(package) for package in PACKAGES},
+        "versions": {package: installed[package] for package in PACKAGES if package in installed},
         "hardware": {"cpu": _cpu(), "cores": os.cpu_count(), "gpu": _gpu()},
     }
 

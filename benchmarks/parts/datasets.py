@@ -15,7 +15,7 @@ from torch import Tensor
 
 from xtask_reg.data import synthetic
 from xtask_reg.data.images import read_image
-from xtask_reg.data.synthetic.write_masks import write_segmentation_set
+from xtask_reg.data.synthetic import write_segmentation_set
 from xtask_reg.sources.classification import read_identities
 
 FRL_CLASSES = ("background", "face", "outline", "brows", "eyes", "nose", "lips", "mouth")

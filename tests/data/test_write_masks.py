@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 
 from xtask_reg.data import synthetic
-from xtask_reg.data.synthetic import write, write_masks
-from xtask_reg.data.synthetic.write_masks import write_segmentation_set
+from xtask_reg.data.synthetic import pictures, write_masks, write_segmentation_set
 
 PEOPLE = [4, 9]
 
@@ -64,9 +63,9 @@ def test_an_interrupted_run_leaves_no_index(tmp_path: Path, monkeypatch: pytest.
         calls.append(arguments)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        write._replace(*arguments)
+        pictures.replace_file(*arguments)
 
-    monkeypatch.setattr(write_masks, "_replace", fails)
+    monkeypatch.setattr(write_masks, "replace_file", fails)
     with pytest.raises(KeyboardInterrupt):
         write_segmentation_set(tmp_path, PEOPLE, 1, 32)
     assert not index.exists()

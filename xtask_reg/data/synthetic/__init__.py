@@ -11,9 +11,12 @@ from __future__ import annotations
 from .identity import Identity
 from .landmarks import FLIP_INDEX, LANDMARK_NAMES, SKELETON
 from .parts import PART_NAMES
+from .pictures import view_seed
 from .render import Face, render
 from .view import View
-from .write import view_seed, write_identity_set, write_landmark_set
+from .write_identities import write_identity_set
+from .write_landmarks import write_landmark_set
+from .write_masks import write_segmentation_set
 
 __all__ = [
     "FLIP_INDEX",
@@ -27,4 +30,5 @@ __all__ = [
     "view_seed",
     "write_identity_set",
     "write_landmark_set",
+    "write_segmentation_set",
 ]

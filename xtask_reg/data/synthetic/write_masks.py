@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 
 from .parts import PART_NAMES
-from .write import _checked, _cleared, _replace, _write_face
+from .pictures import checked_people, index_of_split, replace_file, write_face
 
 
 def write_segmentation_set(
@@ -23,19 +23,17 @@ def write_segmentation_set(
 
     Arguments, determinism and errors are those of :func:`write_landmark_set`, and so are the pictures.
     """
-    people = _checked(people, images_per_person, size, seed)
-    if not split or Path(split).name != split:
-        raise ValueError(f"split must be a plain name such as 'train', got {split!r}")
-    target = _cleared(Path(root), f"{split}.json")
+    people = checked_people(people, images_per_person, size, seed)
+    target = index_of_split(Path(root), split)
     (target.parent / "masks").mkdir(exist_ok=True)
     images = []
     for person in people:
         for index in range(images_per_person):
-            face, file_name = _write_face(target.parent, split, seed, person, index, size)
+            face, file_name = write_face(target.parent, split, seed, person, index, size)
             mask = f"masks/{Path(file_name).name}"
-            _replace(target.parent / mask, cv2.imencode(".png", face.mask)[1].tobytes())
+            replace_file(target.parent / mask, cv2.imencode(".png", face.mask)[1].tobytes())
             entry = {"id": len(images) + 1, "file_name": file_name, "mask": mask, "width": size, "height": size}
             images.append({**entry, "identity": person})
     content = {"info": {"description": "synthetic faces", "seed": seed}, "classes": PART_NAMES, "images": images}
-    _replace(target, json.dumps(content, indent=1).encode())
+    replace_file(target, json.dumps(content, indent=1).encode())
     return target

@@ -13,6 +13,7 @@ from xtask_reg.connectors import PooledClassifier
 from xtask_reg.inputs import InputAdapter, InputConvention
 from xtask_reg.integrations.mmengine.backbone import ModuleBackbone
 from xtask_reg.integrations.random_state import preserved_random_state
+from xtask_reg.integrations.timm import input_convention
 from xtask_reg.sources import load_covering, load_metadata, load_weights
 from xtask_reg.teacher import FrozenTeacher
 
@@ -165,7 +166,7 @@ class SourceTeacher(FrozenTeacher):
         if network.has_weights:
             return
         if self._comes_with_weights:
-            self._take_input_from(timm_convention(network.backbone), "timm")
+            self._take_input_from(_timm_convention(network.backbone), "timm")
         else:
             where = _weights(self._given)
             tensors, name = load_weights(where.checkpoint), str(where.checkpoint)
@@ -202,12 +203,10 @@ def _classifier(in_channels: int, num_classes: int, window: int | None = None) -
     return PooledClassifier(nn.Linear(in_channels, num_classes), window)
 
 
-def timm_convention(backbone: nn.Module) -> InputConvention | None:
+def _timm_convention(backbone: nn.Module) -> InputConvention | None:
     """What timm says that the model in a :class:`ModuleBackbone` expects; None if it is no timm model."""
-    settings = getattr(getattr(backbone, "net", None), "pretrained_cfg", None) or {}
-    if not {"mean", "std"} <= settings.keys():
-        return None
-    return InputConvention(mean=tuple(settings["mean"]), std=tuple(settings["std"]))
+    network = getattr(backbone, "net", None)
+    return input_convention(network) if getattr(network, "pretrained_cfg", None) else None
 
 
 def _without_init(backbone: dict[str, Any]) -> tuple[dict[str, Any], Any]:

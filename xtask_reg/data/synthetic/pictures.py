@@ -1,0 +1,64 @@
+"""Pictures of a set of faces on disk: what the sets of each kind have in common."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .identity import Identity
+from .render import MIN_SIZE, Face, render
+from .view import View
+
+
+def view_seed(seed: int, person: int, index: int) -> int:
+    """The seed of the view in picture ``index`` of ``person`` in the set ``seed``; no other picture influences it."""
+    return int(np.random.SeedSequence((seed, person, index)).generate_state(1, np.uint64)[0])
+
+
+def checked_people(people: Iterable[int], images_per_person: int, size: int, seed: int) -> list[int]:
+    people = [int(person) for person in people]
+    if not people:
+        raise ValueError("people is empty: give at least one identity seed, for instance range(30)")
+    if min(people) < 0 or len(set(people)) < len(people):
+        raise ValueError(f"people must be different identity seeds >= 0, got {people}")
+    if images_per_person < 1:
+        raise ValueError(f"images_per_person must be at least 1, got {images_per_person}")
+    if size < MIN_SIZE:
+        raise ValueError(f"size must be at least {MIN_SIZE} pixels, got {size}")
+    if seed < 0:
+        raise ValueError(f"seed must be >= 0, got {seed}")
+    return people
+
+
+def index_of_split(root: Path, split: str) -> Path:
+    """The path of the cleared index file of a split."""
+    if not split or Path(split).name != split:
+        raise ValueError(f"split must be a plain name such as 'train', got {split!r}")
+    return cleared(root, f"{split}.json")
+
+
+def cleared(root: Path, name: str) -> Path:
+    """The path of the index file; an earlier one is removed, as the pictures it lists are about to be replaced."""
+    (root / "images").mkdir(parents=True, exist_ok=True)
+    (root / name).unlink(missing_ok=True)
+    return root / name
+
+
+def write_face(root: Path, prefix: str, seed: int, person: int, index: int, size: int) -> tuple[Face, str]:
+    face = render(Identity.from_seed(person), View.from_seed(view_seed(seed, person, index)), size)
+    file_name = f"images/{prefix}_{person:05d}_{index:04d}.png"
+    replace_file(root / file_name, cv2.imencode(".png", face.image[..., ::-1])[1].tobytes())
+    return face, file_name
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
