@@ -93,6 +93,17 @@ def test_stages_are_those_of_the_table(name: str, cells: list[str]) -> None:
         assert shapes == [(2, skip(cells) + (SIDE // 16) ** 2, 16)] * 3
 
 
+def test_answers_of_convnext() -> None:
+    """The classifier is given what the norm behind the average gives."""
+    config = transformers.ConvNextConfig(**STAGED, num_labels=5)
+    source = transformers.ConvNextForImageClassification(config).eval()
+    nn.init.normal_(source.convnext.layernorm.bias)
+    path, connector = re.search(r'`student="([\w.]+)"`.*?`(xr\.[\w.()]+)`', PAGE, re.DOTALL).groups()
+    images = torch.rand(2, 3, SIDE, SIDE)
+    tap = xr.FrozenTeacher(source).features(images, [path])[path]
+    torch.testing.assert_close(eval(connector, {"xr": xr, "source": source})(tap), source(images).logits)
+
+
 class Embedded(nn.Module):
     """What comes into the first layer."""
 

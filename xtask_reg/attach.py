@@ -10,7 +10,7 @@ from xtask_reg.measuring import Monitor
 from xtask_reg.regularizer import CrossTaskRegularizer
 from xtask_reg.shorthands import shorthand
 from xtask_reg.teacher import FrozenTeacher
-from xtask_reg.term import Term, Weight
+from xtask_reg.term import Term, Weight, is_left_out
 
 
 def ctd(
@@ -55,6 +55,8 @@ def ctd(
 
 
 def _description(term: Term) -> str:
+    if is_left_out(term.weighting):
+        return f"{term.name}: left out, its weight is 0"
     paths = {"student": term.student, "teacher": term.teacher}
     taps = [f"{side} {path or 'as a whole'}" for side, path in paths.items() if path is not None]
     return f"{term.name}: {type(term.loss).__name__}, {', '.join(taps)}, weight {term.weighting}"

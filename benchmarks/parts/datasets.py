@@ -83,15 +83,17 @@ def read_faces(index: Path, size: int, labels: np.ndarray) -> Faces:
     """
     names = [image["file_name"] for image in json.loads(index.read_text())["images"]]
     images = [cv2.resize(read_image(index.parent / name), (size, size), interpolation=cv2.INTER_AREA) for name in names]
-    masks = [_read_mask(index.parent / "masks" / f"{Path(name).stem}.png", size) for name in names]
+    masks = [_read_mask(index.parent / "masks" / f"{Path(name).stem}.png", size, len(labels)) for name in names]
     rgb = np.stack(images)[..., ::-1].transpose(0, 3, 1, 2)
     return Faces(names, torch.from_numpy(rgb.copy()), torch.from_numpy(labels[np.stack(masks)]).long())
 
 
-def _read_mask(path: Path, size: int) -> np.ndarray:
+def _read_mask(path: Path, size: int, labels: int) -> np.ndarray:
     mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if mask is None or mask.ndim != 2:
         raise ValueError(f"{path} is missing or no grey PNG of labels")
+    if mask.max() >= labels:
+        raise ValueError(f"{path} has the label {mask.max()}; expected 0 to {labels - 1}, one a class")
     return cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST)
 
 

@@ -78,6 +78,9 @@ def test_faces_are_read_in_rgb_and_masks_without_new_labels(tmp_path: Path) -> N
     cv2.imwrite(str(tmp_path / "masks" / "one.png"), image)
     with pytest.raises(ValueError, match="no grey PNG"):
         read_faces(tmp_path / "set.json", 64, labels)
+    cv2.imwrite(str(tmp_path / "masks" / "one.png"), mask + 1)
+    with pytest.raises(ValueError, match="one.png has the label 8; expected 0 to 7"):
+        read_faces(tmp_path / "set.json", 64, labels)
 
 
 @pytest.fixture

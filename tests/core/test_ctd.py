@@ -97,6 +97,13 @@ def test_images_of_its_own():
     assert keep()["ctd_ed"] > 0
 
 
+@pytest.mark.parametrize("weight", [0, xr.Balanced(0)], ids=str)
+def test_what_is_left_out_is_said(weight, capsys):
+    keep = xr.ctd(resnet(), resnet(), weight=weight)
+    assert capsys.readouterr().out == "ctd_ed: left out, its weight is 0\n"
+    assert not keep.terms
+
+
 def test_quiet(capsys):
     xr.ctd(resnet(), resnet(), quiet=True)
     assert not capsys.readouterr().out

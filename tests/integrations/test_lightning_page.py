@@ -12,7 +12,6 @@ import torch
 PAGE = Path(__file__).parents[2] / "docs/lightning.md"
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_example_runs_from_top_to_bottom(tmp_path, monkeypatch):
     matplotlib.use("Agg")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import segmentation_models_pytorch as smp
 import torch
+import torchvision
 from parts.report import markdown_table, sentence
 
 import xtask_reg as xr
@@ -56,6 +57,25 @@ def test_what_is_tapped_where(architecture: str, name: str, tap: str) -> None:
 def test_swin_is_refused(architecture: str) -> None:
     with pytest.raises(ValueError, match="no stages were found"):
         xr.find_stages(smp.create_model(architecture, "tu-swin_tiny_patch4_window7_224", encoder_weights=None))
+
+
+@pytest.mark.parametrize("encoder", ["efficientnet-b0", "mobilenet_v2"])
+def test_a_shorter_encoder_may_compute_more_than_is_used(encoder: str) -> None:
+    model = smp.create_model("PSPNet", encoder, encoder_weights=None).eval()
+    last, images = xr.find_stages(model)[-1], torch.rand(1, 3, 64, 64)
+    assert xr.FrozenTeacher(model).features(images, [last])[last].shape[2] < model.encoder(images)[-1].shape[2]
+
+
+def test_a_shorter_encoder_is_told_where_it_ends() -> None:
+    model = smp.create_model("PSPNet", "resnet18", encoder_weights=None).eval()
+    images = torch.rand(1, 3, 64, 64)
+    with pytest.raises(ValueError, match="no stages were found"):
+        xr.ctd(model, torchvision.models.resnet18())
+    (stages,) = re.findall(r"stages=(\{.*?\})\)` for a PSPNet", PAGE)
+    keep = xr.ctd(model, torchvision.models.resnet18(), stages=json.loads(stages), quiet=True)
+    (term,) = keep.terms.values()
+    tap = xr.FrozenTeacher(model).features(images, [term.student])[term.student]
+    assert torch.equal(tap, model.encoder(images)[-1])
 
 
 @pytest.mark.parametrize(("architecture", "stride"), [("FPN", 4), ("DeepLabV3Plus", 4), ("Unet", 1)])

@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 from torch import nn
+from torchvision.ops import Permute
 
 import xtask_reg as xr
 from xtask_reg.integrations.timm import feature_stages, input_convention
@@ -32,9 +33,13 @@ def test_stages_and_convention(name):
     assert convention.size == ((224, 224) if name in FIXED else None)
 
 
-@pytest.mark.parametrize("name", ["resnet10t", "tf_efficientnet_lite0", "convnext_atto", "edgenext_xx_small"])
-def test_stages_of_features_only_are_the_maps_it_returns(name):
-    model = timm.create_model(name, features_only=True).eval()
+@pytest.mark.parametrize("chosen", [{}, {"out_indices": (1, 3)}], ids=str)
+@pytest.mark.parametrize(
+    "name", ["resnet10t", "tf_efficientnet_lite0", "convnext_atto", "edgenext_xx_small", "vit_tiny_patch16_224"]
+)
+def test_stages_of_features_only_are_the_maps_it_returns(name, chosen):
+    size = {"img_size": 64} if name in FIXED else {}
+    model = timm.create_model(name, features_only=True, **size, **chosen).eval()
     taps: dict[str, torch.Tensor] = {}
     for stage in feature_stages(model):
         model.get_submodule(stage).register_forward_hook(
@@ -42,8 +47,31 @@ def test_stages_of_features_only_are_the_maps_it_returns(name):
         )
     maps = model(torch.rand(1, 3, 64, 64))
     for stage, feature in zip(feature_stages(model), maps, strict=True):
-        assert torch.equal(taps[stage], feature)
-    assert input_convention(model) == input_convention(timm.create_model(name))
+        tap = xr.TokensToMap()(taps[stage]) if name in FIXED else taps[stage]
+        assert torch.equal(tap, feature)
+    assert input_convention(model) == input_convention(timm.create_model(name, **size))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "size"),
+    [
+        ("vit_tiny_patch16_224", {"img_size": 64}, (64, 64)),
+        ("vit_tiny_patch16_224", {"img_size": (64, 96)}, (64, 96)),
+        ("vit_tiny_patch16_224", {"dynamic_img_size": True}, None),
+        ("swin_tiny_patch4_window7_224", {"img_size": 112}, (112, 112)),
+        ("swin_tiny_patch4_window7_224", {"strict_img_size": False}, None),
+        ("coatnet_nano_rw_224", {}, (224, 224)),
+    ],
+)
+@pytest.mark.parametrize("features_only", [False, True])
+def test_the_size_is_the_only_one_that_the_model_takes(name, options, size, features_only):
+    model = timm.create_model(name, features_only=features_only, **options).eval()
+    assert input_convention(model).size == size
+    with torch.no_grad():
+        model(torch.zeros(1, 3, *(size or (112, 160))))
+        if size is not None:
+            with pytest.raises(Exception, match=r"(?i)size|match|invalid|height|width"):
+                model(torch.zeros(1, 3, 112, 160))
 
 
 def test_not_of_timm():
@@ -61,6 +89,17 @@ def test_swin_by_its_own_stages():
     student(torch.rand(2, 3, 224, 224))
     keep()["ctd_ed"].backward()
     assert all(parameter.grad is not None for parameter in student.layers.parameters())
+
+
+def test_swin_with_its_channels_first():
+    """As docs/timm.md says: the maps that timm gives for what wants (B, C, H, W)."""
+    model = timm.create_model("swin_tiny_patch4_window7_224", img_size=112).eval()
+    images = torch.rand(1, 3, 112, 112)
+    with torch.no_grad():
+        maps = model.forward_intermediates(images, output_fmt="NCHW", intermediates_only=True)
+    taps = xr.FrozenTeacher(model).features(images, feature_stages(model))
+    for tap, feature in zip(taps.values(), maps, strict=True):
+        assert torch.equal(Permute([0, 3, 1, 2])(tap), feature)
 
 
 def test_the_teacher_gets_its_own_convention():

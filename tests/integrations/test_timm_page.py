@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 import timm
+import torch
 
 import xtask_reg as xr
 from xtask_reg.integrations.timm import feature_stages
 
 PAGE = (Path(__file__).parents[2] / "docs" / "timm.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+BY_NAME = re.findall(r"`(\w+)`", re.search(r"This is right for (.*?), for instance", PAGE, re.DOTALL)[1])
+SOURCES = {"convnext": "convnext_atto", "efficientnet": "tf_efficientnet_lite0", "vit": "vit_tiny_patch16_224"}
 ROWS = [row.split("|")[1:4] for row in PAGE.splitlines() if row.startswith("| `")]
 
 
@@ -25,6 +28,47 @@ def test_the_script_is_short_and_runs(tmp_path, monkeypatch, capsys):
     said, error = capsys.readouterr().out.splitlines()
     assert said in PAGE
     assert float(error.split(": ")[1]) < 1.5
+
+
+CREATE = timm.create_model
+
+
+def created(name, **options):
+    """With norms that no step of the computation may leave out."""
+    torch.manual_seed(0)
+    network = CREATE(name, **options)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(0.3 * torch.rand_like(parameter))
+    return network
+
+
+def check_answers(network, term):
+    """What the connector makes of the source's own features is what the source says; and it trains."""
+    connector = term.student_connector.eval()
+    assert all(parameter.requires_grad for parameter in connector.parameters())
+    images = torch.rand(2, 3, 64, 64)
+    taps = xr.FrozenTeacher(network).features(images, [term.student, term.teacher])
+    with torch.no_grad():
+        torch.testing.assert_close(connector(taps[term.student]), network(images))
+    torch.testing.assert_close(taps[term.teacher], network(images))
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_answers_by_name(name):
+    network = created(name)
+    (term,) = xr.shorthand("ctd-cd", network, network)
+    check_answers(network, term)
+
+
+def test_answers_written_out(monkeypatch):
+    (block,) = [block for block in BLOCKS if "def answers" in block]
+    monkeypatch.setattr(timm, "create_model", created)
+    namespace = {}
+    exec(compile(block, "docs/timm.md", "exec"), namespace)
+    for variable, name in SOURCES.items():
+        check_answers(namespace[variable], namespace["terms"][name])
 
 
 def spelled(cell):

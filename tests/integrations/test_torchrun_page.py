@@ -12,10 +12,14 @@ import pytest
 import torch
 import torchvision
 
+import xtask_reg as xr
+
 REPOSITORY = Path(__file__).parents[2]
-SCRIPT = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/torchrun.md").read_text(), re.DOTALL)[0]
+PAGE = (REPOSITORY / "docs/torchrun.md").read_text()
+SCRIPT = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[0]
 ALONE = [sys.executable]
 TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+LAUNCHERS = pytest.mark.parametrize(("launcher", "processes"), [(ALONE, 1), (TWO, 2)], ids=["alone", "two"])
 STEP = "        optimizer.step()\n"
 KILL = """        if epoch == 1 and step == 1 and rank == processes - 1:
             os.kill(os.getpid(), 9)
@@ -34,6 +38,12 @@ def run(folder: Path, launcher: list[str], script: str = SCRIPT) -> subprocess.C
 def sums(output: str) -> dict[str, str]:
     """What each process printed at its end, perhaps both on one line."""
     return dict(re.findall(r"rank (\d): ([\d.]+)", output))
+
+
+def check_sums(output: str, processes: int) -> None:
+    """Each process ends with the same parameters."""
+    assert len(sums(output)) == processes
+    assert len(set(sums(output).values())) == 1
 
 
 def finished(folder: Path, launcher: list[str]) -> subprocess.CompletedProcess[str]:
@@ -56,19 +66,26 @@ def test_script_is_short():
     assert max(map(len, SCRIPT.splitlines())) <= 120
 
 
+def test_what_is_tapped_where():
+    networks = [torchvision.models.resnet18(num_classes=outputs) for outputs in (28, 10)]
+    rows = re.findall(r"^\| `(\w+)` \| `([\w.]+)` \| .* \| `([\w.]+)` \|$", PAGE, re.MULTILINE)
+    assert rows == [(term.name, term.student, term.teacher) for term in xr.shorthand("ctd-com", *networks)]
+
+
 def check_epochs(output: str, expected: str) -> None:
     assert re.findall(r"^epoch (\d)", output, re.MULTILINE) == list(expected)
 
 
-def test_runs_alone(tmp_path):
-    output = finished(tmp_path, ALONE).stdout
+@LAUNCHERS
+def test_runs(launcher, processes, tmp_path):
+    output = finished(tmp_path, launcher).stdout
     check_epochs(output, "123")
-    assert sums(output).keys() == {"0"}
+    check_sums(output, processes)
     check_checkpoint(tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("launcher", "processes"), [(ALONE, 1), (TWO, 2)], ids=["alone", "two"])
+@LAUNCHERS
 def test_killed_script_goes_on(launcher, processes, tmp_path):
     """SIGKILL in the middle of the second epoch; a run after the last epoch has nothing left to do."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -76,8 +93,7 @@ def test_killed_script_goes_on(launcher, processes, tmp_path):
         folder.mkdir()
     first = finished(whole, launcher).stdout
     check_epochs(first, "123")
-    assert len(sums(first)) == processes
-    assert len(set(sums(first).values())) == 1
+    check_sums(first, processes)
 
     assert SCRIPT.count(STEP) == 1
     result = run(killed, launcher, SCRIPT.replace(STEP, STEP + KILL))

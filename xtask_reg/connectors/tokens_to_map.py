@@ -14,7 +14,8 @@ class TokensToMap(nn.Module):
     Args:
         skip: how many tokens come before the first patch. 1 in a plain ViT, 0 without a class token, 5 with a class
             token and four registers.
-        size: height and width of the map in cells; None for a square.
+        size: height and width of the map in cells; None for a square. Where the images are not square give it: 4 x 9
+            patches are as many as 6 x 6, and would be taken for these.
 
     Raises:
         ValueError: for a skip or size that is not of whole numbers (0 or more, 1 or more), or, at the call, features

@@ -26,6 +26,9 @@ def cosine_alignment_loss(
     lies in ``[0, 2]`` and means the same for every batch size. A zero vector has the cosine 0 with any other, and gets
     no gradient.
 
+    Tokens ``(B, N, C)`` of a transformer cannot be told from features ``(B, C, L)``: as they are, only ``'flatten'`` is
+    right for them. For the others put :class:`xtask_reg.ChannelsFirst` or :class:`xtask_reg.TokensToMap` on both sides.
+
     Args:
         student: features of the student, shape ``(B, C, *spatial)`` or ``(B, C)``.
         teacher: features of the teacher on the same images, same shape; ``'pooled'`` only needs equal B and C.
