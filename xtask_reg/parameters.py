@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from xtask_reg.taps import find_module, plain_path
@@ -19,7 +20,8 @@ class SharedParameters:
         teacher_path: dotted path of the teacher's submodule, likewise.
 
     Raises:
-        ValueError: for an unknown path, or if they have no parameter in common.
+        ValueError: for an unknown path, if they have no parameter in common, or if the teacher's are in a lower
+            precision than the student's.
     """
 
     def __init__(self, student: nn.Module, teacher: nn.Module, student_path: str, teacher_path: str) -> None:
@@ -32,6 +34,8 @@ class SharedParameters:
                 f"{student_path!r} of the student and {teacher_path!r} of the teacher have no parameter of the same "
                 f"name and shape: the student's are {list(own)[:3]}..., the teacher's {list(source)[:3]}..."
             )
+        for name in self.names:
+            _check_precision(name, own[name].dtype, source[name].dtype)
 
     def read(self, teacher: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The parameters now, of the student and of the teacher.
@@ -43,6 +47,14 @@ class SharedParameters:
         if any(hasattr(own[name], "placements") for name in self.names):
             raise RuntimeError("parameters that FSDP shards cannot be compared with the teacher's; use DDP")
         return {name: own[name] for name in self.names}, {name: source[name] for name in self.names}
+
+
+def _check_precision(name: str, student: torch.dtype, teacher: torch.dtype) -> None:
+    if torch.finfo(teacher).eps > torch.finfo(student).eps:
+        raise ValueError(
+            f"parameter {name!r} is {student} in the student and only {teacher} in the teacher: a term on parameters "
+            "would hold the student at rounded values; leave the teacher's dtype as it is"
+        )
 
 
 def _submodule(model: nn.Module, path: str) -> nn.Module:

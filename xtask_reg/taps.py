@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Set
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,10 @@ _WRAPPERS = ("module", "_orig_mod")
 
 class TapError(RuntimeError):
     """A tap did not deliver exactly one tensor in a step."""
+
+
+class _Enough(BaseException):
+    """Ends a call of a model at a tap, as nothing behind it is wanted. Not an error, so that no model catches it."""
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -37,9 +41,10 @@ def find_module(model: nn.Module, path: str) -> nn.Module:
     Raises:
         ValueError: if there is no such submodule; the message names the nearest paths.
     """
+    if path:
+        with suppress(AttributeError):
+            return model.get_submodule(path)
     modules = dict(model.named_modules(remove_duplicate=False))
-    if path in modules and path:
-        return modules[path]
     plain = {plain_path(name): module for name, module in reversed(modules.items()) if name}
     if plain_path(path) in plain:
         return plain[plain_path(path)]
@@ -47,6 +52,21 @@ def find_module(model: nn.Module, path: str) -> nn.Module:
     raise ValueError(
         f"there is no submodule {path!r} in {type(model).__name__}; "
         + (f"the nearest are {', '.join(map(repr, near))}" if near else "it has no submodules")
+    )
+
+
+def may_be_left(model: nn.Module) -> bool:
+    """Whether a call of the model can end in its middle: no part does something of its own once its call is over.
+
+    Forward hooks do, and wrappers: for several devices, for sharded or offloaded weights, of ``torch.compile``.
+    """
+    return not any(
+        part._forward_hooks
+        or "forward" in vars(part)
+        or part._compiled_call_impl is not None
+        or any(name in _WRAPPERS for name, _ in part.named_children())
+        or type(part).__module__.startswith("torch.distributed")
+        for part in model.modules()
     )
 
 
@@ -76,6 +96,7 @@ class _Step:
     versions: tuple[int | None, ...]
     with_gradients: bool
     ignored: Set[str]
+    last: str | None = None
     outputs: dict[str, Any] = field(default_factory=dict)
     goes_on: bool = True
 
@@ -106,7 +127,7 @@ class TapRecorder:
         self._handles = [module.register_forward_hook(Tap(self, path)) for path, module in modules.items()]
 
     @property
-    def paths(self) -> Iterable[str]:
+    def paths(self) -> Set[str]:
         """The tapped paths."""
         return self._children.keys()
 
@@ -146,11 +167,20 @@ class TapRecorder:
             self._step.goes_on = False
 
     @contextmanager
-    def recording(self, *called_with: Tensor) -> Iterator[None]:
-        """Record the outputs of the tapped modules inside the block, as one step."""
+    def recording(self, *called_with: Tensor, last: str | None = None) -> Iterator[None]:
+        """Record the outputs of the tapped modules inside the block, as one step.
+
+        Args:
+            called_with: the tensors that the model is called with.
+            last: the path at whose output the block is left.
+        """
         self.begin(*called_with)
+        assert self._step is not None
+        self._step.last = last
         try:
             yield
+        except _Enough:
+            pass
         except BaseException:
             self._step = None
             raise
@@ -159,8 +189,14 @@ class TapRecorder:
 
     def record(self, path: str, output: Any) -> None:
         """Keep one output, or what is wrong with it, for :meth:`take`."""
-        if self._step is not None and self._step.goes_on and path not in self._step.ignored:
-            self._step.outputs[path] = self._fault(path, output, self._step) or output.clone()
+        step = self._step
+        if step is None or not step.goes_on or path in step.ignored:
+            return
+        fault = self._fault(path, output, step)
+        if path == step.last and fault is None:  # nothing behind it can change it
+            step.outputs[path] = output
+            raise _Enough
+        step.outputs[path] = fault or output.clone()
 
     def _fault(self, path: str, output: Any, step: _Step) -> TapError | None:
         tap = f"the {self.owner} tap {path!r}"
@@ -180,10 +216,10 @@ class TapRecorder:
             )
         return None
 
-    def take(self, paths: Iterable[str]) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+    def take(self, paths: Set[str]) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
         """The tensors that the model was called with and the outputs of the step, which is thereby over and forgotten.
 
-        Tensors that the model changed in place are left out.
+        The outputs are in the order of the modules' calls. Tensors that the model changed in place are left out.
 
         Raises:
             TapError: if one of ``paths`` did not give exactly one tensor, or there was no call, or it did not end.
@@ -208,7 +244,7 @@ class TapRecorder:
             if isinstance(step.outputs[path], TapError):
                 raise step.outputs[path]
         unchanged = tuple(t for t, version in zip(step.called_with, step.versions) if _version(t) == version)
-        return unchanged, {path: step.outputs[path] for path in paths}
+        return unchanged, {path: output for path, output in step.outputs.items() if path in paths}
 
     def _silent(self, path: str, reason: str) -> str:
         return (

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from xtask_reg.taps import TapRecorder, find_module
+from xtask_reg.tapped_pass import TappedPass
 
 
 class FrozenTeacher(nn.Module):
@@ -23,6 +24,11 @@ class FrozenTeacher(nn.Module):
         network: any module; it is taken over: put in eval mode, and its parameters stop requiring gradients.
         adapter: converts the student's images to what the network expects (:class:`xtask_reg.InputAdapter`); None if
             both expect the same.
+        dtype: the precision to put the network in, ``torch.bfloat16`` for instance, if not its own. Its outputs are of
+            that precision; the losses read them in float32.
+        channels_last: whether to put its weights in that memory format, which is often faster for convolutions.
+        compile: whether :meth:`features` is compiled by ``torch.compile``, or the mode of that: with
+            ``"reduce-overhead"`` it is a CUDA graph.
 
     Example:
         >>> teacher = FrozenTeacher(torchvision.models.resnet50())
@@ -30,9 +36,22 @@ class FrozenTeacher(nn.Module):
         torch.Size([2, 2048, 8, 8])
     """
 
-    def __init__(self, network: nn.Module, adapter: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        adapter: nn.Module | None = None,
+        dtype: torch.dtype | None = None,
+        channels_last: bool = False,
+        compile: bool | str = False,
+    ) -> None:
         super().__init__()
+        if dtype is not None:
+            network.to(dtype)
+        if channels_last:
+            network.to(memory_format=torch.channels_last)
         self._hidden = (network, None)
+        self._compile = compile
+        self._passes: dict[frozenset[str], TappedPass] = {}
         self.use_adapter(adapter)
         self.train(False)
 
@@ -66,7 +85,33 @@ class FrozenTeacher(nn.Module):
     def forward(self, images: Tensor) -> Any:
         """The network's output on the student's ``images``.
 
-        A network in another precision than the images is given them in its own.
+        A network in another precision than float32 runs in its own, autocast or not.
+
+        Raises:
+            RuntimeError: if the network is on another device than the images.
+        """
+        with self._precision(images):
+            return self.network(self.prepared(images))
+
+    @torch.no_grad()
+    def features(self, images: Tensor, paths: Iterable[str]) -> dict[str, Tensor]:
+        """The outputs of the submodules at ``paths`` on the student's ``images``.
+
+        The first pass with some paths is whole; later ones end at the last of these submodules.
+
+        Raises:
+            RuntimeError: if the network is on another device than the images.
+            ValueError: for an unknown path.
+            TapError: if a submodule did not give exactly one tensor.
+        """
+        wanted = frozenset(paths)
+        if wanted not in self._passes:
+            self._passes[wanted] = TappedPass(self.network, wanted, self._compile)
+        with self._precision(images):
+            return self._passes[wanted](self.prepared(images))
+
+    def prepared(self, images: Tensor) -> Tensor:
+        """What the network is given for the student's ``images``: adapted, and in its own precision.
 
         Raises:
             RuntimeError: if the network is on another device than the images.
@@ -75,23 +120,12 @@ class FrozenTeacher(nn.Module):
             self._freeze()
         self._check_device(images)
         images = images if self.adapter is None else self.adapter(images)
-        return self.network(images if torch.is_autocast_enabled(images.device.type) else images.to(self._dtype(images)))
+        return images if torch.is_autocast_enabled(images.device.type) else images.to(self._dtype(images))
 
-    @torch.no_grad()
-    def features(self, images: Tensor, paths: Iterable[str]) -> dict[str, Tensor]:
-        """The outputs of the submodules at ``paths`` on the student's ``images``.
-
-        Raises:
-            ValueError: for an unknown path.
-            TapError: if a submodule did not give exactly one tensor.
-        """
-        recorder = TapRecorder({path: find_module(self.network, path) for path in paths}, owner="teacher")
-        try:
-            with recorder.recording():
-                self(images)
-        finally:
-            recorder.remove()
-        return recorder.take(recorder.paths)[1]
+    def _precision(self, images: Tensor) -> AbstractContextManager[None]:
+        """No autocast for a network of another precision than float32."""
+        own = self._dtype(images) == torch.float32
+        return nullcontext() if own else torch.autocast(images.device.type, enabled=False)
 
     def _dtype(self, images: Tensor) -> torch.dtype:
         """The network's own; that of the images if it has no floating point parameter."""

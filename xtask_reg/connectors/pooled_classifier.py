@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -21,7 +22,8 @@ class PooledClassifier(nn.Module):
         TypeError: if ``classifier`` is something else.
         ValueError: for a window that is not a positive whole number, or, at the call, larger than the map.
 
-    Shape: ``(B, C, *spatial)`` or ``(B, C)`` to ``(B, classes)``; with a window ``(B, C, H, W)`` only.
+    Shape: ``(B, C, *spatial)`` or ``(B, C)`` to ``(B, classes)``; with a window ``(B, C, H, W)`` only. The logits are
+    in the precision of the classifier.
     """
 
     def __init__(self, classifier: nn.Module, window: int | None = None) -> None:
@@ -40,7 +42,8 @@ class PooledClassifier(nn.Module):
         pooled = features.flatten(2).mean(dim=2) if features.ndim > 2 else features
         if isinstance(self.fc, nn.Conv2d):
             pooled = pooled[:, :, None, None]
-        return self.fc(pooled).flatten(1)
+        autocast = torch.is_autocast_enabled(pooled.device.type)
+        return self.fc(pooled if autocast else pooled.to(self.fc.weight.dtype)).flatten(1)
 
 
 def _sliding_average(features: Tensor, window: int) -> Tensor:
@@ -56,7 +59,8 @@ def retained_classifier(classifier: nn.Module, trainable: bool = True) -> Pooled
     """The student connector of L_CD: the g^t of Fu et al. 2020 (Eq. 3).
 
     A copy of the source classifier behind global average pooling. On the student's last feature map it gives the
-    logits that the student would have in the source task.
+    logits that the student would have in the source task. The copy of a classifier in half precision is in float32, as
+    it trains.
 
     Args:
         classifier: the source's last layer (``nn.Linear`` or 1x1 ``nn.Conv2d``) or a :class:`PooledClassifier`.
@@ -67,4 +71,6 @@ def retained_classifier(classifier: nn.Module, trainable: bool = True) -> Pooled
     """
     own = copy.deepcopy(classifier)
     pooled = own if isinstance(own, PooledClassifier) else PooledClassifier(own)
+    if pooled.fc.weight.dtype in (torch.float16, torch.bfloat16):
+        pooled.float()
     return pooled.requires_grad_(trainable)

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from mmengine.registry import MODELS, WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 
@@ -19,6 +20,7 @@ from xtask_reg.teacher import FrozenTeacher
 
 CLASSIFIER = "fc."
 RANDOM = "random"
+PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 BY_ITSELF = "the backbone's own (pretrained=True)"
 
 
@@ -109,12 +111,15 @@ class SourceTeacher(FrozenTeacher):
         input: what the source expects of its images, as arguments of :class:`xtask_reg.InputConvention`; None for what
             the metadata of ``checkpoint`` (or timm, for its pretrained models) say, or else for what the student's data
             preprocessor makes.
+        dtype: the precision that the source runs in, ``'bfloat16'`` or ``'float16'``, if not float32.
+        channels_last: whether it runs in that memory format.
+        compile: whether it is compiled, or the mode of ``torch.compile``; see :class:`xtask_reg.FrozenTeacher`.
         student_backbone: filled in by the model.
         student_input: what the student's images are, as arguments of :class:`xtask_reg.InputConvention`; filled in by
             the model from its data preprocessor: the images are taken for BGR in 0..255 before it.
 
     Raises:
-        ValueError: if neither the config nor the student has a backbone.
+        ValueError: if neither the config nor the student has a backbone, or the precision is unknown.
     """
 
     def __init__(
@@ -125,6 +130,9 @@ class SourceTeacher(FrozenTeacher):
         prefix: str = "",
         ignore: str | Sequence[str] = (),
         input: dict[str, Any] | None = None,
+        dtype: str | None = None,
+        channels_last: bool = False,
+        compile: bool | str = False,
         student_backbone: dict[str, Any] | None = None,
         student_input: InputConvention | Mapping[str, Any] | None = None,
     ) -> None:
@@ -133,6 +141,8 @@ class SourceTeacher(FrozenTeacher):
                 "the teacher has no backbone, and the model was not built with a config of one, backbone=dict(...): "
                 "give teacher.backbone"
             )
+        if dtype not in (None, *PRECISIONS):
+            raise ValueError(f"teacher.dtype={dtype!r}; expected one of {list(PRECISIONS)}")
         encoder, initial = _without_init(backbone or student_backbone)
         if checkpoint:
             encoder = _untrained(encoder) if checkpoint == RANDOM else encoder
@@ -146,7 +156,8 @@ class SourceTeacher(FrozenTeacher):
         given = student_input or {}
         self.student_input = InputConvention(**given) if isinstance(given, Mapping) else given
         self._input = InputConvention(**input) if input else None
-        super().__init__(network, InputAdapter(self.student_input, self._input) if self._input else None)
+        adapter = InputAdapter(self.student_input, self._input) if self._input else None
+        super().__init__(network, adapter, dtype and PRECISIONS[dtype], channels_last, compile)
         network.has_weights = checkpoint == RANDOM
         self._comes_with_weights, self._given = by_itself, initial
 
@@ -190,13 +201,13 @@ class SourceTeacher(FrozenTeacher):
         )
         self.use_adapter(InputAdapter(self.student_input, stated))
 
-    def forward(self, images: Tensor) -> Any:
+    def prepared(self, images: Tensor) -> Tensor:
         if not self.network.has_weights:
             raise RuntimeError(
                 "the teacher's weights were not read: call the model's init_weights() before training "
                 "(MMEngine's Runner.train does)"
             )
-        return super().forward(images)
+        return super().prepared(images)
 
 
 def _classifier(in_channels: int, num_classes: int, window: int | None = None) -> PooledClassifier:

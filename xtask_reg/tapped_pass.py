@@ -1,0 +1,79 @@
+"""The forward pass of a frozen network, for the outputs of some of its submodules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Set
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xtask_reg.taps import TapRecorder, find_module, may_be_left
+
+Pass = Callable[[Tensor], dict[str, Tensor]]
+
+
+class TappedPass:
+    """What some submodules of a network give, at no more than the cost of computing it.
+
+    The first pass is whole: it shows whether each submodule gives one tensor, once, and which is called last. Later
+    ones end there, unless hooks or wrappers in the network have something to do behind it; or they are compiled,
+    which leaves out by itself what is not used. Copies and pickles begin anew.
+
+    Args:
+        network: in eval mode, without gradients.
+        paths: dotted paths of the submodules.
+        compile: whether to compile later passes, or the mode of ``torch.compile``.
+
+    Raises:
+        ValueError: for an unknown path.
+    """
+
+    def __init__(self, network: nn.Module, paths: Set[str], compile: bool | str) -> None:
+        self._network, self._paths, self._compile = network, paths, compile
+        self._later: Pass | None = None
+        self._recorder().remove()
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        """The outputs by path, in the order of the calls.
+
+        Raises:
+            TapError: if a submodule did not give exactly one tensor.
+        """
+        if self._later is not None:
+            return self._later(images)
+        outputs = self._ended_at(None)(images)
+        self._later = self._compiled() if self._compile else self._ended_at(next(reversed(outputs), None))
+        return outputs
+
+    def _recorder(self) -> TapRecorder:
+        return TapRecorder({path: find_module(self._network, path) for path in self._paths}, owner="teacher")
+
+    def _ended_at(self, last: str | None) -> Pass:
+        last = last if may_be_left(self._network) else None
+
+        def run(images: Tensor) -> dict[str, Tensor]:
+            recorder = self._recorder()
+            try:
+                with recorder.recording(last=last):
+                    self._network(images)
+            finally:
+                recorder.remove()
+            return recorder.take(self._paths)[1]
+
+        return run
+
+    def _compiled(self) -> Pass:
+        recorder = self._recorder()
+
+        def run(images: Tensor) -> dict[str, Tensor]:
+            with recorder.recording():
+                self._network(images)
+            return recorder.take(self._paths)[1]
+
+        compiled = torch.compile(run, mode=None if self._compile is True else self._compile)
+        # CUDA graphs overwrite their outputs in the next run
+        return lambda images: {path: output.clone() for path, output in compiled(images).items()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_later": None}
