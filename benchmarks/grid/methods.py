@@ -23,15 +23,25 @@ class Method:
 
     Attributes:
         changes: the config's changes, from the source and the setting.
-        settings: what is tried in tuning, six each; none for a method that takes the setting of another one.
-        tuned_as: that other method.
+        settings: what is tried in tuning, six each; none for a method that takes FT's setting.
         fixed: what it adds to that setting.
+        trains_encoder: whether ``lr`` in its settings is the encoder's rate, and not the decoder's.
     """
 
     changes: Callable[[Source, Setting], Changes]
     settings: Sequence[Setting] = ()
-    tuned_as: str | None = None
     fixed: Setting = field(default_factory=dict)
+    trains_encoder: bool = True
+
+    @property
+    def tuned_as_ft(self) -> bool:
+        """Whether it takes FT's setting."""
+        return not self.settings
+
+    def settings_for(self, source: str) -> list[Setting]:
+        """The settings that are tried with a source."""
+        factor = SOURCES[source].rate_factor if self.trains_encoder else 1
+        return [{**setting, "lr": setting["lr"] * factor} for setting in self.settings]
 
 
 def _grid(**values: Sequence[float]) -> list[Setting]:
@@ -91,6 +101,7 @@ def _decayed(weight: float) -> Any:
 
 
 def _balanced(ratio: float) -> Any:
+    """The same share of the task's gradient, wherever and however the features are compared."""
     return {"type": "Balanced", "ratio": ratio}
 
 
@@ -122,21 +133,26 @@ def _lp_ft(source: Source, setting: Setting) -> Changes:
     return {**_rates(setting["lr"]), "custom_hooks": [hook]}
 
 
+def _at_a_tenth(make: MakeTerm) -> Method:
+    """A term whose gradient is kept at a tenth of the task's, and everything else as in FT."""
+    return Method(_terms(make, weight=_balanced), fixed={"weight": 0.1})
+
+
 METHODS = {
     "FT": Method(_ft, RATES),
-    "FE": Method(_fe, HEAD_RATES),
+    "FE": Method(_fe, HEAD_RATES, trains_encoder=False),
     "CTD-CD": Method(_terms(_cd), WEIGHTS),
     "CTD-ED": Method(_terms(_ed), WEIGHTS),
     "CTD-Com": Method(_terms(_cd, _ed), WEIGHTS),
     "CTD-ED decayed": Method(_terms(_ed, weight=_decayed), WEIGHTS),
     "L2-SP": Method(_terms(_l2sp), WEIGHTS),
     "LP-FT": Method(_lp_ft, LP_FT),
-    "CTD-ED 0.002": Method(_terms(_ed), tuned_as="FT", fixed={"weight": 0.002}),
-    "CTD-CD 0.002": Method(_terms(_cd), tuned_as="FT", fixed={"weight": 0.002}),
-    "CTD-ED balanced 0.1": Method(_terms(_ed, weight=_balanced), tuned_as="FT", fixed={"weight": 0.1}),
-    "CTD-ED per location": Method(_terms(partial(_ed, over="location")), tuned_as="CTD-ED"),
-    "CTD-ED pooled": Method(_terms(partial(_ed, over="pooled")), tuned_as="CTD-ED"),
-    "CTD-ED earlier layer": Method(_terms(_ed_earlier), tuned_as="CTD-ED"),
+    "CTD-ED 0.002": Method(_terms(_ed), fixed={"weight": 0.002}),
+    "CTD-CD 0.002": Method(_terms(_cd), fixed={"weight": 0.002}),
+    "CTD-ED balanced": _at_a_tenth(_ed),
+    "CTD-ED balanced, per location": _at_a_tenth(partial(_ed, over="location")),
+    "CTD-ED balanced, pooled": _at_a_tenth(partial(_ed, over="pooled")),
+    "CTD-ED balanced, earlier layer": _at_a_tenth(_ed_earlier),
     "AT": Method(_terms(_attention), WEIGHTS),
 }
 

@@ -25,14 +25,15 @@ CORE: Sequence[Compared] = (
     ("imagenet", "source", "CTD-ED"),
 )
 LABELS = (20, 10, 50)
+REPEATED = ("FT", "CTD-ED", "CTD-ED decayed", "L2-SP")
 # what else is asked: which layer, which form of the cosine, the paper's weight, another regularizer
 VARIANTS: Sequence[Compared] = (
     ("dlib", "source", "CTD-ED 0.002"),
-    ("dlib", "source", "CTD-ED earlier layer"),
-    ("dlib", "source", "CTD-ED per location"),
-    ("dlib", "source", "CTD-ED pooled"),
     ("dlib", "source", "CTD-CD 0.002"),
-    ("dlib", "source", "CTD-ED balanced 0.1"),
+    ("dlib", "source", "CTD-ED balanced"),
+    ("dlib", "source", "CTD-ED balanced, earlier layer"),
+    ("dlib", "source", "CTD-ED balanced, per location"),
+    ("dlib", "source", "CTD-ED balanced, pooled"),
     ("dlib", "source", "AT"),
 )
 # the same network from a source trained here, whose classifier makes L_CD exact, and from none
@@ -59,6 +60,12 @@ def sources(dataset: str) -> list[Cell]:
     return _cells(dataset, SOURCES, LABELS[:1])
 
 
+def seeds(dataset: str) -> list[Cell]:
+    """What is nearest to FT once more at the number of labels of the tuning, from other people and another decoder."""
+    cells = _cells(dataset, [each for each in CORE if each[2] in REPEATED and each[0] == "dlib"], LABELS[:1])
+    return [dataclasses.replace(cell, seed=1) for cell in cells]
+
+
 def longer(dataset: str) -> list[Cell]:
     """FT and CTD-ED at the most labels, three times as long: what more training changes."""
     cells = _cells(dataset, CORE[:2], LABELS[-1:])
@@ -74,4 +81,4 @@ def _cells(dataset: str, compared: Sequence[Compared], labels: Sequence[int]) ->
     ]
 
 
-PLANS = {"core": core, "variants": variants, "sources": sources, "longer": longer}
+PLANS = {"core": core, "variants": variants, "seeds": seeds, "longer": longer, "sources": sources}

@@ -18,6 +18,8 @@ class Source:
         channels: of these.
         classes: of its classifier; 0 without one.
         small_batches: whether its batch norms must be told to keep the source's statistics.
+        rate_factor: what the learning rates that are tried for the encoder are multiplied by. A network with batch norm
+            stands, and wants, larger ones than one without.
     """
 
     config: str
@@ -27,6 +29,7 @@ class Source:
     channels: int
     classes: int = 0
     small_batches: bool = False
+    rate_factor: float = 1
 
 
 RES18 = "demo/td-hm_res18_ft_synthetic-128x128.py"
@@ -45,9 +48,27 @@ SOURCES = {
         "backbone.net.blocks.6",
         "backbone.net.blocks.4",
         320,
+        rate_factor=4,
     ),
-    "lfw": Source(RES18, "lfw.safetensors", "backbone.layer4", "backbone.layer3", 256, 158, small_batches=True),
-    "untrained": Source(RES18, "untrained.safetensors", "backbone.layer4", "backbone.layer3", 256, 158),
+    "lfw": Source(
+        RES18,
+        "lfw.safetensors",
+        "backbone.layer4",
+        "backbone.layer3",
+        256,
+        158,
+        small_batches=True,
+        rate_factor=4,
+    ),
+    "untrained": Source(
+        RES18,
+        "untrained.safetensors",
+        "backbone.layer4",
+        "backbone.layer3",
+        256,
+        158,
+        rate_factor=4,
+    ),
 }
 
 

@@ -23,17 +23,15 @@ def tuning_cells(dataset: str, source: str, teacher: str, method: str) -> list[C
     """All that is tried for a method."""
     return [
         Cell(dataset, source, teacher, method, LABELS, fold, setting=setting, split="tuning")
-        for setting in METHODS[method].settings
+        for setting in METHODS[method].settings_for(source)
         for fold in TUNING_FOLDS
     ]
 
 
 def tuned_as(cell: Cell) -> Cell:
-    """The cell whose setting is looked for: the same one, or that of the method from which it takes its setting."""
-    method = METHODS[cell.method].tuned_as
-    if method is None:
-        return cell
-    return dataclasses.replace(cell, method=method, teacher="none" if method == "FT" else cell.teacher)
+    """The cell whose setting is looked for: the same one, or that of FT if it takes FT's setting."""
+    method = METHODS[cell.method]
+    return dataclasses.replace(cell, method="FT", teacher="none") if method.tuned_as_ft else cell
 
 
 def is_tuned(results: Results, cell: Cell) -> bool:

@@ -65,21 +65,21 @@ def test_incomplete_tuning(results):
     assert not is_tuned(results, grid_cell("FT", 0, teacher="random"))
 
 
-@pytest.mark.parametrize(
-    ("method", "setting"),
-    [
-        ("CTD-ED pooled", METHODS["CTD-ED"].settings[4]),
-        ("CTD-ED 0.002", {"lr": RATES[2], "weight": 0.002}),
-    ],
-)
-def test_a_method_tuned_as_another(results, method, setting):
-    best = METHODS["CTD-ED"].settings[4]
-    tune(results, "CTD-ED", lambda tried, *_: 0.0 if tried == best else 1.0, teacher="source")
-    cell = grid_cell(method, 0, teacher="source")
-    assert is_tuned(results, cell) is (method == "CTD-ED pooled")
+def test_a_method_with_the_setting_of_ft(results):
+    cell = grid_cell("CTD-ED 0.002", 0, teacher="source")
+    tune(results, "CTD-ED", lambda *_: 1.0, teacher="source")
+    assert not is_tuned(results, cell)
     tune(results, "FT", lambda tried, *_: 0.0 if tried["lr"] == RATES[2] else 1.0)
     assert is_tuned(results, cell)
-    assert chosen(results, cell, FOLDS[0]) == setting
+    assert chosen(results, cell, FOLDS[0]) == {"lr": RATES[2], "weight": 0.002}
+
+
+@pytest.mark.parametrize(("method", "factor"), [("FT", 4), ("CTD-ED", 4), ("FE", 1)])
+def test_rates_suit_the_source_where_the_encoder_trains(method, factor):
+    rates = {
+        source: [cell.setting["lr"] for cell in tuning_cells("frl14", source, "none", method)] for source in SOURCES
+    }
+    assert rates["imagenet"] == pytest.approx([factor * rate for rate in rates["dlib"]])
 
 
 @pytest.mark.parametrize("compared", CORE, ids=" ".join)
