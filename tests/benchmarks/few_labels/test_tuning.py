@@ -77,7 +77,8 @@ def test_a_method_with_the_setting_of_ft(results):
 @pytest.mark.parametrize(("method", "factor"), [("FT", 4), ("CTD-ED", 4), ("FE", 1)])
 def test_rates_suit_the_source_where_the_encoder_trains(method, factor):
     dlib, imagenet = (
-        [cell.setting["lr"] for cell in tuning_cells("frl14", source, "none", method)] for source in ("dlib", "imagenet")
+        [cell.setting["lr"] for cell in tuning_cells("frl14", source, "none", method)]
+        for source in ("dlib", "imagenet")
     )
     assert imagenet == pytest.approx([factor * rate for rate in dlib])
 
