@@ -13,6 +13,9 @@ from grid.statistics import Estimate, bootstrap
 from xtask_reg.landmarks.plots import plot_ced
 from xtask_reg.palette import COLOURS, LINE_STYLES
 
+LIMIT = 20
+"""Percent beyond which a difference is written instead of drawn."""
+
 
 def _look(index: int) -> dict[str, object]:
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": LINE_STYLES[index % len(LINE_STYLES)]}
@@ -37,25 +40,33 @@ def error_by_labels(rows: pd.DataFrame, names: Sequence[str]) -> Figure:
     return figure
 
 
-def forest(differences: Mapping[tuple[str, int], Estimate], reference: str) -> Figure:
-    """The differences to a method with their intervals, one panel for each number of labels."""
+def forest(differences: Mapping[tuple[str, int], Estimate]) -> Figure:
+    """The differences to FT with their intervals, one panel for each number of labels."""
     counts = sorted({n_labels for _, n_labels in differences})
     names = list(dict.fromkeys(name for name, _ in differences))
     figure = Figure(figsize=(2.2 + 2.8 * len(counts), 1.2 + 0.3 * len(names)), layout="constrained")
     for axes, n_labels in zip(figure.subplots(1, len(counts), squeeze=False, sharey=True, sharex=True)[0], counts):
         for height, name in enumerate(names):
             if (name, n_labels) in differences:
-                found = differences[name, n_labels]
-                colour = COLOURS[0] if found.high < 0 else COLOURS[1] if found.low > 0 else "0.45"
-                axes.plot([found.low, found.high], [height] * 2, color=colour, linewidth=2)
-                axes.plot(found.mean, height, "o", color=colour)
+                _interval(axes, height, differences[name, n_labels])
         axes.axvline(0, color="0.3", linewidth=0.8)
-        axes.set(title=f"{n_labels} labels", xlabel=f"error against {reference}, %")
+        axes.set(title=f"{n_labels} labels", xlabel="error against FT, %", xlim=(-LIMIT, LIMIT))
         axes.set_yticks(range(len(names)), names)
         axes.grid(axis="x", color="0.9")
         axes.set_axisbelow(True)
     figure.axes[0].invert_yaxis()
     return figure
+
+
+def _interval(axes: Axes, height: int, found: Estimate) -> None:
+    colour = COLOURS[0] if found.high < 0 else COLOURS[1] if found.low > 0 else "0.45"
+    if abs(found.mean) < LIMIT:
+        axes.plot([found.low, found.high], [height] * 2, color=colour, linewidth=2)
+        axes.plot(found.mean, height, "o", color=colour)
+    else:
+        side = "right" if found.mean > 0 else "left"
+        edge = np.copysign(LIMIT, found.mean)
+        axes.text(edge, height, f" {found.mean:+.0f} ", color=colour, ha=side, va="center")
 
 
 def ced(rows: pd.DataFrame, names: Sequence[str]) -> Figure:
@@ -83,20 +94,24 @@ def curves(lines: pd.DataFrame, names: Sequence[str]) -> Figure:
     return figure
 
 
-def cost(differences: Mapping[tuple[str, int], Estimate], time: Mapping[tuple[str, int], float]) -> Figure:
+def cost(differences: Mapping[tuple[str, int], Estimate], time: Mapping[str, float]) -> Figure:
     """What a method gains against what it costs: its difference in error beside its training time."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    names = list(dict.fromkeys(name for name, _ in differences))
-    for index, name in enumerate(names):
-        own = {key: found for key, found in differences.items() if key[0] == name}
-        means = np.array([found.mean for found in own.values()])
-        bounds = np.array([[found.low, found.high] for found in own.values()]).T
-        where = [time[key] for key in own]
-        colour = COLOURS[index % len(COLOURS)]
-        axes.errorbar(where, means, abs(bounds - means), fmt="os^D"[index % 4], color=colour, label=name, alpha=0.8)
+    drawn = {key: found for key, found in differences.items() if abs(found.mean) < LIMIT}
+    counts = sorted({n_labels for _, n_labels in drawn})
+    for index, name in enumerate(dict.fromkeys(name for name, _ in drawn)):
+        for shift, n_labels in enumerate(counts):
+            if (name, n_labels) in drawn:
+                found = drawn[name, n_labels]
+                where = time[name] + 0.004 * (shift - (len(counts) - 1) / 2)
+                bounds = [[found.mean - found.low], [found.high - found.mean]]
+                label = name if n_labels == counts[0] else None
+                colour = COLOURS[index % len(COLOURS)]
+                axes.errorbar(where, found.mean, bounds, fmt="os^D"[shift], color=colour, label=label, alpha=0.8)
     axes.axhline(0, color="0.3", linewidth=0.8)
-    axes.set(xlabel="training time, FT = 1", ylabel="error against FT, %")
+    order = ", ".join(map(str, counts))
+    axes.set(xlabel="training time, FT = 1", ylabel=f"error against FT, %, with {order} labels from left to right")
     _finish(figure, axes)
     return figure
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pandas as pd
@@ -25,18 +25,24 @@ def label(line: Mapping[str, Any]) -> str:
     return line["method"] + teacher + source
 
 
-def lines(results: Results, **wanted: Any) -> pd.DataFrame:
+def reference_of(name: str, source: str) -> str:
+    """What a method is compared with: FT from the same source; and this with FT."""
+    plain = label({"method": PLAIN, "teacher": "none", "source": source})
+    return PLAIN if name == plain else plain
+
+
+def lines(results: Results, **wanted: Collection[Any]) -> pd.DataFrame:
     """One row for each cell.
 
     Args:
         results: of the grid.
-        **wanted: values that the cells must have, such as ``dataset='frl14'``.
+        **wanted: values of which the cells must have one, such as ``n_labels=[10, 20]``.
     """
     every = [{**line, "label": label(line), "cell": cell_of(line).folder} for line in results.lines]
-    return pd.DataFrame([line for line in every if all(line[key] == value for key, value in wanted.items())])
+    return pd.DataFrame([line for line in every if all(line[key] in values for key, values in wanted.items())])
 
 
-def images(results: Results, **wanted: Any) -> pd.DataFrame:
+def images(results: Results, **wanted: Collection[Any]) -> pd.DataFrame:
     """One row for each test image of each cell, with the columns :data:`TRAINING` of its cell; see :func:`lines`."""
     return results.errors.merge(lines(results, **wanted)[["cell", *TRAINING]], on="cell")
 
@@ -46,8 +52,8 @@ def scores_of(rows: pd.DataFrame) -> LandmarkScores:
     return score_images(rows.error.to_numpy(), reduction="mean_distance", space="heatmap")
 
 
-def differences(rows: pd.DataFrame, reference: str = PLAIN) -> dict[tuple[str, int], Estimate]:
-    """By method and number of labels, the paired difference to a method in percent of its mean error.
+def differences(rows: pd.DataFrame) -> dict[tuple[str, int], Estimate]:
+    """By method and number of labels, the paired difference to its :func:`reference_of` in percent of that one's error.
 
     Only folds and seeds that both have count.
 
@@ -55,11 +61,11 @@ def differences(rows: pd.DataFrame, reference: str = PLAIN) -> dict[tuple[str, i
         ValueError: if the two were not tested on the same images.
     """
     found = {}
-    for (name, n_labels), own in rows.groupby(["label", "n_labels"], sort=False):
-        other = rows[(rows.label == reference) & (rows.n_labels == n_labels)]
+    for (name, source, n_labels), own in rows.groupby(["label", "source", "n_labels"], sort=False):
+        other = rows[(rows.label == reference_of(name, source)) & (rows.n_labels == n_labels)]
         shared = set(zip(own.fold, own.seed)) & set(zip(other.fold, other.seed))
         own, other = (each[[pair in shared for pair in zip(each.fold, each.seed)]] for each in (own, other))
-        if name == reference or own.empty:
+        if name == PLAIN or own.empty:
             continue
         both = paired(own, other)
         percent = both.assign(percent=100 * both.difference / other.error.mean())
@@ -67,30 +73,38 @@ def differences(rows: pd.DataFrame, reference: str = PLAIN) -> dict[tuple[str, i
     return found
 
 
-def times(lines: pd.DataFrame) -> dict[tuple[str, int], float]:
-    """By method and number of labels, the seconds of the fastest training over those of FT's.
+def times(lines: pd.DataFrame) -> dict[str, float]:
+    """By method, the seconds of training over those of its :func:`reference_of`.
 
-    The fastest one is that beside which the machine did least else.
+    Of each the fastest training counts, beside which the machine did least else: all take equally many steps.
     """
-    seconds = lines.groupby(["label", "n_labels"]).seconds.min()
-    return {(name, n_labels): each / seconds[PLAIN, n_labels] for (name, n_labels), each in seconds.items()}
+    seconds = lines.groupby(["label", "source"]).seconds.min()
+    fastest = {name: each for (name, _), each in seconds.items()}
+    references = {name: reference_of(name, source) for name, source in seconds.index}
+    return {name: fastest[name] / fastest[other] for name, other in references.items() if other in fastest}
 
 
 def main_table(rows: pd.DataFrame, lines: pd.DataFrame) -> str:
     """The scores of all methods, by number of labels, as Markdown."""
     against, time = differences(rows), times(lines)
     argmax = lines.groupby(["label", "n_labels"]).me_argmax.mean()
-    head = f"| labels | method | ME ± SD | FR | AUC | error to {PLAIN}, % | ME by argmax | time to {PLAIN} | folds |"
+    head = (
+        f"| labels | method | ME ± SD | FR | AUC | error to {PLAIN}, % | ME by argmax | time to {PLAIN} | trainings |"
+    )
     table = [head, "|" + "---|" * 9]
     for (n_labels, name), own in rows.groupby(["n_labels", "label"], sort=False):
         score, key = scores_of(own), (name, n_labels)
         change = as_text(against[key]) if key in against else ""
         parts = [
             f"{n_labels} | {name} | {score.me:.3f} ± {score.sd:.3f} | {100 * score.fr:.1f} % | {score.auc:.3f}",
-            f"{change} | {argmax[key]:.3f} | {time[key]:.2f} | {own.fold.nunique()}",
+            f"{change} | {argmax[key]:.3f} | {_ratio(time.get(name))} | {len(own[['fold', 'seed']].drop_duplicates())}",
         ]
         table.append(f"| {' | '.join(parts)} |")
     return "\n".join(table)
+
+
+def _ratio(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def as_text(estimate: Estimate) -> str:

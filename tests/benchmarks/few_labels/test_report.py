@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import few_labels_report
 import pytest
 from grid import report
@@ -58,10 +60,28 @@ def test_only_what_both_have_is_compared(results, tmp_path):
     assert found["LP-FT", 20].mean == pytest.approx(100 * -0.1 / 1.2)
 
 
+def test_another_source_is_compared_with_its_own_fine_tuning(tmp_path):
+    """The other source is twice as bad and takes three times as long; its constraint adds a tenth to both."""
+    results = Results(tmp_path / "few_labels.jsonl")
+    for source, method, factor, seconds in (
+        ("dlib", "FT", 1, 10),
+        ("imagenet", "FT", 2, 30),
+        ("imagenet", "CTD-ED", 2.2, 33),
+    ):
+        for fold in range(5):
+            cell = dataclasses.replace(grid_cell(method, fold), source=source)
+            results.add(line(cell, dict.fromkeys(FOLDS[fold], factor * (1 + fold)), seconds=seconds))
+    rows, lines = report.images(results), report.lines(results)
+    found, time = report.differences(rows), report.times(lines)
+    assert found["FT, imagenet", 20].mean == pytest.approx(100)
+    assert found["CTD-ED, imagenet", 20].mean == pytest.approx(10)
+    assert time == {"FT": 1, "FT, imagenet": 3, "CTD-ED, imagenet": pytest.approx(1.1)}
+
+
 def test_only_what_is_wanted(results):
-    assert set(report.lines(results, n_labels=10).n_labels) == {10}
-    assert set(report.images(results, n_labels=10).n_labels) == {10}
-    assert len(report.images(results, n_labels=10)) == 30
+    assert set(report.lines(results, n_labels=[10]).n_labels) == {10}
+    assert set(report.images(results, n_labels=[10]).n_labels) == {10}
+    assert len(report.images(results, n_labels=[10])) == 30
 
 
 @pytest.mark.parametrize(
@@ -88,7 +108,7 @@ def test_tuning_table(results, tmp_path):
         return 2.0 if setting["lr"] == third else 9.0
 
     tune(tuning, "FT", error)
-    wanted = {"method": "FT"}
+    wanted = {"method": ["FT"]}
     table = report.tuning_table(tuning, report.images(results, **wanted), report.lines(results, **wanted))
     chosen = {row.split("|")[2].strip(): row.split("|")[4].strip() for row in table.splitlines()[2:]}
     assert (chosen["lr 3e-05"], chosen["lr 6e-05"], chosen["lr 0.0001"]) == ("3", "0, 1, 2, 4", "")
@@ -101,5 +121,5 @@ def test_the_command_draws_what_is_there(results, tmp_path, monkeypatch, capsys)
     monkeypatch.setattr("sys.argv", ["report", "--results", str(tmp_path), "--images", str(tmp_path / "images")])
     few_labels_report.main()
     assert report.main_table(report.images(results), report.lines(results)) in capsys.readouterr().out
-    names = {"labels", "differences", "curves", "cost", "ced_10", "ced_20"}
+    names = {"labels", "the_grid", "curves", "cost", "ced_10", "ced_20"}
     assert {path.name for path in (tmp_path / "images").iterdir()} == {f"results_{name}.png" for name in names}
