@@ -42,17 +42,18 @@ def main() -> None:
     arguments = parser.parse_args()
     results, tuning = (Results(arguments.results / f"{name}.jsonl") for name in ("few_labels", "few_labels_tuning"))
     everything = report.lines(results, dataset=[arguments.dataset])
+    time = report.times(everything[everything.steps == plans.COST_STEPS])
     arguments.images.mkdir(parents=True, exist_ok=True)
     for title, wanted in PARTS.items():
         lines = report.lines(results, dataset=[arguments.dataset], **wanted)
         if lines.empty or lines.label.nunique() == 1:
             continue
         rows = report.images(results, dataset=[arguments.dataset], **wanted)
-        print(f"## {title}", report.main_table(rows, lines), sep="\n\n", end="\n\n")
+        print(f"## {title}", report.main_table(rows, lines, time), sep="\n\n", end="\n\n")
         name = title.lower().replace(" ", "_").replace(",", "")
         figures.forest(report.differences(rows)).savefig(arguments.images / f"results_{name}.png", dpi=110)
         if title == "The grid":
-            draw(rows, lines, arguments.images)
+            draw(rows, lines, time, arguments.images)
     print(
         "## Tuning",
         report.tuning_table(tuning, report.images(results, dataset=[arguments.dataset]), everything),
@@ -60,12 +61,12 @@ def main() -> None:
     )
 
 
-def draw(rows: pd.DataFrame, lines: pd.DataFrame, out: Path) -> None:
+def draw(rows: pd.DataFrame, lines: pd.DataFrame, time: Mapping[str, float], out: Path) -> None:
     """The figures of the grid but for the differences."""
     pictures = {
         "labels": figures.error_by_labels(rows, shown(rows)),
         "curves": figures.curves(lines, shown(rows)),
-        "cost": figures.cost(report.differences(rows), report.times(lines)),
+        "cost": figures.cost(report.differences(rows), time),
         **{f"ced_{count}": figures.ced(own, shown(own)) for count, own in rows.groupby("n_labels")},
     }
     for name, figure in pictures.items():

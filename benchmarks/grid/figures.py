@@ -98,7 +98,7 @@ def cost(differences: Mapping[tuple[str, int], Estimate], time: Mapping[str, flo
     """What a method gains against what it costs: its difference in error beside its training time."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    drawn = {key: found for key, found in differences.items() if abs(found.mean) < LIMIT}
+    drawn = {key: found for key, found in differences.items() if key[0] in time and abs(found.mean) < LIMIT}
     counts = sorted({n_labels for _, n_labels in drawn})
     for index, name in enumerate(dict.fromkeys(name for name, _ in drawn)):
         for shift, n_labels in enumerate(counts):

@@ -25,6 +25,7 @@ CORE: Sequence[Compared] = (
     ("imagenet", "source", "CTD-ED"),
 )
 LABELS = (20, 10, 50)
+COST_STEPS = 100
 REPEATED = ("FT", "CTD-ED", "CTD-ED decayed", "L2-SP")
 # what else is asked: which layer, which form of the cosine, the paper's weight, another regularizer
 VARIANTS: Sequence[Compared] = (
@@ -55,6 +56,12 @@ def variants(dataset: str) -> list[Cell]:
     return _cells(dataset, VARIANTS, LABELS[:1])
 
 
+def cost(dataset: str) -> list[Cell]:
+    """Short trainings, three of each method of :data:`CORE` in turn, for their time: to be run beside nothing else."""
+    cells = [cell for cell in _cells(dataset, CORE, LABELS[:1]) if cell.fold == 0]
+    return [dataclasses.replace(cell, steps=COST_STEPS, seed=seed) for seed in range(3) for cell in cells]
+
+
 def sources(dataset: str) -> list[Cell]:
     """:data:`SOURCES` at the number of labels of the tuning."""
     return _cells(dataset, SOURCES, LABELS[:1])
@@ -81,4 +88,4 @@ def _cells(dataset: str, compared: Sequence[Compared], labels: Sequence[int]) ->
     ]
 
 
-PLANS = {"core": core, "variants": variants, "seeds": seeds, "longer": longer, "sources": sources}
+PLANS = {"core": core, "variants": variants, "seeds": seeds, "longer": longer, "cost": cost, "sources": sources}

@@ -74,19 +74,19 @@ def differences(rows: pd.DataFrame) -> dict[tuple[str, int], Estimate]:
 
 
 def times(lines: pd.DataFrame) -> dict[str, float]:
-    """By method, the seconds of training over those of its :func:`reference_of`.
+    """By method, the median seconds of training over those of its :func:`reference_of`.
 
-    Of each the fastest training counts, beside which the machine did least else: all take equally many steps.
+    Args:
+        lines: of trainings beside which the machine did nothing else.
     """
-    seconds = lines.groupby(["label", "source"]).seconds.min()
-    fastest = {name: each for (name, _), each in seconds.items()}
-    references = {name: reference_of(name, source) for name, source in seconds.index}
-    return {name: fastest[name] / fastest[other] for name, other in references.items() if other in fastest}
+    seconds = {name: own.seconds.median() for name, own in lines.groupby("label")}
+    references = {name: reference_of(name, own.source.iloc[0]) for name, own in lines.groupby("label")}
+    return {name: seconds[name] / seconds[other] for name, other in references.items() if other in seconds}
 
 
-def main_table(rows: pd.DataFrame, lines: pd.DataFrame) -> str:
-    """The scores of all methods, by number of labels, as Markdown."""
-    against, time = differences(rows), times(lines)
+def main_table(rows: pd.DataFrame, lines: pd.DataFrame, time: Mapping[str, float]) -> str:
+    """The scores of all methods, by number of labels, as Markdown; ``time`` is what :func:`times` gives."""
+    against = differences(rows)
     argmax = lines.groupby(["label", "n_labels"]).me_argmax.mean()
     head = (
         f"| labels | method | ME ± SD | FR | AUC | error to {PLAIN}, % | ME by argmax | time to {PLAIN} | trainings |"

@@ -35,7 +35,8 @@ def cells_of(table, *starts):
 
 
 def test_main_table(results):
-    table = report.main_table(report.images(results), report.lines(results))
+    lines = report.lines(results)
+    table = report.main_table(report.images(results), lines, report.times(lines))
     # means 1.0 to 1.4, an eighth about each: the sample variance is 10 / 9 of 0.02 + 1 / 64; five of ten are below 1.2,
     # by 0.325, 0.225, 0.125, 0.075 and 0.025, together 0.775, of which 1.2 and 10 make 0.065
     plain = cells_of(table, "20", "FT")
@@ -120,6 +121,6 @@ def test_the_command_draws_what_is_there(results, tmp_path, monkeypatch, capsys)
         tune(tuning, method, lambda *_: 1.0)
     monkeypatch.setattr("sys.argv", ["report", "--results", str(tmp_path), "--images", str(tmp_path / "images")])
     few_labels_report.main()
-    assert report.main_table(report.images(results), report.lines(results)) in capsys.readouterr().out
+    assert report.main_table(report.images(results), report.lines(results), {}) in capsys.readouterr().out
     names = {"labels", "the_grid", "curves", "cost", "ced_10", "ced_20"}
     assert {path.name for path in (tmp_path / "images").iterdir()} == {f"results_{name}.png" for name in names}
