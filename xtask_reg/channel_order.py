@@ -36,10 +36,11 @@ class ChannelOrder:
 
     def check(self, term: Term, student: Tensor, teacher: Tensor | None) -> None:
         """Warn if the term has its channels last and minds."""
-        if term.name in self._seen:
+        width = self._widths.get(term.student)
+        if width is None or term.name in self._seen:
             return
         self._seen.add(term.name)
-        width, plain = self._widths.get(term.student), isinstance(term.student_connector, nn.Identity)
+        plain = isinstance(term.student_connector, nn.Identity)
         last = student.ndim in ADVICE and student.shape[-1] == width != student.shape[1]
         if last and plain and _minds(term, student, teacher):
             warnings.warn(

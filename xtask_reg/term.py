@@ -91,7 +91,7 @@ class Term(nn.Module):
         self._modules.pop("weighting", None)  # a Balanced is a module, and nn.Module puts nothing else in its place
         self.weighting = weight
 
-    def forward(self, student: Read, teacher: Read | None = None) -> Tensor:
+    def forward(self, student: Read, teacher: Read | None) -> Tensor:
         """The loss of what was read, not weighted."""
         try:
             if isinstance(student, Mapping):
