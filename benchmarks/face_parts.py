@@ -12,7 +12,6 @@ import json
 import os
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +67,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=REPOSITORY, help="where benchmarks/results and docs/images are")
     arguments = parser.parse_args()
     made_by = provenance()
-    made_by["versions"]["segmentation-models-pytorch"] = version("segmentation-models-pytorch")
     torch.set_num_threads(1)
     name = "frl" if arguments.data_root else "synthetic"
     with tempfile.TemporaryDirectory() as folder:
@@ -76,7 +74,8 @@ def main() -> None:
     results, predicted = compare(case, arguments.seeds, *EPOCHS[name])
     print(markdown_table(results), sentence(results), sep="\n\n")
     _write(
-        arguments.out / "benchmarks" / "results" / f"face_parts_{name}.json", {"data": DATA[name], **made_by, **results}
+        arguments.out / "benchmarks" / "results" / f"face_parts_{name}.json",
+        {"data": DATA[name], **made_by, **results},
     )
     if name == "synthetic":
         picture = arguments.out / "docs" / "images" / "face_parts.png"

@@ -61,6 +61,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="the .safetensors to write")
     arguments = parser.parse_args()
     weights = convert(load_weights(arguments.file), str(arguments.file))
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
     convention = InputConvention(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     save_weights(weights, arguments.out, {"source": "EfficientNet-Lite0, ImageNet", **convention.to_metadata()})
     print(f"{len(weights)} tensors to {arguments.out}")

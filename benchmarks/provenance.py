@@ -16,7 +16,7 @@ PACKAGES = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "mmen
 
 def provenance() -> dict[str, Any]:
     """Versions, commit and hardware of this run."""
-    installed = {package.name: package.version for package in distributions()}
+    installed = {package.name.replace("_", "-"): package.version for package in distributions()}
     return {
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),

@@ -20,12 +20,15 @@ def python_blocks(page: str) -> list[str]:
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/own-loop.md", "docs/synthetic.md", "docs/taps.md"])
-def test_code_runs_from_top_to_bottom(page):
+def test_code_runs_from_top_to_bottom(page, capsys):
     blocks = python_blocks(page)
     assert blocks
     namespace: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, page, "exec"), namespace)
+    if page == "docs/own-loop.md":  # what it says that xr.ctd prints
+        (said,) = re.findall(r"```text\n(.*?)```", (REPOSITORY / page).read_text(), re.DOTALL)
+        assert said in capsys.readouterr().out
 
 
 def test_links_lead_somewhere():

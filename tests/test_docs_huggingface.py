@@ -67,13 +67,14 @@ def skip(cells: list[str]) -> int:
     return int(re.search(r"TokensToMap\(skip=(\d)\)", cells[2])[1])
 
 
-def test_code_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {}
     for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
         exec(compile(block, "docs/huggingface.md", "exec"), namespace)
     assert namespace["curves"].keys() == namespace["forms"].keys()
     assert (tmp_path / "huggingface.png").stat().st_size > 10_000
+    assert f"```text\n{capsys.readouterr().out.splitlines()[-1]}\n```" in PAGE
     form = next(iter(namespace["forms"]))
     loaded = transformers.ViTForImageClassification.from_pretrained(tmp_path / form)
     assert loaded.state_dict().keys() == namespace["source"].state_dict().keys()
@@ -93,15 +94,26 @@ def test_stages_are_those_of_the_table(name: str, cells: list[str]) -> None:
         assert shapes == [(2, skip(cells) + (SIDE // 16) ** 2, 16)] * 3
 
 
-def test_answers_of_convnext() -> None:
-    """The classifier is given what the norm behind the average gives."""
-    config = transformers.ConvNextConfig(**STAGED, num_labels=5)
-    source = transformers.ConvNextForImageClassification(config).eval()
-    nn.init.normal_(source.convnext.layernorm.bias)
-    path, connector = re.search(r'`student="([\w.]+)"`.*?`(xr\.[\w.()]+)`', PAGE, re.DOTALL).groups()
+FOLLOWED = re.findall(r"`(\w+ForImageClassification)`", PAGE.split("It is the same for")[1].split("joins")[0])
+
+
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_answers_by_name(name: str) -> None:
+    """The copy gives what the source's classifier gives; or the name is refused, as the page says."""
+    kind = getattr(transformers, name)
+    config = CONFIGS.get(name.replace("ForImageClassification", "Model"), {**PLAIN, "patch_size": 16})
+    source = kind(kind.config_class(**config, num_labels=5)).eval()
+    for parameter in source.parameters():
+        if parameter.ndim == 1:
+            nn.init.normal_(parameter)
+    if name == FOLLOWED[-1]:
+        with pytest.raises(ValueError, match="could not be followed"):
+            xr.shorthand("ctd-cd", source, source)
+        return
+    (term,) = xr.shorthand("ctd-cd", source, source)
     images = torch.rand(2, 3, SIDE, SIDE)
-    tap = xr.FrozenTeacher(source).features(images, [path])[path]
-    torch.testing.assert_close(eval(connector, {"xr": xr, "source": source})(tap), source(images).logits)
+    tap = xr.FrozenTeacher(source).features(images, [term.student])[term.student]
+    torch.testing.assert_close(term.student_connector.eval()(tap), source(images).logits)
 
 
 class Embedded(nn.Module):

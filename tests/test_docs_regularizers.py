@@ -63,7 +63,7 @@ def test_the_repetitions_are_those_of_the_result_file():
 
 LAYERS = [f"layer{number}" for number in range(1, 5)]
 TAPS = {
-    "last stage, its pooled classes": [("layer4", "fc")],
+    "last stage, its classes": [("layer4", "fc")],
     "last stage": [("layer4", "layer4")],
     "each stage": list(zip(LAYERS, LAYERS, strict=True)),
     "parameters around the stages": [("", "")],

@@ -15,7 +15,7 @@ from xtask_reg.term import Term, Weight, is_left_out
 
 def ctd(
     student: nn.Module,
-    teacher: nn.Module,
+    teacher: nn.Module | None,
     names: str = "ctd-ed",
     *,
     weight: Weight | None = None,
@@ -30,7 +30,8 @@ def ctd(
 
     Args:
         student: a network with an encoder: ResNet-like, of timm, of segmentation_models_pytorch, a ViT.
-        teacher: the source network, which is frozen; or a :class:`FrozenTeacher`, perhaps with an input adapter.
+        teacher: the source network, which is frozen; or a :class:`FrozenTeacher`, perhaps with an input adapter; None
+            if nothing compares with it, as ``"bss"``.
         names: of one or several regularizers, joined by ``+``; see :func:`xtask_reg.shorthand`.
         weight: of each term, in place of the default.
         stages: the teacher's taps by the student's, from shallow to deep, in place of those found.
@@ -46,7 +47,7 @@ def ctd(
         >>> keep = ctd(student, source, "ctd-ed")
         ctd_ed: CosineAlignmentLoss, student layer4, teacher layer4, weight 0.002
     """
-    source = teacher if isinstance(teacher, FrozenTeacher) else FrozenTeacher(teacher)
+    source = teacher if teacher is None or isinstance(teacher, FrozenTeacher) else FrozenTeacher(teacher)
     terms = shorthand(names, student, source, weight, stages=stages, images=images)
     regularizer = CrossTaskRegularizer(student, source, terms, monitor)
     if not quiet:
@@ -57,6 +58,12 @@ def ctd(
 def _description(term: Term) -> str:
     if is_left_out(term.weighting):
         return f"{term.name}: left out, its weight is 0"
-    paths = {"student": term.student, "teacher": term.teacher}
-    taps = [f"{side} {path or 'as a whole'}" for side, path in paths.items() if path is not None]
+    sides = {"student": (term.student, term.student_connector), "teacher": (term.teacher, term.teacher_connector)}
+    taps = [f"{side} {_tap(*what)}" for side, what in sides.items() if what[0] is not None]
     return f"{term.name}: {type(term.loss).__name__}, {', '.join(taps)}, weight {term.weighting}"
+
+
+def _tap(path: str, connector: nn.Module) -> str:
+    steps = connector if isinstance(connector, nn.Sequential) else [connector]
+    names = [type(step).__name__ for step in steps if not isinstance(step, nn.Identity)]
+    return (path or "as a whole") + (f" ({', '.join(names)})" if names else "")

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from xtask_reg.channel_order import ChannelOrder
 from xtask_reg.measuring.meter import Meter
 from xtask_reg.measuring.monitor import Monitor
 from xtask_reg.parameters import SharedParameters
@@ -80,6 +81,7 @@ class CrossTaskRegularizer(nn.Module):
             term.name: self._shared_parameters(student, term) for term in self._terms() if term.reads_parameters
         }
         self._trained = () if student is None else tuple(student.parameters())
+        self._order = ChannelOrder({})
         self._recorder = None if student is None else self._attached(student)
         self.register_state_dict_pre_hook(_settle)
 
@@ -96,7 +98,7 @@ class CrossTaskRegularizer(nn.Module):
             return {}
 
     def _check_teacher(self) -> None:
-        paths = [term.teacher for term in self._terms() if term.teacher is not None and not term.reads_parameters]
+        paths = [term.teacher for term in self._terms() if _runs_teacher(term)]
         paths += self._meter.stages.values()
         if self.teacher is None:
             if any(term.teacher is not None for term in self._terms()) or paths:
@@ -118,7 +120,9 @@ class CrossTaskRegularizer(nn.Module):
             check_nothing_shared(self.teacher.network, student=student)
         stages = self._meter.stages
         taps = {term.student for term in self._terms() if not term.reads_parameters}
-        recorder = TapRecorder({path: find_module(student, path) for path in taps | stages.keys()}, owner="student")
+        modules = {path: find_module(student, path) for path in taps | stages.keys()}
+        self._order = ChannelOrder(modules)
+        recorder = TapRecorder(modules, owner="student")
         recorder.within_graphs = not self._measures()
         recorder.ignored = partial(self._meter.idle_stages, taps)
         if self.terms or stages:
@@ -132,6 +136,11 @@ class CrossTaskRegularizer(nn.Module):
         for term in self.terms.values():
             assert isinstance(term, Term)
             yield term
+
+    @property
+    def needs_images(self) -> bool:
+        """Whether a teacher is ever run: a term, or the monitor, compares with its outputs."""
+        return bool(self._meter.stages) or any(map(_runs_teacher, self._terms()))
 
     @property
     def progress(self) -> float | None:
@@ -154,7 +163,7 @@ class CrossTaskRegularizer(nn.Module):
 
         Args:
             images: what the teacher is given, ``(B, 3, H, W)``; by default the first tensor that the student was called
-                with. Only needed where that is not the images, or the student changes it in place.
+                with. Only needed where that is not the images, or the student changes it in place, and a teacher runs.
             features: the student's outputs at the terms' taps, by path, where the student returns them itself: then no
                 hook is read, and ``images`` must be given.
 
@@ -177,15 +186,17 @@ class CrossTaskRegularizer(nn.Module):
             if term in active:
                 student, teacher = self._read(term, outputs, targets)
                 self._warn_of_missing_gradient(term, student)
+                if isinstance(student, Tensor):
+                    self._order.check(term, student, teacher)
                 losses[term.name] = step.weighted(term, student, teacher)
             else:
-                losses[term.name] = term.nothing(images)
+                losses[term.name] = term.nothing(next(iter((*outputs.values(), *self._trained))))
         step.end()
         return losses
 
     def _student(
         self, images: Tensor | None, features: Mapping[str, Tensor] | None, stages: Mapping[str, str]
-    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+    ) -> tuple[Tensor | None, Mapping[str, Tensor]]:
         paths = {term.student for term in self._terms() if not term.reads_parameters} | stages.keys()
         if features is None and self._recorder is not None:
             called_with, outputs = self._recorder.take(paths)
@@ -197,10 +208,17 @@ class CrossTaskRegularizer(nn.Module):
             raise ValueError(f"features lacks the student's taps {missing}; it has {sorted(features)}")
         return images, {path: features[path].clone() for path in paths}
 
-    def _targets(self, images: Tensor, active: Sequence[Term], stages: Mapping[str, str]) -> Mapping[str, Tensor]:
-        paths = {term.teacher for term in active if not term.reads_parameters} | set(stages.values())
-        paths.discard(None)
-        return self.teacher.features(images, sorted(paths)) if paths else {}
+    def _targets(
+        self, images: Tensor | None, active: Sequence[Term], stages: Mapping[str, str]
+    ) -> Mapping[str, Tensor]:
+        paths = {term.teacher for term in active if _runs_teacher(term)} | set(stages.values())
+        if not paths:
+            return {}
+        if images is None:
+            raise ValueError(
+                "the student was not called with a tensor, or changed it in place: name the images, regularizer(images)"
+            )
+        return self.teacher.features(images, sorted(paths))
 
     def _read(
         self, term: Term, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]
@@ -296,7 +314,7 @@ class CrossTaskRegularizer(nn.Module):
 
 
 def _by_name(names: str, student: nn.Module | None, teacher: object) -> list[Term]:
-    if student is None or not isinstance(teacher, FrozenTeacher):
+    if student is None or not (teacher is None or isinstance(teacher, FrozenTeacher)):
         lacking = "the student" if student is None else "one FrozenTeacher(source)"
         raise ValueError(f"terms={names!r}: the taps are found in student and teacher; give the regularizer {lacking}")
     return shorthand(names, student, teacher)
@@ -307,13 +325,13 @@ def _settle(regularizer: CrossTaskRegularizer, *unused: Any) -> None:
     regularizer._meter.settle(regularizer._terms())
 
 
-def _same_images(given: Tensor | None, called_with: tuple[Tensor, ...]) -> Tensor:
-    if given is None and not called_with:
-        raise ValueError(
-            "the student was not called with a tensor, or changed it in place: name the images, regularizer(images)"
-        )
+def _runs_teacher(term: Term) -> bool:
+    return term.teacher is not None and not term.reads_parameters
+
+
+def _same_images(given: Tensor | None, called_with: tuple[Tensor, ...]) -> Tensor | None:
     if given is None:
-        return called_with[0]
+        return called_with[0] if called_with else None
     if called_with and (given.shape, given.device) not in {(tensor.shape, tensor.device) for tensor in called_with}:
         found = ", ".join(f"{tuple(tensor.shape)} on {tensor.device}" for tensor in called_with)
         raise ValueError(

@@ -11,7 +11,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from xtask_reg import losses
-from xtask_reg.connectors import ChannelsFirst, PooledClassifier, retained_classifier
+from xtask_reg.connectors import ChannelsFirst
+from xtask_reg.source_answers import answers
 from xtask_reg.stages import called_with, check_corresponding, stage_shapes
 from xtask_reg.taps import find_module, plain_path, unwrap
 from xtask_reg.teacher import FrozenTeacher
@@ -34,7 +35,7 @@ class _Networks:
     def teacher(self) -> nn.Module:
         """The source network."""
         if self._teacher is None:
-            raise ValueError("this regularizer compares with a teacher: give one")
+            raise ValueError("the regularizer compares with a teacher: give one, FrozenTeacher(source)")
         return self._teacher
 
     @cached_property
@@ -46,6 +47,12 @@ class _Networks:
     def source(self) -> dict[str, tuple[int, ...]]:
         """The teacher's."""
         return self._shapes(self.teacher, None if self._stages is None else list(self._stages.values()))
+
+    def paths(self) -> tuple[list[str], list[str]]:
+        """The stages of student and teacher; neither is called for those that are given."""
+        if self._stages is None:
+            return list(self.own), list(self.source)
+        return list(self._stages), list(self._stages.values())
 
     def _shapes(self, network: nn.Module, paths: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
         return stage_shapes(network, self._images) if paths is None else _shapes_at(network, paths, self._images)
@@ -63,21 +70,20 @@ class _Networks:
             for (student, teacher), own, source in sides
         ]
 
-    def classifier(self) -> str:
-        """The teacher's :class:`PooledClassifier`, or its last linear layer, if it takes the last stage's channels."""
-        shape = list(self.source.values())[-1]
-        for kind in (PooledClassifier, nn.Linear):
-            found = [(path, each) for path, each in self.teacher.named_modules() if path and isinstance(each, kind)]
-            if not found:
-                continue
-            path, module = found[-1]
-            linear = module.fc if isinstance(module, PooledClassifier) else module
-            if len(shape) == 4 and linear.weight.shape[1] == shape[1]:
-                return path
-        raise ValueError(
-            f"{type(self.teacher).__name__} has no classifier behind the average of its last stage {shape}: write the "
-            "term out, with retained_classifier(...) of what it classifies by"
-        )
+    def answers(self) -> tuple[str, nn.Module]:
+        """Where the teacher classifies, and what the student's last stage goes through to get its scores."""
+        stage, shape = list(self.source.items())[-1]
+        found = answers(self.teacher, stage, self._images)
+        if found is None:
+            name = type(self.teacher).__name__
+            raise ValueError(
+                f"how {name} comes from its last stage {stage!r} {shape} to class scores (B, classes) could not be "
+                "followed (it has none, or does something on the way that is no module of its own): write the term "
+                f"out, xr.Term(xr.SoftmaxL2Loss(temperature=2.0), student={list(self.own)[-1]!r}, teacher=<path of "
+                f"what gives the scores>, student_connector=<a copy of what {name} puts between, "
+                "xr.retained_classifier(...) if that is an average and one layer>, weight=0.002, name='cd')"
+            )
+        return found
 
 
 def _shapes_at(network: nn.Module, paths: Sequence[str], images: Tensor | None) -> dict[str, tuple[int, ...]]:
@@ -100,8 +106,6 @@ def _connector(shape: tuple[int, ...]) -> nn.Module | None:
 UNSET = 0.0
 """The weight of a term before it is given its own."""
 
-Maker = Callable[[_Networks, str], Iterator[Term]]
-
 
 def _at_last(loss: Callable[[], nn.Module], networks: _Networks, name: str) -> Iterator[Term]:
     yield Term(loss(), **networks.pairs()[-1], weight=UNSET, name=name)
@@ -113,11 +117,9 @@ def _at_each(loss: Callable[[], nn.Module], networks: _Networks, name: str) -> I
 
 
 def _at_logits(loss: Callable[[], nn.Module], networks: _Networks, name: str) -> Iterator[Term]:
-    path = networks.classifier()
-    connector = retained_classifier(networks.teacher.get_submodule(path))
-    yield Term(
-        loss(), student=list(networks.own)[-1], teacher=path, weight=UNSET, name=name, student_connector=connector
-    )
+    student = list(networks.own)[-1]
+    path, connector = networks.answers()
+    yield Term(loss(), student=student, teacher=path, weight=UNSET, name=name, student_connector=connector)
 
 
 def _of_student(loss: Callable[[], nn.Module], networks: _Networks, name: str) -> Iterator[Term]:
@@ -126,7 +128,7 @@ def _of_student(loss: Callable[[], nn.Module], networks: _Networks, name: str) -
 
 
 def _of_parameters(loss: Callable[[], nn.Module], networks: _Networks, name: str) -> Iterator[Term]:
-    student, teacher = (_parent(list(stages)) for stages in (networks.own, networks.source))
+    student, teacher = map(_parent, networks.paths())
     yield Term(loss(), student=student, teacher=teacher, weight=UNSET, name=name)
 
 
@@ -135,7 +137,7 @@ def _parent(stages: Sequence[str]) -> str:
     return posixpath.commonpath([path.replace(".", "/") for path in stages]).replace("/", ".")
 
 
-NAMES: dict[str, tuple[Maker, float | None]] = {
+NAMES: dict[str, tuple[partial[Iterator[Term]], float | None]] = {
     "ctd-cd": (partial(_at_logits, losses.SoftmaxL2Loss), 0.002),
     "ctd-ed": (partial(_at_last, losses.CosineAlignmentLoss), 0.002),
     "kd": (partial(_at_logits, losses.KDLoss), None),
@@ -169,7 +171,7 @@ SUMS = {
 def shorthand(
     names: str,
     student: nn.Module,
-    teacher: FrozenTeacher | nn.Module,
+    teacher: FrozenTeacher | nn.Module | None,
     weight: Weight | None = None,
     prefix: str = "",
     stages: Mapping[str, str] | None = None,
@@ -187,14 +189,15 @@ def shorthand(
     Args:
         names: ``"ctd-ed"`` or ``"ctd-ed + l2-sp"`` for instance.
         student: the network that is trained.
-        teacher: the source, frozen or not.
+        teacher: the source, frozen or not; None if nothing compares with it, as ``"bss"``.
         weight: of each term, in place of the default.
         prefix: what the names of the terms begin with.
         stages: the teacher's taps by the student's, from shallow to deep, in place of those found.
         images: what the networks are called with to find them, ``(B, C, H, W)``; see :func:`find_stages`.
 
     Raises:
-        ValueError: for an unknown name, if no stages are found, or if one of those given cannot be tapped.
+        ValueError: for an unknown name, if no stages are found, if one of those given cannot be tapped, or if the
+            source's scores are wanted and it cannot be followed how it comes to them.
 
     Example:
         >>> [term.student for term in shorthand("ctd-ed", torchvision.models.resnet18(), torchvision.models.resnet18())]
@@ -208,6 +211,15 @@ def shorthand(
             term.set_weight(copy.deepcopy(weight) if weight is not None else stated or Balanced(RATIO))
             terms.append(term)
     return terms
+
+
+def compares(names: str) -> bool:
+    """Whether one of the regularizers compares with a teacher.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    return any(NAMES[name][0].func is not _of_student for name in _single(names))
 
 
 def _single(names: str) -> Iterator[str]:

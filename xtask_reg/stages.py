@@ -54,9 +54,9 @@ def find_stages(model: nn.Module, images: Tensor | None = None) -> list[str]:
 def stage_shapes(model: nn.Module, images: Tensor | None = None) -> dict[str, tuple[int, ...]]:
     """The stages of :func:`find_stages`, and the shape of what each gives."""
     model = unwrap(model)
-    taps, height = called_with(model, images)
+    taps, images = called_with(model, images)
     families = _families(taps)
-    for stages in (_of_maps(families, _stem(taps), height, model), _of_tokens(families)):
+    for stages in (_of_maps(families, _stem(taps), images.shape[2], model), _of_tokens(families)):
         if len(stages) >= FEWEST:
             shapes = {tap.path: tap.shape or () for tap in taps}
             return {stage: shapes[stage] for stage in stages}
@@ -86,15 +86,15 @@ def check_corresponding(student: Iterable[str], teacher: Iterable[str]) -> dict[
     return dict(zip(own, source))
 
 
-def called_with(model: nn.Module, images: Tensor | None) -> tuple[list[Tappable], int]:
-    """The modules of the model, and the height of the images that it was called with; see :func:`find_stages`."""
+def called_with(model: nn.Module, images: Tensor | None) -> tuple[list[Tappable], Tensor]:
+    """The modules of the model, and the images that it was called with; see :func:`find_stages`."""
     if images is not None:
-        return list_taps(model, images), images.shape[2]
-    *tried, last = (SMALL, SMALL), (USUAL, USUAL), *_stated_size(model)
-    for size in tried:
+        return list_taps(model, images), images
+    *tried, last = (torch.zeros(1, 3, *size) for size in ((SMALL, SMALL), (USUAL, USUAL), *_stated_size(model)))
+    for black in tried:
         with suppress(ValueError):
-            return list_taps(model, torch.zeros(1, 3, *size)), size[0]
-    return list_taps(model, torch.zeros(1, 3, *last)), last[0]
+            return list_taps(model, black), black
+    return list_taps(model, last), last
 
 
 def _stated_size(model: nn.Module) -> list[tuple[int, int]]:

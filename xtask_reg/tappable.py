@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, ValuesView
+from collections.abc import Callable, Iterator, Mapping, ValuesView
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from xtask_reg.taps import unwrap
+
+Hook = Callable[..., None]
 
 
 @dataclass(frozen=True)
@@ -101,17 +103,32 @@ def _call(model: nn.Module, images: Tensor) -> dict[nn.Module, _Called]:
         called[module].shape = tuple(output.shape) if isinstance(output, Tensor) else None
         called[module].kind = type(output).__name__
 
+    watched_call(model, images, begins, ends)
+    return called
+
+
+def watched_call(model: nn.Module, images: Tensor, begins: Hook, ends: Hook) -> Any:
+    """What a model gives, called as in :func:`list_taps`.
+
+    Args:
+        model: any module that is not wrapped.
+        images: what it is called with.
+        begins: called before each submodule, with it and its arguments.
+        ends: called after each submodule, with it, its arguments and its output.
+
+    Raises:
+        ValueError: if the model cannot be called with the images.
+    """
     images = _as_parameters(images, model)
     with _unchanged(model, images.device), _hooked(model, begins, ends), torch.no_grad():
         try:
-            model(images, **_left_out(model))
+            return model(images, **_left_out(model))
         except Exception as error:
             message = " ".join(str(error).split()) or type(error).__name__
             raise ValueError(
                 f"{type(model).__name__} cannot be called with images of shape {tuple(images.shape)}: {message}; "
                 "give images that it takes"
             ) from error
-    return called
 
 
 def _holds_tensors(argument: Any) -> bool:
@@ -132,7 +149,7 @@ def _as_parameters(images: Tensor, model: nn.Module) -> Tensor:
 
 
 @contextmanager
-def _hooked(model: nn.Module, begins: Any, ends: Any) -> Iterator[None]:
+def _hooked(model: nn.Module, begins: Hook, ends: Hook) -> Iterator[None]:
     handles = []
     for module in model.modules():
         handles += [module.register_forward_pre_hook(begins), module.register_forward_hook(ends)]

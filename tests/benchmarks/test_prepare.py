@@ -145,7 +145,7 @@ def efficientnet_pytorch_names() -> dict[str, torch.Tensor]:
 def test_efficientnet_lite0(tmp_path):
     from xtask_reg.sources import load_weights
 
-    weights, out = efficientnet_pytorch_names(), tmp_path / "e.safetensors"
+    weights, out = efficientnet_pytorch_names(), tmp_path / "new" / "e.safetensors"
     torch.save(weights, tmp_path / "e.pth")
     result = run("prepare_efficientnet_lite0.py", tmp_path / "e.pth", out)
     assert result.returncode == 0, result.stderr

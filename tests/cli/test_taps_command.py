@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,12 @@ def test_the_page_shows_what_is_printed(capsys):
     run(*block[0].split())
     printed = capsys.readouterr().out.splitlines()
     assert [line.rstrip() for line in printed] == block[1].splitlines()
+
+
+def test_without_rich(monkeypatch, capsys):
+    """It is no dependency of the library: the table says what to install, and JSON does without."""
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    with pytest.raises(ImportError, match="the table needs rich: pip install rich; or use --json"):
+        run("timm/resnet10t", "--size", "64")
+    run("timm/resnet10t", "--size", "64", "--json")
+    assert json.loads(capsys.readouterr().out)["stages"] == LAYERS

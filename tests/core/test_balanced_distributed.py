@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from two_processes import found_by_each, work
 
 import xtask_reg as xr
 
-WORLD_SIZE = 2
 STEPS = 12
 
 
@@ -98,30 +95,10 @@ def validation_on_one(rank: int) -> Any:
 SCENARIOS: tuple[Callable[[int], Any], ...] = (weights, overflow_on_one, validation_on_one)
 
 
-def work(rank: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=WORLD_SIZE
-    )
-    torch.save({scenario.__name__: scenario(rank) for scenario in SCENARIOS}, folder / f"{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each process found in each scenario."""
-    folder = tmp_path_factory.mktemp("ranks")
-    processes = [
-        subprocess.Popen([sys.executable, __file__, str(rank), str(folder)], stderr=subprocess.PIPE, text=True)
-        for rank in range(WORLD_SIZE)
-    ]
-    try:
-        errors = [process.communicate(timeout=120)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0] * WORLD_SIZE, "\n".join(errors)
-    return [torch.load(folder / f"{rank}.pt") for rank in range(WORLD_SIZE)]
+    return found_by_each(__file__, tmp_path_factory.mktemp("ranks"))
 
 
 def test_weights_are_equal_and_those_of_the_joined_batch(ranks: list[dict[str, Any]]) -> None:
@@ -148,4 +125,4 @@ def test_validation_in_one_process_does_not_wait(ranks: list[dict[str, Any]]) ->
 
 
 if __name__ == "__main__":
-    work(int(sys.argv[1]), Path(sys.argv[2]))
+    work(SCENARIOS)

@@ -26,7 +26,7 @@ FAMILIES = {
     "torchvision": (resnet, lambda: resnet(9), "layer4", "layer4"),
     "timm": (lambda: timm.create_model("convnext_atto"), lambda: timm.create_model("convnext_atto"), *["stages.3"] * 2),
     "smp": (lambda: Unet("resnet18", encoder_weights=None), torchvision.models.resnet18, "encoder.layer4", "layer4"),
-    "vit": (vit, vit, "blocks.3", "blocks.3"),
+    "vit": (vit, vit, "blocks.3 (ChannelsFirst)", "blocks.3 (ChannelsFirst)"),
 }
 
 
@@ -46,12 +46,18 @@ def test_it_finds_the_last_stage_and_says_so(family, capsys):
 def test_several_regularizers_a_line_each(capsys):
     keep = xr.ctd(resnet(), resnet(), "ctd-com + l2-sp + bss", weight=0.5)
     assert capsys.readouterr().out.splitlines() == [
-        "ctd_cd: SoftmaxL2Loss, student layer4, teacher fc, weight 0.5",
+        "ctd_cd: SoftmaxL2Loss, student layer4 (PooledClassifier), teacher fc, weight 0.5",
         "ctd_ed: CosineAlignmentLoss, student layer4, teacher layer4, weight 0.5",
         "l2_sp: L2SPPenalty, student as a whole, teacher as a whole, weight 0.5",
         "bss: BSSLoss, student layer4, weight 0.5",
     ]
     assert [*keep.terms] == ["ctd_cd", "ctd_ed", "l2_sp", "bss"]
+
+
+def test_what_stands_before_the_scores_is_said(capsys):
+    xr.ctd(vit(), vit(), "ctd-cd")
+    said = "ctd_cd: SoftmaxL2Loss, student blocks.3 (LayerNorm, ClassToken, Linear), teacher head, weight 0.002\n"
+    assert capsys.readouterr().out == said
 
 
 def test_told_where_to_tap(capsys):
@@ -118,3 +124,46 @@ def test_the_source_is_frozen():
 def test_an_adapter_is_kept():
     adapter = xr.InputAdapter(xr.InputConvention(), xr.InputConvention(value_range=255))
     assert xr.ctd(resnet(), xr.FrozenTeacher(resnet(), adapter), quiet=True).teacher.adapter is adapter
+
+
+def test_without_a_teacher(capsys):
+    student = resnet()
+    keep = xr.ctd(student, None, "bss")
+    assert capsys.readouterr().out == "bss: BSSLoss, student layer4, weight 0.001\n"
+    student(torch.rand(2, 3, 64, 64))
+    assert keep()["bss"] > 0
+    with pytest.raises(ValueError, match="compares with a teacher"):
+        xr.ctd(student, None, "bss + ctd-ed")
+
+
+def test_called_with_something_else_than_a_tensor():
+    """Only a teacher needs the images."""
+
+    class Wrapped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = resnet()
+
+        def forward(self, batch):
+            return self.net(batch["images"])
+
+    student, source = Wrapped(), Wrapped()
+    batch = {"images": torch.rand(2, 3, 64, 64)}
+    penalty = xr.Term(xr.L2SPPenalty(), student="net", teacher="net", weight=1.0, name="sp")
+    bss = xr.Term(xr.BSSLoss(), student="net.layer4", weight=1.0, name="bss")
+    keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [penalty, bss])
+    assert not keep.needs_images
+    student(batch)
+    assert all(value > 0 for value in keep().values())
+    keep.set_weight("bss", 0)
+    student(batch)
+    assert keep()["bss"] == 0
+    keep.remove()
+    hint = xr.Term(xr.HintLoss(), student="net.layer4", teacher="layer4", weight=1.0, name="hint")
+    keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source.net), [hint])
+    assert keep.needs_images
+    student(batch)
+    with pytest.raises(ValueError, match="not called with a tensor"):
+        keep()
+    student(batch)
+    assert keep(batch["images"])["hint"] > 0

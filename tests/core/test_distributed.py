@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import copy
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from two_processes import WORLD_SIZE, found_by_each, work
 
 import xtask_reg as xr
 
-WORLD_SIZE = 2
 IMAGES = 8
 
 
@@ -131,30 +128,10 @@ def outside_ddp(rank: int) -> Any:
 SCENARIOS: tuple[Callable[[int], Any], ...] = (one_backward, student_alone_in_ddp, five_steps, outside_ddp)
 
 
-def work(rank: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=WORLD_SIZE
-    )
-    torch.save({scenario.__name__: scenario(rank) for scenario in SCENARIOS}, folder / f"{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each process found in each scenario."""
-    folder = tmp_path_factory.mktemp("ranks")
-    processes = [
-        subprocess.Popen([sys.executable, __file__, str(rank), str(folder)], stderr=subprocess.PIPE, text=True)
-        for rank in range(WORLD_SIZE)
-    ]
-    try:
-        errors = [process.communicate(timeout=120)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0] * WORLD_SIZE, "\n".join(errors)
-    return [torch.load(folder / f"{rank}.pt") for rank in range(WORLD_SIZE)]
+    return found_by_each(__file__, tmp_path_factory.mktemp("ranks"))
 
 
 def test_gradients_are_those_of_the_joined_batch(ranks: list[dict[str, Any]]) -> None:
@@ -201,4 +178,4 @@ def test_teacher_is_not_in_ddp(ranks: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    work(int(sys.argv[1]), Path(sys.argv[2]))
+    work(SCENARIOS)

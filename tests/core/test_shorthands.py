@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
 import xtask_reg as xr
-from xtask_reg.shorthands import NAMES, SUMS, shorthand
+from xtask_reg.shorthands import NAMES, SUMS, compares, shorthand
 
 CLASSES, POINTS, SIDE = 20, 6, 64
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
@@ -114,13 +114,6 @@ def test_a_pooled_classifier_is_the_classifier():
     (term,) = shorthand("kd", torchvision.models.resnet18(), source)
     assert term.teacher == "fc"
     assert term.student_connector.window == 2
-
-
-def test_the_classifier_is_the_last_linear_layer():
-    source = resnet10(CLASSES)
-    source.fc = nn.Sequential(nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, CLASSES))
-    (term,) = shorthand("kd", source, source)
-    assert term.teacher == "fc.2"
 
 
 @pytest.mark.parametrize(("weight", "shown"), [(0.5, 0.5), (0, 0.0), (xr.LinearDecay(2.0), xr.LinearDecay(2.0))])
@@ -226,7 +219,7 @@ def unet() -> nn.Module:
         ("ctd", SOURCE, SOURCE, "there is no regularizer 'ctd'; the names are " + ", ".join(EVERY)),
         ("ctd-ed + ", SOURCE, SOURCE, "there is no regularizer ''"),
         ("ctd_ed", SOURCE, SOURCE, "there is no regularizer 'ctd_ed'"),
-        ("ctd-cd", unet, unet, "Unet has no classifier behind the average of its last stage .* retained_classifier"),
+        ("ctd-cd", unet, unet, "how Unet comes from its last stage 'encoder.model.layer4' .* student='encoder"),
         (
             "hint", SOURCE, lambda: timm.create_model("vit_tiny_patch16_224", depth=5, embed_dim=8, num_heads=2),
             r"student has the stages \['layer1', .* the teacher \['blocks.0', .*'blocks.4'\]: .*name the taps",
@@ -269,7 +262,7 @@ def test_a_regularizer_by_name_trains_its_connector(networks):
     ("student", "teacher", "message"),
     [
         (False, True, "terms='ctd-ed'.* give the regularizer the student"),
-        (True, None, r"terms='ctd-ed'.* one FrozenTeacher\(source\)"),
+        (True, None, r"compares with a teacher: give one, FrozenTeacher\(source\)"),
         (True, "several", r"terms='ctd-ed'.* one FrozenTeacher\(source\)"),
         (True, "plain", r"terms='ctd-ed'.* one FrozenTeacher\(source\)"),
     ],
@@ -297,11 +290,27 @@ def test_tokens_are_brought_into_the_order_of_maps():
     turn = torch.linalg.qr(torch.randn(8, 8))[0]
     assert term(tokens, tokens @ turn).item() == pytest.approx(0, abs=1e-6)
     assert term(tokens, target).item() > 0.01
-    with pytest.raises(ValueError, match="has no classifier behind the average of its last stage"):
-        shorthand("kd", student, source)
 
 
-def test_a_classifier_of_other_channels_is_refused():
-    source = torchvision.models.mobilenet_v3_small()
-    with pytest.raises(ValueError, match="MobileNetV3 has no classifier behind the average of its last stage"):
-        shorthand("ctd-cd", source, source)
+@pytest.mark.parametrize("name", ["bss", "BSS + bss"])
+def test_what_compares_with_nothing_needs_no_teacher(name):
+    student = resnet10(POINTS)
+    assert read(shorthand(name, student, None)) == [BY_HAND["bss"][0]] * name.lower().count("bss")
+    assert not compares(name)
+
+
+@pytest.mark.parametrize("name", sorted({*EVERY} - {"bss"}))
+def test_what_compares_needs_one(name):
+    assert compares(name)
+    with pytest.raises(ValueError, match=r"compares with a teacher: give one, FrozenTeacher\(source\)"):
+        shorthand(name, resnet10(POINTS), None)
+
+
+def test_parameters_at_given_stages_need_no_call():
+    """Networks that no image fits."""
+    student, source = (nn.Sequential(OrderedDict(body=nn.Sequential(nn.Linear(7, 2), nn.Linear(2, 5)))) for _ in "ab")
+    (term,) = shorthand("l2-sp", student, source, stages={"body.0": "body.0", "body.1": "body.1"})
+    assert (term.student, term.teacher) == ("body", "body")
+    keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [term])
+    student(torch.rand(3, 7))
+    assert keep()["l2_sp"] > 0

@@ -276,3 +276,26 @@ def test_student_that_is_not_simply_called():
     found = module.regularization(images)
     module.student(images)
     assert found.item() == module.regularization().item() > 0
+
+
+class OldFashioned(Detector):
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        Detector.on_save_checkpoint(self, checkpoint)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        super().on_train_batch_end(*args)
+
+
+@pytest.mark.parametrize("hook", ["on_save_checkpoint", "on_load_checkpoint", "on_train_batch_end"])
+def test_hooks_that_hide_those_of_the_mixin(hook, recwarn):
+    """They are named before training; those that call them in any way are not."""
+    lost = {"on_save_checkpoint": "not saved", "on_load_checkpoint": "not resumed", "on_train_batch_end": "not logged"}
+    kind = type("Forgetful", (OldFashioned,), {hook: lambda self, *unused: None})
+    for module in (kind(TERMS["cd"]), OldFashioned(TERMS["cd"])):
+        module.setup("fit")
+    (message,) = [str(each.message) for each in recwarn if "does not call super()" in str(each.message)]
+    assert message.startswith(f"Forgetful.{hook} ")
+    assert message.endswith(lost[hook])

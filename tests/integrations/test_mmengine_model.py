@@ -368,6 +368,28 @@ def test_other_inputs_with_teacher_images(inputs, images, watch):
     assert found["loss_ed"].item() == expected["loss_ed"].item() > 0
 
 
+def test_without_a_teacher_any_inputs_will_do():
+    term = dict(name="loss_bss", loss=dict(type="BSSLoss"), student="net", weight=1.0)
+    model = toy(torch.stack)(terms=[term])
+    found = model([IMAGES[0], IMAGES[1]], None, mode="loss")
+    assert found.keys() == {"loss_task", "loss_bss"}
+    assert found["loss_bss"] > 0
+
+
+def test_a_name_that_compares_with_nothing_needs_no_teacher(model):
+    regularizer = MODELS.build(model("own", terms="bss", teacher=None)).regularizer
+    assert [*regularizer.terms] == ["loss_bss"]
+    assert regularizer.teacher is None
+
+
+def test_a_copy_that_could_not_be_filled_is_refused(model):
+    """More of the source than its classifier: its weights are read after the copy is made."""
+    backbone = dict(type="ModuleBackbone", module="torchvision.models:mobilenet_v3_small")
+    teacher = dict(type="FrozenTeacher", backbone=backbone, checkpoint="random")
+    with pytest.raises(ValueError, match="loss_ctd_cd needs a copy of more than a classifier.*write the terms out"):
+        MODELS.build(model("own", terms="ctd-cd", teacher=teacher))
+
+
 def test_losses_must_be_a_dict(watch):
     model = built(toy(losses=torch.zeros(())))
     with pytest.raises(TypeError, match=r"forward\(mode='loss'\) returned a Tensor; expected a dict of losses"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -277,6 +278,18 @@ def test_teacher_gets_what_its_file_states(tmp_path, model_config, source):
     teacher = pixels.flip(1) - torch.tensor([1.0, 2, 3])[:, None, None]
     teacher /= torch.tensor([4.0, 5, 6])[:, None, None]
     torch.testing.assert_close(model.regularizer.teacher.adapter(student), teacher)
+
+
+@pytest.mark.filterwarnings("ignore:the data preprocessor makes")
+def test_a_copy_from_before_converts_too(tmp_path, model_config, source):
+    """EMA copies the model before its weights are read."""
+    model = MODELS.build(with_metadata(model_config, source, tmp_path, STATED))
+    copied = copy.deepcopy(model)
+    model.init_weights()
+    images = torch.rand(1, 3, 32, 32)
+    converted = [each.regularizer.teacher.prepared(images) for each in (copied, model)]
+    assert not torch.equal(converted[0], images)
+    assert torch.equal(*converted)
 
 
 @pytest.mark.parametrize("metadata", [{}, OWN])

@@ -10,13 +10,13 @@ import timm
 import torch
 
 import xtask_reg as xr
-from xtask_reg.integrations.timm import feature_stages
+from xtask_reg.integrations.timm import feature_stages, input_convention
 
 PAGE = (Path(__file__).parents[2] / "docs" / "timm.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-BY_NAME = re.findall(r"`(\w+)`", re.search(r"This is right for (.*?), for instance", PAGE, re.DOTALL)[1])
-SOURCES = {"convnext": "convnext_atto", "efficientnet": "tf_efficientnet_lite0", "vit": "vit_tiny_patch16_224"}
-ROWS = [row.split("|")[1:4] for row in PAGE.splitlines() if row.startswith("| `")]
+TABLES = [[row.split("|")[1:-1] for row in part.splitlines() if row.startswith("| `")] for part in PAGE.split("\n## ")]
+BEHIND, ROWS = (table for table in TABLES if table)
+BY_NAME = [(name, found) for names, found in BEHIND for name in re.findall(r"`(\w+)`", names)]
 
 
 def test_the_script_is_short_and_runs(tmp_path, monkeypatch, capsys):
@@ -25,7 +25,7 @@ def test_the_script_is_short_and_runs(tmp_path, monkeypatch, capsys):
     for block in BLOCKS:
         exec(compile(block, "docs/timm.md", "exec"), {})
     assert (tmp_path / "timm.png").exists()
-    said, error = capsys.readouterr().out.splitlines()
+    said, error, *_ = capsys.readouterr().out.splitlines()
     assert said in PAGE
     assert float(error.split(": ")[1]) < 1.5
 
@@ -48,27 +48,39 @@ def check_answers(network, term):
     """What the connector makes of the source's own features is what the source says; and it trains."""
     connector = term.student_connector.eval()
     assert all(parameter.requires_grad for parameter in connector.parameters())
-    images = torch.rand(2, 3, 64, 64)
+    images = torch.rand(2, 3, *(input_convention(network).size or (64, 64)))
     taps = xr.FrozenTeacher(network).features(images, [term.student, term.teacher])
     with torch.no_grad():
         torch.testing.assert_close(connector(taps[term.student]), network(images))
     torch.testing.assert_close(taps[term.teacher], network(images))
 
 
-@pytest.mark.parametrize("name", BY_NAME)
-def test_answers_by_name(name):
+@pytest.mark.parametrize(("name", "found"), BY_NAME)
+def test_answers_by_name(name, found):
     network = created(name)
+    if "refused" in found:
+        with pytest.raises(ValueError, match="could not be followed"):
+            xr.shorthand("ctd-cd", network, network)
+        return
     (term,) = xr.shorthand("ctd-cd", network, network)
+    connector = term.student_connector
+    steps = [connector] if isinstance(connector, xr.PooledClassifier) else connector.children()
+    assert [type(step).__name__ for step in steps] == re.findall(r"`(\w+)`", found)
     check_answers(network, term)
 
 
 def test_answers_written_out(monkeypatch):
-    (block,) = [block for block in BLOCKS if "def answers" in block]
+    (block,) = [block for block in BLOCKS if "student_connector=" in block]
     monkeypatch.setattr(timm, "create_model", created)
     namespace = {}
     exec(compile(block, "docs/timm.md", "exec"), namespace)
-    for variable, name in SOURCES.items():
-        check_answers(namespace[variable], namespace["terms"][name])
+    source, term = namespace["source"], namespace["answers"]
+    images, seen = torch.rand(2, 3, 64, 64), []
+    source.head.register_forward_hook(lambda module, args, output: seen.append(output))
+    tap = xr.FrozenTeacher(source).features(images, ["blocks.11"])["blocks.11"]
+    with torch.no_grad():
+        torch.testing.assert_close(term.student_connector.eval()(tap), seen[0])
+    assert all(parameter.requires_grad for parameter in term.student_connector.parameters())
 
 
 def spelled(cell):

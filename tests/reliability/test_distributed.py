@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from two_processes import WORLD_SIZE, found_by_each, work
 
 import xtask_reg as xr
 
-WORLD_SIZE = 2
 STEPS = 4
 
 
@@ -121,39 +118,10 @@ def in_fsdp_without_the_regularizer(rank: int) -> str:
     return "no error"
 
 
-def work(rank: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=WORLD_SIZE
-    )
-    found = {scenario.__name__: scenario(rank) for scenario in (in_ddp, in_fsdp, in_fsdp_without_the_regularizer)}
-    torch.save(found, folder / f"{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each process found in each scenario."""
-    folder = tmp_path_factory.mktemp("ranks")
-    processes = [
-        subprocess.Popen([sys.executable, __file__, str(rank), str(folder)], stderr=subprocess.PIPE, text=True)
-        for rank in range(WORLD_SIZE)
-    ]
-    try:
-        errors = [process.communicate(timeout=120)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0] * WORLD_SIZE, "\n".join(errors)
-    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(WORLD_SIZE)]
-
-
-@pytest.mark.parametrize("how", ["in_ddp", "in_fsdp"])
-def test_teacher_s_tensors_are_untouched(ranks: list[dict[str, Any]], how: str) -> None:
-    """DDP or FSDP changes the teacher's parameters or statistics: here not a bit, nor their type."""
-    for found in ranks:
-        torch.testing.assert_close(found[how]["teacher"], found[how]["teacher before"], rtol=0, atol=0)
-        assert not found[how].get("types")
+    return found_by_each(__file__, tmp_path_factory.mktemp("ranks"))
 
 
 def test_teacher_is_not_sent_over_the_wire(ranks: list[dict[str, Any]]) -> None:
@@ -220,4 +188,4 @@ def test_tapped_batchnorm_that_was_converted() -> None:
 
 
 if __name__ == "__main__":
-    work(int(sys.argv[1]), Path(sys.argv[2]))
+    work((in_ddp, in_fsdp, in_fsdp_without_the_regularizer))

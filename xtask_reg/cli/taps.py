@@ -51,7 +51,6 @@ def _positive(text: str) -> int:
 def _run(options: argparse.Namespace) -> None:
     warnings.simplefilter("ignore")
     import torch
-    from rich.console import Console
 
     from xtask_reg.stages import find_stages
     from xtask_reg.tappable import list_taps
@@ -69,6 +68,11 @@ def _run(options: argparse.Namespace) -> None:
         facts = {"model": options.model, "images": list(images.shape), "stages": stages, "note": note}
         print(json.dumps({**facts, "modules": [asdict(tap) for tap in taps]}, indent=1))
         return
+    try:
+        from rich.console import Console
+    except ModuleNotFoundError as error:
+        raise ImportError("the table needs rich: pip install rich; or use --json") from error
+
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
     shown = [tap for tap in taps if tap.path.count(".") < options.depth or tap.path in stages]
     console.print(_table(shown, stages))

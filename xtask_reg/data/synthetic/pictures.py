@@ -20,6 +20,7 @@ def view_seed(seed: int, person: int, index: int) -> int:
 
 
 def checked_people(people: Iterable[int], images_per_person: int, size: int, seed: int) -> list[int]:
+    """The people as a list; ``ValueError`` for arguments that no set can be made of."""
     people = [int(person) for person in people]
     if not people:
         raise ValueError("people is empty: give at least one identity seed, for instance range(30)")
@@ -49,6 +50,7 @@ def cleared(root: Path, name: str) -> Path:
 
 
 def write_face(root: Path, prefix: str, seed: int, person: int, index: int, size: int) -> tuple[Face, str]:
+    """Draw a face and write its picture; the face, and the file's path relative to ``root``."""
     face = render(Identity.from_seed(person), View.from_seed(view_seed(seed, person, index)), size)
     file_name = f"images/{prefix}_{person:05d}_{index:04d}.png"
     replace_file(root / file_name, cv2.imencode(".png", face.image[..., ::-1])[1].tobytes())
@@ -56,6 +58,7 @@ def write_face(root: Path, prefix: str, seed: int, person: int, index: int, size
 
 
 def replace_file(path: Path, content: bytes) -> None:
+    """Write a file completely, or leave what was there."""
     part = path.with_name(path.name + ".part")
     try:
         part.write_bytes(content)

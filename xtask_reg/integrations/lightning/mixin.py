@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +18,13 @@ from xtask_reg.regularizer import CrossTaskRegularizer
 from xtask_reg.teacher import FrozenTeacher
 from xtask_reg.term import Term
 
+HOOKS = {
+    "on_save_checkpoint": "connectors and balanced weights are not saved",
+    "on_load_checkpoint": "connectors and balanced weights are not resumed",
+    "on_train_batch_end": "what is measured is not logged",
+}
+"""What is lost where a module overrides a hook of the mixin and does not call it."""
+
 
 class CrossTaskMixin:
     """Gives a ``LightningModule`` a regularizer: one line says what it is, one adds it to the loss.
@@ -23,7 +32,7 @@ class CrossTaskMixin:
     In checkpoints ``'state_dict'`` is that of the module without regularizer. Trainable connectors and balanced weights
     stand under ``'xtask_reg'``, from where ``trainer.fit(ckpt_path=...)`` restores them; nothing else asks for them.
     A module that overrides ``on_save_checkpoint``, ``on_load_checkpoint`` or ``on_train_batch_end`` must call
-    ``super()``'s.
+    ``super()``'s; :meth:`regularize` warns of one that does not.
 
     Attributes:
         regularizer: the :class:`xtask_reg.CrossTaskRegularizer`, a submodule, once there is one: its connectors are in
@@ -68,6 +77,7 @@ class CrossTaskMixin:
                 f"CrossTaskMixin must stand before LightningModule: class {type(self).__name__}(CrossTaskMixin, "
                 "LightningModule)"
             )
+        _warn_of_hidden_hooks(type(self))
         replaced = self._regularizer()
         if replaced is None:
             keep_out_of_state_dict(self, "regularizer")
@@ -131,3 +141,13 @@ class CrossTaskMixin:
         total = trainer.estimated_stepping_batches
         done = trainer.global_step if self.automatic_optimization else trainer.fit_loop.epoch_loop.total_batch_idx
         return min(done / total, 1.0) if 0 < total < math.inf else None
+
+
+def _warn_of_hidden_hooks(kind: type) -> None:
+    """Warn of hooks of a module in whose code there is no ``super()`` and no call of the hook by its name."""
+    order = kind.__mro__
+    for name, loss in HOOKS.items():
+        for owner in order[: order.index(CrossTaskMixin)]:
+            code = getattr(inspect.unwrap(vars(owner).get(name)), "__code__", None)
+            if code is not None and "__class__" not in code.co_freevars and name not in code.co_names:
+                warnings.warn(f"{owner.__name__}.{name} does not call super().{name}(...): {loss}")

@@ -18,6 +18,7 @@ from xtask_reg.integrations.random_state import preserved_random_state
 from xtask_reg.measuring import Monitor
 from xtask_reg.plain_state import keep_out_of_state_dict
 from xtask_reg.regularizer import CrossTaskRegularizer
+from xtask_reg.shorthands import compares
 from xtask_reg.taps import find_module
 
 
@@ -115,12 +116,14 @@ class CrossTaskModel(BaseModel):
         """What the model returns; in the mode ``'loss'`` with the weighted terms.
 
         Raises:
-            TypeError: in that mode, if the inputs are no batch of images, or the model returns no dict.
+            TypeError: in that mode, if a teacher runs and the inputs are no batch of images, or the model returns no
+                dict.
             ValueError: if a term has the name of one of the model's losses.
         """
         if self.regularizer is None or mode != "loss":
             return super().forward(inputs, data_samples, mode=mode)
-        with self.regularizer.recording(self.teacher_images(inputs)):
+        images = self.teacher_images(inputs) if self.regularizer.needs_images else None
+        with self.regularizer.recording(images):
             losses = super().forward(inputs, data_samples, mode=mode)
         if not isinstance(losses, Mapping):
             raise TypeError(f"forward(mode='loss') returned a {type(losses).__name__}; expected a dict of losses")
@@ -153,7 +156,10 @@ class CrossTaskModel(BaseModel):
 def _check_teacher(teacher: dict[str, Any] | None, terms: str | Sequence[dict], monitor: Monitor | None) -> None:
     if teacher is not None:
         return
-    needing = terms if isinstance(terms, str) else [term["name"] for term in terms if term.get("teacher") is not None]
+    if isinstance(terms, str):
+        needing: Any = terms if compares(terms) else None
+    else:
+        needing = [term["name"] for term in terms if term.get("teacher") is not None]
     if needing:
         raise ValueError(f"terms {needing} need a teacher=dict(type='FrozenTeacher', ...)")
     if monitor and monitor.stages:

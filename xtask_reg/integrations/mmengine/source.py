@@ -68,13 +68,19 @@ class SourceWeights:
 
 
 class SourceNetwork(nn.Module):
-    """An encoder and, where the source task was a classification, its classifier behind global average pooling."""
+    """An encoder and, where the source task was a classification, its classifier behind global average pooling.
+
+    Attributes:
+        has_weights: whether the source's were read.
+        stated_input: what their file says that the network expects, if the student's images must be converted to it.
+    """
 
     def __init__(self, backbone: nn.Module, classifier: PooledClassifier | None) -> None:
         super().__init__()
         self.backbone = backbone
         self.classifier = classifier
         self.has_weights = False
+        self.stated_input: InputConvention | None = None
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.backbone(images)
@@ -199,7 +205,13 @@ class SourceTeacher(FrozenTeacher):
             "the teacher's images are converted, the student's are not; set model.data_preprocessor accordingly if "
             "the student starts from that source"
         )
-        self.use_adapter(InputAdapter(self.student_input, stated))
+        self.network.stated_input = stated
+        self._convert_to_stated()
+
+    def _convert_to_stated(self) -> None:
+        """Also in a deep copy from before the weights were read, as that of EMA: it shares the network."""
+        if self.network.stated_input is not None and self.adapter is None:
+            self.use_adapter(InputAdapter(self.student_input, self.network.stated_input))
 
     def prepared(self, images: Tensor) -> Tensor:
         if not self.network.has_weights:
@@ -207,6 +219,7 @@ class SourceTeacher(FrozenTeacher):
                 "the teacher's weights were not read: call the model's init_weights() before training "
                 "(MMEngine's Runner.train does)"
             )
+        self._convert_to_stated()
         return super().prepared(images)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.registry import MODELS
 from torch import nn
 
-from xtask_reg.connectors import retained_classifier
+from xtask_reg.connectors import PooledClassifier, retained_classifier
 from xtask_reg.integrations.mmengine.source import SourceTeacher
 from xtask_reg.shorthands import shorthand
 from xtask_reg.taps import find_module
@@ -52,12 +52,21 @@ def build_terms(terms: str | Sequence[Mapping[str, Any]], student: nn.Module, te
     """The terms of a shorthand, or from what :func:`active_terms` returned.
 
     Raises:
-        ValueError: for an unknown shorthand, or one with several teachers.
+        ValueError: for an unknown shorthand, one with several teachers, or one that would copy a part of the source
+            of which it is not known here how it is filled once the source's weights are read.
     """
     if isinstance(terms, str):
         if isinstance(teacher, FrozenTeachers):
             raise ValueError(f"terms={terms!r} with several teachers: of which is not known; write the terms out")
-        return shorthand(terms, student, teacher, prefix="loss_")
+        built = shorthand(terms, student, teacher, prefix="loss_")
+        for term in built:
+            copied = next(term.parameters(), None) is not None
+            if copied and not isinstance(term.student_connector, PooledClassifier):
+                raise ValueError(
+                    f"terms={terms!r}: {term.name} needs a copy of more than a classifier behind an average; give the "
+                    "teacher classifier=dict(in_channels=..., num_classes=...), or write the terms out"
+                )
+        return built
     return [_build_term(term, teacher) for term in terms]
 
 

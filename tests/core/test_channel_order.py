@@ -1,0 +1,93 @@
+"""Tokens and maps whose channels are last: a warning where the loss minds, and none elsewhere."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import pytest
+import timm
+import torch
+from torch import nn
+from torchvision.models.resnet import BasicBlock, ResNet
+
+import xtask_reg as xr
+
+
+def vit() -> nn.Module:
+    sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 2, "num_classes": 4}
+    return timm.create_model("vit_tiny_patch16_224", **sizes)
+
+
+def swin() -> nn.Module:
+    sizes = {"img_size": 56, "embed_dim": 8, "depths": (1, 1), "num_heads": (1, 2), "num_classes": 4}
+    return timm.create_model("swin_tiny_patch4_window7_224", **sizes)
+
+
+def convnext() -> nn.Module:
+    """It ends in layers over the last dimension as well, but gives (B, C, H, W)."""
+    return timm.create_model("convnext_atto", depths=(1, 1, 1, 1), dims=(8, 16, 24, 32), num_classes=4)
+
+
+def resnet() -> nn.Module:
+    return ResNet(BasicBlock, [1, 1, 1, 1], num_classes=4)
+
+
+NETWORKS = {"vit": (vit, 32, "blocks.2"), "swin": (swin, 56, "layers.1"), "convnext": (convnext, 64, "stages.3")}
+NETWORKS["resnet"] = (resnet, 64, "layer4")
+LOCATION = xr.CosineAlignmentLoss(over="location")
+
+
+def warned(network: str, loss: nn.Module, connector: nn.Module | None = None) -> list[str]:
+    """What two steps warn of, of a student that starts as its source."""
+    make, side, path = NETWORKS[network]
+    torch.manual_seed(0)
+    student = make()
+    connectors = {"student_connector": connector, "teacher_connector": connector}
+    term = xr.Term(loss, student=path, teacher=path, weight=1.0, name="term", **connectors)
+    keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(copy.deepcopy(student)), [term])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            student(torch.rand(2, 3, side, side))
+            keep()
+    return [str(each.message) for each in caught if "channels last" in str(each.message)]
+
+
+@pytest.mark.parametrize(("network", "advice"), [("vit", "ChannelsFirst"), ("swin", r"Permute([0, 3, 1, 2])")])
+@pytest.mark.parametrize("loss", [LOCATION, xr.CosineAlignmentLoss(over="pooled"), xr.GramAnchoringLoss()], ids=repr)
+def test_it_warns_once(network: str, advice: str, loss: nn.Module) -> None:
+    (message,) = warned(network, loss)
+    assert advice in message
+    assert f"'term': '{NETWORKS[network][2]}' gives (2, " in message
+
+
+@pytest.mark.parametrize(
+    ("network", "loss", "connector"),
+    [
+        ("vit", xr.CosineAlignmentLoss(), None),
+        ("vit", xr.HintLoss(), None),
+        ("vit", LOCATION, xr.ChannelsFirst()),
+        ("vit", LOCATION, xr.TokensToMap()),
+        ("swin", xr.CosineAlignmentLoss(), None),
+        ("convnext", LOCATION, None),
+        ("resnet", LOCATION, None),
+    ],
+    ids=str,
+)
+def test_it_does_not(network: str, loss: nn.Module, connector: nn.Module | None) -> None:
+    assert not warned(network, loss, connector)
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_of_the_student_alone(by_name: bool) -> None:
+    """BSS averages over locations; by name it is given the tokens as such."""
+    student = vit()
+    term = xr.Term(xr.BSSLoss(), student="blocks.2", weight=1.0, name="bss")
+    keep = xr.CrossTaskRegularizer(student, None, "bss" if by_name else [term])
+    student(torch.rand(2, 3, 32, 32))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        keep()
+    said = [each for each in caught if "channels last" in str(each.message)]
+    assert len(said) == (0 if by_name else 1)

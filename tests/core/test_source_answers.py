@@ -1,0 +1,134 @@
+"""What stands between a source's last stage and its scores: the reference is what the source says itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import timm
+import torch
+import torchvision
+import transformers
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, ResNet
+
+import xtask_reg as xr
+from xtask_reg.source_answers import answers
+
+TINY = {"image_size": 32, "patch_size": 8, "hidden_size": 16, "intermediate_size": 32}
+TINY |= {"num_hidden_layers": 3, "num_attention_heads": 2, "hidden_dropout_prob": 0.5, "num_labels": 5}
+STAGES = {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "num_labels": 5}
+
+
+def resnet() -> nn.Module:
+    return ResNet(BasicBlock, [1, 1, 1, 1], num_classes=5)
+
+
+def with_two_layers() -> nn.Module:
+    network = resnet()
+    network.fc = nn.Sequential(nn.Linear(512, 16), nn.Dropout(), nn.ReLU(), nn.Linear(16, 5))
+    return network
+
+
+def with_a_window() -> nn.Module:
+    layers = dict(list(resnet().named_children())[:-2])
+    network = nn.Sequential()
+    for name, layer in layers.items():
+        network.add_module(name, layer)
+    network.add_module("fc", xr.PooledClassifier(nn.Linear(512, 5), window=2))
+    return network
+
+
+def vit(**options: object) -> nn.Module:
+    sizes = {"img_size": 64, "patch_size": 16, "embed_dim": 24, "depth": 3, "num_heads": 2, "num_classes": 5}
+    return timm.create_model("vit_tiny_patch16_224", **sizes, **options)
+
+
+def hugging_face(family: str, settings: dict[str, object]) -> nn.Module:
+    config = getattr(transformers, f"{family}Config")(**settings)
+    return getattr(transformers, f"{family}ForImageClassification")(config)
+
+
+class Twice(nn.Module):
+    """Gives its scores in two steps of which one is no module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = resnet()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return 2 * self.net(images)
+
+
+SOURCES: dict[str, tuple[Callable[[], nn.Module], str, str, type[nn.Module]]] = {
+    "torchvision": (resnet, "layer4", "fc", xr.PooledClassifier),
+    "two layers": (with_two_layers, "layer4", "fc", nn.Sequential),
+    "window": (with_a_window, "layer4", "fc", xr.PooledClassifier),
+    "wrapped": (lambda: nn.DataParallel(resnet()), "layer4", "fc", xr.PooledClassifier),
+    "mobilenet": (torchvision.models.mobilenet_v3_small, "features.12", "classifier", nn.Sequential),
+    "vgg": (lambda: torchvision.models.vgg11(num_classes=5), "features.20", "classifier", nn.Sequential),
+    "class token": (vit, "blocks.2", "head", nn.Sequential),
+    "all tokens": (lambda: vit(global_pool="avg", class_token=False), "blocks.2", "head", nn.Sequential),
+    "patches": (lambda: vit(global_pool="avg"), "blocks.2", "head", nn.Sequential),
+    "hf vit": (lambda: hugging_face("ViT", TINY), "vit.layers.2", "classifier", nn.Sequential),
+    "hf convnext": (
+        lambda: hugging_face("ConvNext", STAGES), "convnext.encoder.stages.3", "classifier", nn.Sequential
+    ),
+}  # fmt: skip
+
+
+def with_norms_that_matter(network: nn.Module) -> nn.Module:
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(0.3 * torch.rand_like(parameter))
+    return network.eval()
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_the_copy_gives_the_source_s_scores_and_trains(name: str) -> None:
+    torch.manual_seed(0)
+    make, stage, path, kind = SOURCES[name]
+    network = with_norms_that_matter(make())
+    found, connector = answers(network, stage)
+    assert (found, type(connector)) == (path, kind)
+    side = TINY["image_size"] if "hf vit" in name else 64
+    images = torch.rand(2, 3, side, side)
+    taps = xr.FrozenTeacher(network).features(images, [stage, path])
+    with torch.no_grad():
+        output = network(images)
+        torch.testing.assert_close(connector.eval()(taps[stage]), getattr(output, "logits", output))
+        torch.testing.assert_close(taps[path], getattr(output, "logits", output))
+        assert torch.equal(connector.train()(taps[stage]), connector(taps[stage]))  # no dropout
+    assert all(parameter.requires_grad for parameter in connector.parameters())
+    assert not set(connector.parameters()) & set(network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("make", "stage"),
+    [
+        (lambda: timm.create_model("resnet10t", features_only=True), "layer4"),
+        (lambda: timm.create_model("deit_tiny_distilled_patch16_224", depth=3, img_size=64), "blocks.2"),
+        (lambda: torchvision.models.densenet121(), "features.norm5"),
+        (Twice, "net.layer4"),
+    ],
+    ids=["no scores", "two heads", "an activation that is no module", "a factor"],
+)
+def test_what_cannot_be_followed(make: Callable[[], nn.Module], stage: str) -> None:
+    assert answers(make(), stage) is None
+
+
+def test_the_source_and_the_random_state_are_left_alone() -> None:
+    network = resnet()
+    state, before = torch.get_rng_state(), {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    answers(network, "layer4")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert network.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+
+
+def test_a_source_in_half_precision_has_a_copy_in_float32() -> None:
+    network = with_norms_that_matter(with_two_layers()).to(torch.bfloat16)
+    _, connector = answers(network, "layer4")
+    assert {parameter.dtype for parameter in connector.parameters()} == {torch.float32}

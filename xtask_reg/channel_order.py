@@ -1,0 +1,73 @@
+"""Features whose channels are last, given to a loss that takes dimension 1 for them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
+
+from xtask_reg.term import Term
+
+ADVICE = {
+    3: "xr.ChannelsFirst(), xr.TokensToMap(...) or xr.ClassToken()",
+    4: "torchvision.ops.Permute([0, 3, 1, 2])",
+}
+"""What to put on both sides, by the number of dimensions."""
+
+
+class ChannelOrder:
+    """Warns, once a term, of tokens ``(B, N, C)`` or maps ``(B, H, W, C)`` compared as if their channels came first.
+
+    A shape alone does not show it. It is said of features that have no connector, if the tapped module ends in a
+    ``Linear`` or ``LayerNorm`` as wide as their last dimension and not as their second, and if the loss is another one
+    with the channels in dimension 1.
+
+    Args:
+        modules: the student's tapped modules, by path.
+    """
+
+    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
+        self._widths = {path: _last_width(module) for path, module in modules.items()}
+        self._seen: set[str] = set()
+
+    def check(self, term: Term, student: Tensor, teacher: Tensor | None) -> None:
+        """Warn if the term has its channels last and minds."""
+        width = self._widths.get(term.student)
+        if width is None or term.name in self._seen:
+            return
+        self._seen.add(term.name)
+        plain = isinstance(term.student_connector, nn.Identity)
+        last = student.ndim in ADVICE and student.shape[-1] == width != student.shape[1]
+        if last and plain and _minds(term, student, teacher):
+            warnings.warn(
+                f"term {term.name!r}: {term.student!r} gives {tuple(student.shape)}, by its layers with the channels "
+                f"last, where {type(term.loss).__name__} takes dimension 1 for them: put "
+                f"{ADVICE[student.ndim]} on both sides, student_connector and teacher_connector"
+            )
+
+
+def _last_width(module: nn.Module) -> int | None:
+    """The channels of the last layer, if it is one over the last dimension."""
+    layers = [part for part in module.modules() if isinstance(part, (nn.Linear, nn.LayerNorm, _ConvNd, _NormBase))]
+    last = layers[-1] if layers else None
+    if isinstance(last, nn.Linear):
+        return last.out_features
+    return last.normalized_shape[-1] if isinstance(last, nn.LayerNorm) else None
+
+
+@torch.no_grad()
+def _minds(term: Term, student: Tensor, teacher: Tensor | None) -> bool:
+    """Whether the loss is another one with the channels in dimension 1; on noise, as features may still be equal."""
+    random = torch.Generator().manual_seed(0)
+    noise = [
+        each if each is None else torch.randn(each.shape, generator=random).to(each) for each in (student, teacher)
+    ]
+    turned = [each if each is None else each.movedim(-1, 1) for each in noise]
+    try:
+        return not torch.isclose(term(*noise), term(*turned), rtol=1e-4, atol=1e-7).item()
+    except (ValueError, RuntimeError, TypeError):
+        return True

@@ -1,0 +1,147 @@
+"""What a source network classifies by: the way from a stage to its class scores, followed in one call."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import isqrt
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
+
+from xtask_reg.connectors import ChannelsFirst, ClassToken, PooledClassifier, TokensToMap, retained_classifier
+from xtask_reg.stages import called_with
+from xtask_reg.tappable import watched_call
+from xtask_reg.taps import find_module, unwrap
+
+
+@dataclass
+class _Call:
+    """One call of a submodule behind the stage."""
+
+    module: nn.Module
+    given: Tensor
+    gave: Tensor | None = None
+
+    @property
+    def matters(self) -> bool:
+        """Whether it gives a tensor, and another one than it is given, unlike an identity or dropout."""
+        return self.gave is not None and not _same(self.given, self.gave)
+
+
+def answers(network: nn.Module, stage: str, images: Tensor | None = None) -> tuple[str, nn.Module] | None:
+    """Where a network gives its class scores, and the connector that makes them of what its stage gives.
+
+    The network is called once, with noise. Where it averages the stage's map and classifies by one layer, the connector
+    is a :class:`PooledClassifier`. Otherwise it is a sequence of the submodules on the way (norms, layers, the
+    classifier), with an average, flattening or the choice of the class token between them where the network does that.
+    It is a copy that trains, without dropout, in no lower precision than float32.
+
+    Args:
+        network: the source.
+        stage: path of the stage.
+        images: of a shape that the network takes, ``(B, C, H, W)``; see :func:`xtask_reg.find_stages`.
+
+    Returns:
+        The path of the submodule that gives the scores, ``(B, classes)``, and the connector. None if the network gives
+        no scores, or does something else on the way.
+    """
+    network = unwrap(network)
+    features, calls, scores = _behind(network, stage, called_with(network, images)[1])
+    if features is None or not (isinstance(scores, Tensor) and scores.ndim == 2):
+        return None
+    found = _pooled(features, calls, scores) or _followed(features, calls, scores)
+    if found is None:
+        return None
+    classifier, connector = found
+    return next(path for path, module in network.named_modules() if module is classifier), connector
+
+
+def _behind(network: nn.Module, stage: str, images: Tensor) -> tuple[Tensor | None, list[_Call], Any]:
+    """What the stage gives for noise, the calls of submodules after it, and the network's scores."""
+    tapped = find_module(network, stage)
+    features: list[Tensor] = []
+    calls: list[_Call] = []
+
+    def begins(module: nn.Module, args: Any) -> None:
+        if features and args and isinstance(args[0], Tensor):
+            calls.append(_Call(module, args[0].clone()))
+
+    def ends(module: nn.Module, args: Any, output: Any) -> None:
+        if not isinstance(output, Tensor):
+            return
+        if module is tapped:
+            features.append(output.clone())
+        for call in reversed(calls):
+            if call.module is module and call.gave is None:
+                call.gave = output.clone()
+
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    output = watched_call(network, noise, begins, ends)
+    return (features[0] if features else None), calls, getattr(output, "logits", output)
+
+
+Found = tuple[nn.Module, nn.Module] | None
+"""The submodule that gives the scores, and the connector."""
+
+
+def _pooled(features: Tensor, calls: Sequence[_Call], scores: Tensor) -> Found:
+    """One layer behind the average of the map."""
+    for call in calls:
+        if call.gave is None or not _same(call.gave.flatten(1), scores):
+            continue
+        whole = isinstance(call.module, PooledClassifier) and _same(call.given, features)
+        one_layer = isinstance(call.module, (nn.Linear, nn.Conv2d)) and features.ndim == 4
+        if whole or (one_layer and _same(call.given.flatten(1), features.mean((2, 3)))):
+            return call.module, retained_classifier(call.module)
+    return None
+
+
+def _followed(features: Tensor, calls: Sequence[_Call], scores: Tensor) -> Found:
+    """From module to module: each is given what the last one gave, or what a step without a module makes of it."""
+    start, steps, last = features, [], None
+    calls = [call for call in calls if call.matters]
+    while not _same(features, scores):
+        for step, number in product(_between(features), range(len(calls))):
+            if _same(step(features), calls[number].given):
+                break
+        else:
+            return None
+        last, features, calls = calls[number].module, calls[number].gave, calls[number + 1 :]
+        steps += [*step, last]
+    precise = torch.promote_types(start.dtype, torch.float32)
+    connector = _trainable(steps).to(precise)
+    return (last, connector.train()) if last and _same(connector.eval()(start.to(precise)), scores) else None
+
+
+def _between(features: Tensor) -> list[nn.Sequential]:
+    """What networks do with features in their own ``forward``: nothing, for one."""
+    steps: list[tuple[nn.Module, ...]] = [()]
+    if features.ndim == 4:
+        steps += [(nn.AdaptiveAvgPool2d(1), nn.Flatten()), (nn.Flatten(),)]
+    if features.ndim == 3:
+        steps += [(ClassToken(),), (ChannelsFirst(), nn.AdaptiveAvgPool1d(1), nn.Flatten())]
+        if isqrt(features.shape[1] - 1) ** 2 == features.shape[1] - 1 > 0:  # the patches alone, of a square
+            steps.append((TokensToMap(skip=1), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    return [nn.Sequential(*modules) for modules in steps]
+
+
+def _trainable(steps: Sequence[nn.Module]) -> nn.Sequential:
+    """A copy of them in a row, without dropout."""
+    copied = nn.Sequential(*map(copy.deepcopy, steps))
+    for module in copied.modules():
+        if isinstance(module, _DropoutNd):
+            module.p = 0.0
+    return copied.requires_grad_()
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether they are equal, but for rounding."""
+    if one.shape != other.shape:
+        return False
+    rounding = torch.finfo(other.dtype).eps ** 0.5
+    return torch.allclose(one.double(), other.double(), rtol=rounding, atol=rounding * float(other.abs().max()))
