@@ -209,7 +209,7 @@ def test_terms_as_a_string_are_those_written_out(model_config, first_batch, name
     [
         ({"terms": "ctd-x"}, "there is no regularizer 'ctd-x'; the names are ctd-cd, "),
         ({"terms": "ctd-ed", "teacher": None}, "terms ctd-ed need a teacher"),
-        ({"terms": "ctd-cd", "teacher": dict(type="FrozenTeacher")}, "has no classifier"),
+        ({"terms": "ctd-cd", "teacher": dict(type="FrozenTeacher")}, "could not be followed"),
         ({"terms": "ctd-ed", "teacher": dict(a=dict(type="FrozenTeacher"))}, "'ctd-ed' with several teachers: of whi"),
         (
             {"terms": [dict(name="loss_b", loss=dict(type=ALONE), student="backbone.layer4", weight=1.0,
