@@ -14,68 +14,89 @@ import pandas as pd
 from grid import figures, plans, report
 from grid.cell import STEPS
 from grid.results import Results
+from marked_page import filled
+from matplotlib.figure import Figure
 
-RESULTS = Path(__file__).parent / "results"
-IMAGES = Path(__file__).parent.parent / "docs" / "images"
+REPOSITORY = Path(__file__).parent.parent
+RESULTS = REPOSITORY / "benchmarks" / "results"
+PAGE = REPOSITORY / "docs" / "results.md"
 SHOWN = ("FT", "CTD-ED", "CTD-ED decayed", "CTD-CD", "CTD-Com", "L2-SP", "LP-FT", "FE")
 MIDDLE, MOST = plans.LABELS[0], max(plans.LABELS)
 PARTS: Mapping[str, Mapping[str, Collection[Any]]] = {
-    "The grid": {"method": {method for *_, method in plans.CORE}, "seed": [0], "steps": [STEPS]},
-    "Where, how and how much": {
+    "grid": {"method": {method for *_, method in plans.CORE}, "seed": [0], "steps": [STEPS]},
+    "variants": {
         "method": {report.PLAIN, *(method for *_, method in plans.VARIANTS)},
         "source": ["dlib"],
         "n_labels": [MIDDLE],
         "seed": [0],
         "steps": [STEPS],
     },
-    "Two seeds": {"method": plans.REPEATED, "source": ["dlib"], "n_labels": [MIDDLE], "steps": [STEPS]},
-    "Three times as long": {"method": SHOWN, "n_labels": [MOST], "steps": [3 * STEPS]},
+    "seeds": {"method": plans.REPEATED, "source": ["dlib"], "n_labels": [MIDDLE], "steps": [STEPS]},
+    "longer": {"method": SHOWN, "n_labels": [MOST], "steps": [3 * STEPS]},
 }
+"""What of the results each part of the page is about, by the name of its mark; with its table goes a figure."""
+
+
+class Measured:
+    """The results of one landmark set.
+
+    Args:
+        folder: of the result files.
+        dataset: which set.
+    """
+
+    def __init__(self, folder: Path, dataset: str) -> None:
+        self._results, self._dataset = Results(folder / "few_labels.jsonl"), {"dataset": [dataset]}
+        self._tuning = Results(folder / "few_labels_tuning.jsonl")
+        self.time = report.times(self.lines(steps=[plans.COST_STEPS]))
+
+    def lines(self, **wanted: Collection[Any]) -> pd.DataFrame:
+        """One row a cell: :func:`grid.report.lines`."""
+        return report.lines(self._results, **self._dataset, **wanted)
+
+    def images(self, **wanted: Collection[Any]) -> pd.DataFrame:
+        """One row for each test image of each cell: :func:`grid.report.images`."""
+        return report.images(self._results, **self._dataset, **wanted)
+
+    def parts(self) -> list[str]:
+        """The parts of which there is something to compare."""
+        methods = {part: set(self.lines(**wanted).get("label", ())) for part, wanted in PARTS.items()}
+        return [part for part, found in methods.items() if len(found) > 1]
+
+    def tables(self) -> dict[str, str]:
+        """By the name of its mark."""
+        tables = {
+            part: report.main_table(self.images(**PARTS[part]), self.lines(**PARTS[part]), self.time)
+            for part in self.parts()
+        }
+        return {**tables, "tuning": report.tuning_table(self._tuning, self.images(), self.lines())}
+
+    def figures(self) -> dict[str, Figure]:
+        """By name."""
+        lines, rows = self.lines(**PARTS["grid"]), self.images(**PARTS["grid"])
+        shown = [name for name in SHOWN if name in set(rows.label)]
+        return {
+            **{part: figures.forest(report.differences(self.images(**PARTS[part]))) for part in self.parts()},
+            "labels": figures.error_by_labels(rows, shown),
+            "curves": figures.curves(lines, shown),
+            "cost": figures.cost(report.differences(rows), self.time),
+            **{f"ced_{count}": figures.ced(own, shown) for count, own in rows.groupby("n_labels")},
+        }
 
 
 def main() -> None:
-    """Print the tables, draw the figures."""
+    """Write the tables into the page, the figures beside it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the result files")
-    parser.add_argument("--images", type=Path, default=IMAGES, help="folder of the figures")
+    parser.add_argument("--page", type=Path, default=PAGE, help="where the tables belong")
     parser.add_argument("--dataset", default="frl14")
     arguments = parser.parse_args()
-    results, tuning = (Results(arguments.results / f"{name}.jsonl") for name in ("few_labels", "few_labels_tuning"))
-    everything = report.lines(results, dataset=[arguments.dataset])
-    time = report.times(everything[everything.steps == plans.COST_STEPS])
-    arguments.images.mkdir(parents=True, exist_ok=True)
-    for title, wanted in PARTS.items():
-        lines = report.lines(results, dataset=[arguments.dataset], **wanted)
-        if lines.empty or lines.label.nunique() == 1:
-            continue
-        rows = report.images(results, dataset=[arguments.dataset], **wanted)
-        print(f"## {title}", report.main_table(rows, lines, time), sep="\n\n", end="\n\n")
-        name = title.lower().replace(" ", "_").replace(",", "")
-        figures.forest(report.differences(rows)).savefig(arguments.images / f"results_{name}.png", dpi=110)
-        if title == "The grid":
-            draw(rows, lines, time, arguments.images)
-    print(
-        "## Tuning",
-        report.tuning_table(tuning, report.images(results, dataset=[arguments.dataset]), everything),
-        sep="\n\n",
-    )
-
-
-def draw(rows: pd.DataFrame, lines: pd.DataFrame, time: Mapping[str, float], out: Path) -> None:
-    """The figures of the grid but for the differences."""
-    pictures = {
-        "labels": figures.error_by_labels(rows, shown(rows)),
-        "curves": figures.curves(lines, shown(rows)),
-        "cost": figures.cost(report.differences(rows), time),
-        **{f"ced_{count}": figures.ced(own, shown(own)) for count, own in rows.groupby("n_labels")},
-    }
-    for name, figure in pictures.items():
-        figure.savefig(out / f"results_{name}.png", dpi=110)
-
-
-def shown(rows: pd.DataFrame) -> list[str]:
-    """The methods in the figures."""
-    return [name for name in SHOWN if name in set(rows.label)]
+    measured = Measured(arguments.results, arguments.dataset)
+    arguments.page.write_text(filled(arguments.page.read_text(), measured.tables()))
+    images = arguments.page.parent / "images"
+    images.mkdir(exist_ok=True)
+    for name, figure in measured.figures().items():
+        figure.savefig(images / f"results_{name}.png", dpi=110)
 
 
 if __name__ == "__main__":

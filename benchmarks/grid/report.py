@@ -79,6 +79,8 @@ def times(lines: pd.DataFrame) -> dict[str, float]:
     Args:
         lines: of trainings beside which the machine did nothing else.
     """
+    if lines.empty:
+        return {}
     seconds = {name: own.seconds.median() for name, own in lines.groupby("label")}
     references = {name: reference_of(name, own.source.iloc[0]) for name, own in lines.groupby("label")}
     return {name: seconds[name] / seconds[other] for name, other in references.items() if other in seconds}

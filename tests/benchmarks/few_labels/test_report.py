@@ -7,6 +7,8 @@ import dataclasses
 import few_labels_report
 import pytest
 from grid import report
+from grid.cell import STEPS
+from grid.plans import COST_STEPS
 from grid.results import Results
 from made_results import FOLDS, grid_cell, line, tune
 
@@ -115,12 +117,25 @@ def test_tuning_table(results, tmp_path):
     assert (chosen["lr 3e-05"], chosen["lr 6e-05"], chosen["lr 0.0001"]) == ("3", "0, 1, 2, 4", "")
 
 
-def test_the_command_draws_what_is_there(results, tmp_path, monkeypatch, capsys):
+def test_the_command_writes_and_draws_what_is_there(results, tmp_path, monkeypatch):
     tuning = Results(tmp_path / "few_labels_tuning.jsonl")
     for method in ERRORS:
         tune(tuning, method, lambda *_: 1.0)
-    monkeypatch.setattr("sys.argv", ["report", "--results", str(tmp_path), "--images", str(tmp_path / "images")])
+        short = grid_cell(method, 0, steps=COST_STEPS, setting={"lr": 1e-4})
+        results.add(line(short, dict.fromkeys(FOLDS[0], 9.0), seconds=SECONDS[method] / 4))
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- grid -->\nold\n<!-- end -->\n<!-- tuning -->\n<!-- end -->\nafter\n")
+    monkeypatch.setattr("sys.argv", ["report", "--results", str(tmp_path), "--page", str(page)])
     few_labels_report.main()
-    assert report.main_table(report.images(results), report.lines(results), {}) in capsys.readouterr().out
-    names = {"labels", "the_grid", "curves", "cost", "ced_10", "ced_20"}
+    wanted = {"steps": [STEPS]}
+    time = report.times(report.lines(results, **wanted))
+    grid = report.main_table(report.images(results, **wanted), report.lines(results, **wanted), time)
+    chosen = report.tuning_table(tuning, report.images(results), report.lines(results))
+    assert page.read_text() == (
+        f"before\n<!-- grid -->\n\n{grid}\n\n<!-- end -->\n<!-- tuning -->\n\n{chosen}\n\n<!-- end -->\nafter\n"
+    )
+    names = {"labels", "grid", "curves", "cost", "ced_10", "ced_20"}
     assert {path.name for path in (tmp_path / "images").iterdir()} == {f"results_{name}.png" for name in names}
+    page.write_text("no mark")
+    with pytest.raises(ValueError, match="no <!-- grid -->"):
+        few_labels_report.main()
