@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -50,7 +49,6 @@ def _run(options: argparse.Namespace) -> None:
     from xtask_reg.finetune import interpolate
     from xtask_reg.sources import load_weights
 
-    warnings.filterwarnings("ignore", message="pkg_resources is deprecated|Fail to import")
     with suppress(ImportError):  # without MMEngine, files with nothing but tensors can be read
         import xtask_reg.integrations.mmpose_compat  # noqa: F401
 
