@@ -17,6 +17,7 @@ from xtask_reg.cli import (
     import_vggface2,
     mmpose_tool,
     plot_source,
+    predict,
     taps,
     wise_ft,
 )
@@ -25,7 +26,7 @@ COMMANDS = (
     demo,
     *(convert_landmarks, check_data, import_vggface2),
     *(configs, doctor, taps),
-    *(plot_source, wise_ft, mmpose_tool),
+    *(predict, plot_source, wise_ft, mmpose_tool),
 )
 
 
