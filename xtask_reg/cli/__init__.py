@@ -14,6 +14,7 @@ from xtask_reg.cli import (
     convert_landmarks,
     demo,
     doctor,
+    export,
     import_vggface2,
     mmpose_tool,
     plot_source,
@@ -26,7 +27,7 @@ COMMANDS = (
     demo,
     *(convert_landmarks, check_data, import_vggface2),
     *(configs, doctor, taps),
-    *(predict, plot_source, wise_ft, mmpose_tool),
+    *(predict, export, plot_source, wise_ft, mmpose_tool),
 )
 
 
