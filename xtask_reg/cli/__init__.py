@@ -19,6 +19,7 @@ from xtask_reg.cli import (
     mmpose_tool,
     plot_source,
     predict,
+    report,
     taps,
     wise_ft,
 )
@@ -27,7 +28,7 @@ COMMANDS = (
     demo,
     *(convert_landmarks, check_data, import_vggface2),
     *(configs, doctor, taps),
-    *(predict, export, plot_source, wise_ft, mmpose_tool),
+    *(predict, export, report, plot_source, wise_ft, mmpose_tool),
 )
 
 
