@@ -26,6 +26,7 @@ class Page(HTMLParser):
         self.addresses: list[str] = []
         self.tags: set[str] = set()
         self.text = ""
+        self.in_cell = False
         self.feed(file.read_text())
 
     def handle_starttag(self, tag, attributes):
@@ -34,11 +35,15 @@ class Page(HTMLParser):
             self.rows.append([])
         if tag in ("td", "th"):
             self.rows[-1].append("")
+            self.in_cell = True
         self.addresses += [value for name, value in attributes if name in ("src", "href", "srcset", "data", "action")]
+
+    def handle_endtag(self, tag):
+        self.in_cell &= tag not in ("td", "th")
 
     def handle_data(self, data):
         self.text += data
-        if self.rows and self.rows[-1]:
+        if self.in_cell:
             self.rows[-1][-1] += data.strip()
 
     @property

@@ -41,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:  # whoever reads has seen enough, as in `xtask-reg configs | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ModuleNotFoundError as error:
+        print(f"xtask-reg {options.command}: {error}; docs/install.md lists what to install for it", file=sys.stderr)
+        return 1
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         print(f"xtask-reg {options.command}: {error}", file=sys.stderr)
         return 1

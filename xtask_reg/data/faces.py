@@ -49,9 +49,13 @@ def read_boxes(path: Path, images: Sequence[Path]) -> list[Face]:
     if missing:
         raise ValueError(f"{path}: the header lacks {', '.join(missing)}")
     boxes: dict[Path, list[Box]] = defaultdict(list)
+    named: dict[str, list[Path]] = defaultdict(list)
+    for image in images:
+        named[image.name].append(image)
     for line, cells in rows:
         box = check_box([number(cells[side], f"{path}, line {line}, column {side}") for side in BOX])
-        meant = [image for image in images if _ends_with(image, cells["file"])]
+        end = PurePosixPath(PureWindowsPath(cells["file"]).as_posix()).parts
+        meant = [image for image in named.get(end[-1] if end else "", []) if image.absolute().parts[-len(end) :] == end]
         if len(meant) > 1:
             raise ValueError(f"{path}, line {line}: {cells['file']} may be {' or '.join(map(str, meant[:3]))}")
         for image in meant:
@@ -74,8 +78,3 @@ def check_box(values: Sequence[float]) -> Box:
             f"a box {' '.join(f'{value:g}' for value in values)}; expected a width and height of 1 or more"
         )
     return left, top, width, height
-
-
-def _ends_with(image: Path, text: str) -> bool:
-    end = PurePosixPath(PureWindowsPath(text).as_posix()).parts
-    return image.absolute().parts[-len(end) :] == end

@@ -109,5 +109,10 @@ def json_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def scalar_files(folder: Path) -> list[Path]:
-    """The logs of an MMEngine run in its work folder, one each time that it was started or resumed, in order."""
+    """The logs of an MMEngine run in its work folder, one each time that it was started or resumed, in order.
+
+    Raises:
+        OSError: if the folder cannot be read.
+    """
+    next(folder.iterdir(), None)  # glob would say nothing
     return sorted(folder.glob("*/vis_data/scalars.json"))

@@ -14,6 +14,7 @@ from mmpose.apis import inference_topdown, init_model
 from PIL import Image
 from xtcocotools.coco import COCO
 
+from xtask_reg.data.conversion.formats import read_csv
 from xtask_reg.data.synthetic.landmarks import FLIP_INDEX, LANDMARK_NAMES
 from xtask_reg.integrations.mmpose.dataset import LandmarkDataset
 from xtask_reg.integrations.mmpose.predict import predict
@@ -102,6 +103,13 @@ def test_table(made, landmarks, by_mmpose):
             line = table.iloc[row]
             expected = [*points[k], scores[k]]
             np.testing.assert_allclose([line[f"{name}_{p}"] for p in ("x", "y", "confidence")], expected, atol=1e-3)
+
+
+def test_convert_landmarks_reads_the_table(made, landmarks):
+    table, points = read_csv(made / "landmarks.csv"), pd.read_csv(made / "landmarks.csv")
+    assert table.names == LANDMARK_NAMES
+    np.testing.assert_allclose(table.points[:, 0, 1], points["left_eye_outer_y"])
+    assert (table.root / table.files[0]).resolve() == sorted((landmarks / "images").iterdir())[0]
 
 
 def test_json_is_a_landmark_file_that_others_read(made, landmarks, command, by_mmpose, capsys):
