@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -96,5 +97,7 @@ def _write(weights: dict[str, Tensor], meta: dict[str, Any], file: Path) -> None
 
     if file.suffix.lower() == ".safetensors":
         return save_weights(weights, file)
+    content = io.BytesIO()  # given a path, torch.save does not say that a disk is full
+    torch.save({**({"meta": meta} if meta else {}), "state_dict": weights}, content)
     with whole_file(file) as part:
-        torch.save({**({"meta": meta} if meta else {}), "state_dict": weights}, part)
+        part.write_bytes(content.getbuffer())

@@ -74,7 +74,5 @@ def check_box(values: Sequence[float]) -> Box:
     """
     left, top, width, height = values
     if not (width >= 1 and height >= 1):
-        raise ValueError(
-            f"a box {' '.join(f'{value:g}' for value in values)}; expected a width and height of 1 or more"
-        )
+        raise ValueError(f"box {' '.join(f'{value:g}' for value in values)}: expected a width and height of at least 1")
     return left, top, width, height
