@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -26,7 +27,7 @@ QUANTILES = {"best": 0.0, "median": 0.5, "90 %": 0.9, "worst": 1.0}
 def ced_figures(runs: Sequence[Run]) -> Iterator[str]:
     """Cumulative error distributions, one picture for the runs whose errors are read alike."""
     for (reduction, space, threshold), group in _grouped(runs, _reading):
-        errors = {run.name: run.predictions.errors for run in group}
+        errors = {name: predictions.errors for name, predictions in group.items()}
         yield _address(plot_ced(errors, threshold, space=space, reduction=reduction))
 
 
@@ -71,13 +72,13 @@ def picture_figures(runs: Sequence[Run]) -> Iterator[str]:
         FileNotFoundError, ValueError: if an image is no longer there, or cannot be read.
     """
     for _, group in _grouped(runs, lambda predictions: (tuple(predictions.images), predictions.target.shape)):
-        first: Predictions = group[0].predictions
+        first = next(iter(group.values()))
         order = np.argsort(first.errors)[: np.isfinite(first.errors).sum()]
         places = {int(quantile * (len(order) - 1)): name for name, quantile in reversed(QUANTILES.items())}
         chosen = [order[place] for place in sorted(places)]
         labels = [places[place] for place in sorted(places)]
         images = [read_image(Path(first.images[index]))[..., ::-1] for index in chosen]
-        points = {run.name: run.predictions.predicted[chosen] for run in group}
+        points = {name: predictions.predicted[chosen] for name, predictions in group.items()}
         figure = plot_qualitative(images, first.target[chosen], points, None, first.visible[chosen], labels)
         yield _address(figure)
 
@@ -86,11 +87,13 @@ def _reading(predictions: Predictions) -> tuple[str, str, float]:
     return predictions.reduction, predictions.space, predictions.threshold
 
 
-def _grouped(runs: Sequence[Run], key: Callable[[Predictions], tuple]) -> Iterator[tuple[tuple, list[Run]]]:
-    """Runs with predictions, those with the same ``key`` of them together, in the order of the first."""
-    tested = [run for run in runs if run.predictions is not None]
-    keys = list(dict.fromkeys(key(run.predictions) for run in tested))
-    return ((each, [run for run in tested if key(run.predictions) == each]) for each in keys)
+def _grouped(
+    runs: Sequence[Run], key: Callable[[Predictions], tuple[Any, ...]]
+) -> Iterator[tuple[tuple[Any, ...], dict[str, Predictions]]]:
+    """The predictions by the name of their run, those with the same ``key`` together, in the order of the first."""
+    tested = {run.name: run.predictions for run in runs if run.predictions is not None}
+    for each in dict.fromkeys(map(key, tested.values())):
+        yield each, {name: predictions for name, predictions in tested.items() if key(predictions) == each}
 
 
 def _address(figure: Figure) -> str:

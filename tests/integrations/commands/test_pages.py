@@ -34,10 +34,8 @@ def folder(tmp_path, monkeypatch, run_folder, config_file, checkpoint, landmarks
         shutil.copytree(run_folder, run, ignore=shutil.ignore_patterns("*.pth"))
         shutil.copy(config_file, run / f"td-hm_res18_{method}_synthetic-128x128.py")
         shutil.copy(checkpoint, run / "epoch_30.pth")
-    (tmp_path / "runs/demo/landmarks").symlink_to(landmarks)
-    test_image = tmp_path / "runs/demo/landmarks/images/test_03000_0000.png"
-    if not test_image.exists():
-        shutil.copy(landmarks / "images/test_00012_0000.png", test_image)
+    images = shutil.copytree(landmarks, tmp_path / "runs/demo/landmarks") / "images"
+    shutil.copy(images / "test_00012_0000.png", images / "test_03000_0000.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
