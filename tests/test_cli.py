@@ -40,3 +40,13 @@ def test_epochs_must_be_positive(epochs, capsys):
         cli.main(["demo", "--epochs", epochs])
     assert stopped.value.code == 2
     assert "--epochs" in capsys.readouterr().err
+
+
+def test_a_missing_package_is_one_line(capsys, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    monkeypatch.delitem(sys.modules, "xtask_reg.report_page.page", raising=False)
+    assert cli.main(["report", str(tmp_path), "--html", str(tmp_path / "r.html")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("xtask-reg report: ")
+    assert "jinja2" in line
+    assert line.endswith("docs/install.md lists what to install for it")

@@ -251,6 +251,18 @@ def test_command(run, files, capsys):
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["error", "warning"]
 
 
+def test_json(run, files, tmp_path, capsys):
+    edit(files[0], DAMAGE["annotated twice"][0])
+    run(*files, "--json", "--picture", tmp_path / "look.png")
+    printed = json.loads(capsys.readouterr().out)
+    message = {"severity": "warning", "file": str(files[0]), "message": f"{FIRST} has 2 annotations"}
+    assert printed == {"errors": 0, "warnings": 1, "files": 2, "findings": [message]}
+    edit(files[0], DAMAGE["outside left"][0])
+    with pytest.raises(ValueError, match="errors: 1, warnings: 1, files: 2"):
+        run(*files, "--json")
+    assert [finding["severity"] for finding in json.loads(capsys.readouterr().out)["findings"]] == ["error", "warning"]
+
+
 def test_command_draws_although_there_are_errors(run, files, tmp_path):
     image(files[0], 0).unlink()
     with pytest.raises(ValueError, match="errors: 1"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -208,3 +209,23 @@ def test_format_can_be_given(read, run, photos, monkeypatch):
     y = 50 + (3 * int(images[0]["person"].split()[1]) + int(images[0]["source"][5])) / 10
     expected = (np.array([60, y]) - 0.5 - (left, top) + 0.5) * 256 / side - 0.5
     np.testing.assert_allclose(points[0, 1, :2], expected, rtol=0, atol=1e-3)
+
+
+def test_json(run, photos, capsys):
+    out = photos / "set"
+    arguments = [
+        photos / "labels.csv",
+        "--images",
+        photos / "photos",
+        "--out",
+        out,
+        "--flip-pairs",
+        photos / "pairs.csv",
+    ]
+    run(*arguments, "--json")
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["out"], printed["images"]) == (str(out), {"train": 21, "val": 3, "test": 6})
+    assert printed["persons"] == {"train": 7, "val": 1, "test": 2}
+    assert printed["names"] == ["eye", "nose", "mouth left", "mouth right"]
+    assert printed["flip"] == [0, 1, 3, 2]
+    assert printed["unannotated"] == sum(number % 7 == 3 for number in range(30))

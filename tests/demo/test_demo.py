@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,7 +13,9 @@ from rich.console import Console
 from xtask_reg.demo import run
 from xtask_reg.demo.stages import Stage
 from xtask_reg.integrations.mmpose.predict import predict
+from xtask_reg.integrations.mmpose.student import load_student
 from xtask_reg.integrations.mmpose.tools import configs
+from xtask_reg.landmarks.faces import Face
 from xtask_reg.landmarks.predictions import read_predictions
 
 
@@ -46,7 +49,8 @@ def test_demo_makes_table_and_pictures_and_uses_again_what_fits(small, tmp_path)
     # the inference API finds the points that tools/test.py found: argmax cell x 4 of a 128 px input, in 64 px images
     tested = read_predictions(out / "ft" / "predictions.json")
     config = configs() / "demo" / "td-hm_res18_ft_synthetic-128x128.py"
-    points, heatmaps = predict(config, out / "ft" / "epoch_1.pth", tested.images[:2])
+    (found,) = predict(load_student(config, out / "ft" / "epoch_1.pth"), [Face(Path(f)) for f in tested.images[:2]])
+    points, heatmaps = (np.stack([getattr(face, part) for face in found]) for part in ("points", "heatmaps"))
     np.testing.assert_allclose(points, tested.predicted[:2], atol=1e-3)
     rows, columns = np.unravel_index(heatmaps.reshape(2, 14, -1).argmax(axis=2), heatmaps.shape[2:])
     np.testing.assert_allclose(points, np.stack([columns, rows], axis=2) * 4 * 64 / 128, atol=1e-3)

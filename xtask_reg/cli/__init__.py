@@ -3,29 +3,47 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 from xtask_reg.cli import (
     check_data,
+    configs,
     convert_landmarks,
     demo,
     doctor,
+    export,
     import_vggface2,
     mmpose_tool,
     plot_source,
+    predict,
+    report,
     taps,
     wise_ft,
 )
 
-COMMANDS = (demo, convert_landmarks, check_data, import_vggface2, doctor, taps, plot_source, wise_ft, mmpose_tool)
+COMMANDS = (
+    demo,
+    *(convert_landmarks, check_data, import_vggface2),
+    *(configs, doctor, taps),
+    *(predict, export, report, plot_source, wise_ft, mmpose_tool),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     options = _parser().parse_args(arguments)
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated|Fail to import")
     try:
         options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has seen enough, as in `xtask-reg configs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ModuleNotFoundError as error:
+        print(f"xtask-reg {options.command}: {error}; docs/install.md lists what to install for it", file=sys.stderr)
+        return 1
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         print(f"xtask-reg {options.command}: {error}", file=sys.stderr)
         return 1

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 
@@ -14,33 +15,38 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.add_argument("--images", type=Path, help="folder of the images (default: each file's own)")
     parser.add_argument("--picture", type=Path, metavar="OUT.png", help="draw some images with their landmarks")
     parser.add_argument("--count", type=int, default=12, help="number of images in the picture (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> None:
     from xtask_reg.data.checks.check import check_data
+    from xtask_reg.whole_file import check_place
 
-    if options.picture and not options.picture.absolute().parent.is_dir():
-        raise FileNotFoundError(f"there is no folder for {options.picture}; create it first")
-    findings = check_data(options.files, options.images)
-    for finding in sorted(findings, key=lambda finding: finding.severity):
-        print(f"{finding.severity:<7}  {finding.file}: {finding.message}")
+    if options.picture:
+        check_place(options.picture)
+    findings = sorted(check_data(options.files, options.images), key=lambda finding: finding.severity)
     errors = sum(finding.severity == "error" for finding in findings)
-    found = f"errors: {errors}, warnings: {len(findings) - errors}, files: {len(options.files)}"
+    counts = {"errors": errors, "warnings": len(findings) - errors, "files": len(options.files)}
+    if options.json:
+        print(json.dumps({**counts, "findings": [asdict(finding) for finding in findings]}, default=str))
+    else:
+        for finding in findings:
+            print(f"{finding.severity:<7}  {finding.file}: {finding.message}")
     if options.picture:
         _draw(options)
+    found = ", ".join(f"{what}: {count}" for what, count in counts.items())
     if errors:
         raise ValueError(found)
-    print(found)
+    if not options.json:
+        print(found)
 
 
 def _draw(options: argparse.Namespace) -> None:
     from xtask_reg.data.checks.contact_sheet import contact_sheet
+    from xtask_reg.whole_file import whole_file
 
-    part = options.picture.with_name(f".{options.picture.name}.part")
-    try:
+    with whole_file(options.picture) as part:
         contact_sheet(options.files, options.images, options.count).savefig(part, format="png")
-        os.replace(part, options.picture)
-    finally:
-        part.unlink(missing_ok=True)
-    print(f"{options.picture}: {options.count} images at most, with their landmarks")
+    if not options.json:
+        print(f"{options.picture}: {options.count} images at most, with their landmarks")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "--outside", choices=("error", "clip", "mask"), default="error",
         help="landmarks outside of their image: clip to its border, or mask as not annotated (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=_run)
 
 
@@ -59,7 +61,7 @@ def _names(text: str) -> list[str]:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from dataclasses import replace
+    from dataclasses import asdict, replace
 
     from xtask_reg.data.conversion.convert import convert_landmarks
     from xtask_reg.data.conversion.flip_pairs import with_mirrored
@@ -79,7 +81,10 @@ def _run(options: argparse.Namespace) -> None:
     summary = convert_landmarks(
         table, options.out, flip, splits, size=options.size, margin=options.margin, outside=options.outside
     )
-    _print(summary, table, flip, options.out)
+    if options.json:
+        print(json.dumps({"out": str(options.out), **asdict(summary), "flip": flip}))
+    else:
+        _print(summary, table, flip, options.out)
 
 
 def _flip(given: str | None, style: str, names: tuple[str, ...]) -> tuple[int, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from xtask_reg.cli.options import positive
+
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
@@ -13,15 +15,9 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "--out", type=Path, default=Path("runs/demo"), help="folder for everything (default: %(default)s)"
     )
     parser.add_argument(
-        "--epochs", type=_positive, default=30, help="training epochs of each method (default: %(default)s)"
+        "--epochs", type=positive, default=30, help="training epochs of each method (default: %(default)s)"
     )
     parser.set_defaults(run=_run)
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number above 0")
-    return int(text)
 
 
 def _run(options: argparse.Namespace) -> None:

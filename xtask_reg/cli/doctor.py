@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import warnings
 from pathlib import Path
 
 WIDTH = 120
@@ -23,7 +22,6 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def _run(options: argparse.Namespace) -> None:
-    warnings.filterwarnings("ignore", message="pkg_resources is deprecated|Fail to import")
     from rich.console import Console
 
     from xtask_reg.integrations.mmpose.doctor import examine, parse_options, show, to_json

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from xtask_reg.cli.options import by_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,9 +26,7 @@ def _run(options: argparse.Namespace) -> None:
     from xtask_reg.measuring.plots import plot_measurements
     from xtask_reg.measuring.run_log import read_log
 
-    runs = {path.stem if path.is_file() else path.resolve().name: read_log(path) for path in options.runs}
-    if len(runs) < len(options.runs):
-        raise ValueError(f"runs need different names: {', '.join(map(str, options.runs))}")
+    runs = {name: read_log(path) for name, path in by_name(options.runs).items()}
     _write(plot_measurements(runs), options.out)
     for name, curves in runs.items():
         for stage, points in curves.get("cosine", {}).items():
@@ -37,13 +36,11 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _write(figure: Figure, picture: Path) -> None:
+    from xtask_reg.whole_file import whole_file
+
     kind, known = picture.suffix[1:].lower(), figure.canvas.get_supported_filetypes()
     if kind not in known:
         raise ValueError(f"--out {picture}: expected a name that ends in {', '.join(f'.{each}' for each in known)}")
     picture.parent.mkdir(parents=True, exist_ok=True)
-    part = picture.with_name(f".{picture.name}.part")
-    try:
+    with whole_file(picture) as part:
         figure.savefig(part, format=kind, dpi=150)
-        os.replace(part, picture)
-    finally:
-        part.unlink(missing_ok=True)

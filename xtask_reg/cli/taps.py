@@ -9,7 +9,10 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from xtask_reg.cli.options import positive
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,20 +35,14 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "--kwargs", nargs="+", default=[], metavar="KEY=VALUE", help="arguments of what makes the network"
     )
     parser.add_argument(
-        "--size", type=_positive, nargs="+", default=[224], metavar="PIXELS",
+        "--size", type=positive, nargs="+", default=[224], metavar="PIXELS",
         help="side of the image, or its height and width (default: 224)",
     )  # fmt: skip
     parser.add_argument(
-        "--depth", type=_positive, default=2, help="names in the longest path, but for stages (default: %(default)s)"
+        "--depth", type=positive, default=2, help="names in the longest path, but for stages (default: %(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object, with modules of any depth")
     parser.set_defaults(run=_run)
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number above 0")
-    return int(text)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -99,23 +96,13 @@ def _model(name: str, arguments: dict[str, Any]) -> nn.Module:
     from xtask_reg.sources.named import build_module
 
     try:
-        return _student(name, arguments) if name.endswith(".py") else build_module(name, **arguments)
+        if name.endswith(".py"):
+            from xtask_reg.integrations.mmpose.student import build_student
+
+            return build_student(Path(name), arguments)
+        return build_module(name, **arguments)
     except Exception as error:
         raise ValueError(" ".join(f"{name} cannot be built: {error}".split())) from error
-
-
-def _student(config: str, arguments: dict[str, Any]) -> nn.Module:
-    """The network of an MMPose config, without its teacher; no checkpoint is read."""
-    from mmpose.registry import MODELS
-
-    import xtask_reg.integrations.mmpose  # noqa: F401  (registers the components)
-    from xtask_reg.integrations.mmpose.tools import read_config
-
-    model = read_config(config).get("model")
-    if model is None:
-        raise ValueError("the config has no model")
-    student = {key: value for key, value in model.items() if key not in ("teacher", "terms", "monitor")}
-    return MODELS.build({**student, **arguments})
 
 
 def _table(taps: Sequence[Tappable], stages: Sequence[str]) -> Table:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
-import tempfile
-import warnings
+import io
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -48,16 +46,16 @@ def _names(text: str) -> tuple[str, ...]:
 
 def _run(options: argparse.Namespace) -> None:
     from xtask_reg.finetune import interpolate
+    from xtask_reg.integrations.checkpoint import checkpoint_meta
     from xtask_reg.sources import load_weights
 
-    warnings.filterwarnings("ignore", message="pkg_resources is deprecated|Fail to import")
     with suppress(ImportError):  # without MMEngine, files with nothing but tensors can be read
         import xtask_reg.integrations.mmpose_compat  # noqa: F401
 
     alphas = list(dict.fromkeys(options.alpha))
     files = {alpha: _target(options.out, alpha if len(alphas) > 1 else None) for alpha in alphas}
     tuned, source = load_weights(options.tuned), load_weights(options.source)
-    meta = _meta(options.tuned)
+    meta = checkpoint_meta(options.tuned)
     encoder = _part(tuned, options.prefix, (), options.tuned)
     start = _part(source, options.source_prefix, options.ignore, options.source)
     for alpha, file in files.items():
@@ -91,24 +89,15 @@ def _part(weights: Mapping[str, Tensor], prefix: str, ignore: Sequence[str], fil
     return part
 
 
-def _meta(file: Path) -> dict[str, Any]:
-    """What an MMEngine checkpoint says of its data set and its run."""
-    import torch
-
-    if file.suffix.lower() == ".safetensors":
-        return {}
-    content = torch.load(file, map_location="cpu", weights_only=True)
-    return {"meta": content["meta"]} if {"meta", "state_dict"} <= content.keys() else {}
-
-
 def _write(weights: dict[str, Tensor], meta: dict[str, Any], file: Path) -> None:
     import torch
 
     from xtask_reg.sources import save_weights
+    from xtask_reg.whole_file import whole_file
 
     if file.suffix.lower() == ".safetensors":
         return save_weights(weights, file)
-    with tempfile.TemporaryDirectory(dir=file.absolute().parent, prefix=f".{file.name}.") as folder:
-        part = Path(folder, file.name)
-        torch.save({**meta, "state_dict": weights}, part)
-        os.replace(part, file)
+    content = io.BytesIO()  # given a path, torch.save does not say that a disk is full
+    torch.save({**({"meta": meta} if meta else {}), "state_dict": weights}, content)
+    with whole_file(file) as part:
+        part.write_bytes(content.getbuffer())

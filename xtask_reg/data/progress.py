@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TypeVar
 
 import rich.progress
@@ -11,9 +11,9 @@ from rich.console import Console
 Item = TypeVar("Item")
 
 
-def track(items: Sequence[Item], description: str) -> Iterable[Item]:
-    """The items, with a bar on standard error as long as that is a terminal."""
+def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterable[Item]:
+    """The items, with a bar on standard error as long as that is a terminal; ``total`` says how many have no length."""
     console = Console(stderr=True)
     return rich.progress.track(
-        items, description=description, console=console, transient=True, disable=not console.is_terminal
+        items, description=description, total=total, console=console, transient=True, disable=not console.is_terminal
     )

@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 
 from xtask_reg.integrations.mmpose.predict import predict
+from xtask_reg.integrations.mmpose.student import load_student
+from xtask_reg.landmarks.faces import Face
 from xtask_reg.landmarks.plots import plot_ced, plot_qualitative
 from xtask_reg.landmarks.predictions import Predictions, markdown_table
 
@@ -53,8 +55,10 @@ def write_qualitative(
     points: dict[str, np.ndarray] = {}
     heatmaps: dict[str, np.ndarray] = {}
     for method, (config, checkpoint) in models.items():
-        points[method], single = predict(config, checkpoint, files)
-        heatmaps[method] = single.sum(axis=1)
+        batches = predict(load_student(config, checkpoint), [Face(Path(file)) for file in files])
+        found = [face for batch in batches for face in batch]
+        points[method] = np.stack([face.points for face in found])
+        heatmaps[method] = np.stack([face.heatmaps.sum(axis=0) for face in found])
     pictures = [cv2.imread(file)[:, :, ::-1] for file in files]
     figure = plot_qualitative(pictures, predictions.target[chosen], points, heatmaps, predictions.visible[chosen])
     figure.savefig(out / "qualitative.png", dpi=120, bbox_inches="tight")

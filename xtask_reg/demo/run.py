@@ -58,7 +58,11 @@ class Demo:
             identities, landmarks = self._make_data()
             source = self._train_source(identities)
             with ThreadPoolExecutor(self._at_once) as pool:
-                stages = list(pool.map(lambda method: self._train(method, [source, landmarks]), self.methods))
+                try:
+                    stages = list(pool.map(lambda method: self._train(method, [source, landmarks]), self.methods))
+                except BaseException:  # Ctrl-C above all, which ends the tools that run
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
         trained = dict(zip(self.methods, stages))
         text = self._report(trained, source.result)
         self.console.print(Markdown(text))

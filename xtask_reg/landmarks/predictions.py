@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from xtask_reg.landmarks.metrics import LandmarkScores, Reduction, Space, score_images
+from xtask_reg.whole_file import whole_file
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,8 @@ class Predictions:
             )
         ]
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        try:
-            partial.write_text(json.dumps({**reading, "images": rows}))
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with whole_file(path) as part:
+            part.write_text(json.dumps({**reading, "images": rows}))
 
 
 def read_predictions(path: Path) -> Predictions:

@@ -7,6 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 STAGES, TERMS = ("cosine", "cka"), ("ratio", "weight", "value")
 STEPS = ("iter", "step")
@@ -32,7 +33,7 @@ def read_log(path: Path) -> Curves:
         FileNotFoundError: if there is no such file, or the folder has no log.
         ValueError: for a line that is not JSON, a measurement or step that is no number, or a log without measurements.
     """
-    files = sorted(path.glob("*/vis_data/scalars.json")) if path.is_dir() else [path]
+    files = scalar_files(path) if path.is_dir() else [path]
     if not files:
         raise FileNotFoundError(f"{path} has no */vis_data/scalars.json: name the work folder of an MMEngine run")
     lines: dict[int, dict[str, float]] = {}
@@ -80,13 +81,7 @@ def _group(key: str) -> str:
 
 def _measurements(file: Path) -> Iterator[tuple[int, dict[str, float]]]:
     """The steps of a log and what was measured; lines without are left out."""
-    for number, text in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-        try:
-            line = json.loads(text)
-        except ValueError as error:
-            raise ValueError(f"{file}, line {number}: not JSON ({error})") from error
-        if not isinstance(line, dict):
-            raise ValueError(f"{file}, line {number}: expected an object with keys, found {text[:40]!r}")
+    for number, line in json_lines(file):
         step = next((key for key in STEPS if key in line), None)
         keys = [key for key in line if key.partition("/")[0] in STAGES + TERMS and key.partition("/")[2]]
         for key in (step, *keys) if keys and step else ():
@@ -95,3 +90,29 @@ def _measurements(file: Path) -> Iterator[tuple[int, dict[str, float]]]:
         found = {key: line[key] for key in keys if math.isfinite(line[key])}
         if step and found:
             yield line[step], found
+
+
+def json_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects in a file of JSON lines, with the numbers of their lines.
+
+    Raises:
+        ValueError: for a line that is not JSON, or no object.
+    """
+    for number, text in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        try:
+            line = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"{file}, line {number}: not JSON ({error})") from error
+        if not isinstance(line, dict):
+            raise ValueError(f"{file}, line {number}: expected an object with keys, found {text[:40]!r}")
+        yield number, line
+
+
+def scalar_files(folder: Path) -> list[Path]:
+    """The logs of an MMEngine run in its work folder, one each time that it was started or resumed, in order.
+
+    Raises:
+        OSError: if the folder cannot be read.
+    """
+    next(folder.iterdir(), None)  # glob would say nothing
+    return sorted(folder.glob("*/vis_data/scalars.json"))

@@ -94,7 +94,7 @@ class CrossTaskModel(BaseModel):
     def _build(
         self, terms: str | Sequence[dict], teacher: dict[str, Any] | None, backbone: Any, watch: Monitor | None
     ) -> CrossTaskRegularizer:
-        student = {"student_backbone": backbone, "student_input": _convention(self.data_preprocessor)}
+        student = {"student_backbone": backbone, "student_input": input_convention(self.data_preprocessor)}
         source = None if teacher is None else build_teacher(teacher, student)
         return CrossTaskRegularizer(self, source, build_terms(terms, self, source), watch)
 
@@ -174,7 +174,7 @@ def _load_source_weights_again(model: nn.Module) -> None:
             initialize(module, config)
 
 
-def _convention(preprocessor: nn.Module) -> InputConvention:
+def input_convention(preprocessor: nn.Module) -> InputConvention:
     """What MMEngine's ``ImgDataPreprocessor`` makes of images that were read as BGR, 0..255; others leave them so."""
     channels = "rgb" if getattr(preprocessor, "_channel_conversion", False) else "bgr"
     if not getattr(preprocessor, "_enable_normalize", False):

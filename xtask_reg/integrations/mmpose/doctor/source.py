@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from xtask_reg.inputs import InputConvention
 from xtask_reg.integrations.mmengine.source import SourceTeacher
 from xtask_reg.integrations.mmpose.doctor.facts import TeacherFacts
-from xtask_reg.integrations.mmpose.doctor.start import Start, one_line_errors
+from xtask_reg.integrations.mmpose.doctor.start import Start
 from xtask_reg.integrations.mmpose.doctor.step import Step
+from xtask_reg.integrations.mmpose.errors import one_line_errors
 from xtask_reg.regularizer import CrossTaskRegularizer
 from xtask_reg.sources import load_metadata
 from xtask_reg.teachers import FrozenTeachers

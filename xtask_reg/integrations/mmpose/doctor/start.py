@@ -18,12 +18,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import xtask_reg.integrations.mmpose  # noqa: F401  (registers the components)
+from xtask_reg.integrations.mmpose.errors import one_line_errors
 from xtask_reg.integrations.mmpose.tools import read_config
-
-_ERRORS = (
-    *(AssertionError, AttributeError, ImportError, LookupError, OSError, RuntimeError, SyntaxError),
-    *(TypeError, ValueError),
-)
 
 
 @dataclass(frozen=True)
@@ -77,22 +73,6 @@ def started(path: Path, options: Mapping[str, Any]) -> Iterator[Start]:
         finally:
             if runner is not None:
                 _close_log(runner)
-
-
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Turn the exceptions of a broken config into a ``ValueError`` with one line."""
-    try:
-        yield
-    except _ERRORS as error:
-        raise ValueError(one_line(error)) from error
-
-
-def one_line(error: BaseException) -> str:
-    """The message of an exception and its notes, without line breaks."""
-    message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    texts = [message or type(error).__name__, *getattr(error, "__notes__", ())]
-    return " ".join(" ".join(texts).split())
 
 
 def _without_traces(config: Config, folder: Path) -> Config:

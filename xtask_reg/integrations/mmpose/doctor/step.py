@@ -12,9 +12,9 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from xtask_reg.integrations.mmpose.doctor.gradients import Gradients, gradients_of
-from xtask_reg.integrations.mmpose.doctor.start import one_line_errors
 from xtask_reg.integrations.mmpose.doctor.watch import TermWatch, kept_outputs, watched_terms
 from xtask_reg.integrations.mmpose.doctor.weighting import act_at_one_place, balanced_weight, largest
+from xtask_reg.integrations.mmpose.errors import one_line_errors
 from xtask_reg.regularizer import CrossTaskRegularizer
 from xtask_reg.weights.balanced import Balanced
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from xtask_reg.integrations.mmpose.doctor.start import one_line
+from xtask_reg.integrations.mmpose.errors import one_line
 from xtask_reg.regularizer import CrossTaskRegularizer
 from xtask_reg.taps import find_module
 from xtask_reg.term import Read, Term

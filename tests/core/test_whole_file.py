@@ -1,0 +1,49 @@
+"""Files that appear complete or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from xtask_reg.whole_file import check_place, whole_file
+
+
+def test_the_old_file_stays_until_the_end(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_text("old")
+    with whole_file(file) as part:
+        assert part.suffix == ".txt"
+        part.write_text("new")
+        assert file.read_text() == "old"
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.txt", "new")]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("written", [True, False])
+def test_after_an_error_nothing_stays(error, written, tmp_path):
+    def write() -> None:
+        with whole_file(tmp_path / "a.txt") as part:
+            if written:
+                part.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        write()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("use", [check_place, lambda path: whole_file(path).__enter__()])
+def test_bad_places(use, tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no folder for .*none/a.txt; create it first"):
+        use(tmp_path / "none/a.txt")
+    with pytest.raises(IsADirectoryError, match="is a directory; expected the name of a file"):
+        use(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_without_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with whole_file(Path("a")) as part:
+        part.write_text("x")
+    assert (tmp_path / "a").read_text() == "x"

@@ -1,0 +1,34 @@
+"""File permissions that hold for root too, as long as this process is without the capability to ignore them."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+VERSION_3 = 0x20080522
+IGNORING_PERMISSIONS = 0b110  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
+
+
+class _Header(ctypes.Structure):
+    _fields_ = [("version", ctypes.c_uint32), ("pid", ctypes.c_int)]
+
+
+class _Data(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint32) for name in ("effective", "permitted", "inheritable")]
+
+
+@contextmanager
+def permissions_hold() -> Iterator[None]:
+    """Linux only; of this thread."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header, data = _Header(VERSION_3, 0), (_Data * 2)()
+    assert libc.capget(ctypes.byref(header), data) == 0
+    before = data[0].effective
+    data[0].effective = before & ~IGNORING_PERMISSIONS
+    assert libc.capset(ctypes.byref(header), data) == 0
+    try:
+        yield
+    finally:
+        data[0].effective = before
+        assert libc.capset(ctypes.byref(header), data) == 0

@@ -1,0 +1,157 @@
+"""`xtask-reg report`: the page's numbers, its pictures, that it is self-contained, and that a browser shows it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import statistics
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from xtask_reg import cli
+
+
+class Page(HTMLParser):
+    """The cells of the tables, the addresses in the page, and its text."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.addresses: list[str] = []
+        self.tags: set[str] = set()
+        self.text = ""
+        self.in_cell = False
+        self.feed(file.read_text())
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+            self.in_cell = True
+        self.addresses += [value for name, value in attributes if name in ("src", "href", "srcset", "data", "action")]
+
+    def handle_endtag(self, tag):
+        self.in_cell &= tag not in ("td", "th")
+
+    def handle_data(self, data):
+        self.text += data
+        if self.in_cell:
+            self.rows[-1][-1] += data.strip()
+
+    @property
+    def pictures(self) -> list[np.ndarray]:
+        contents = [base64.b64decode(address.partition("base64,")[2]) for address in self.addresses]
+        return [cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) for content in contents]
+
+
+def report(*arguments: object) -> int:
+    return cli.main(["report", *map(str, arguments)])
+
+
+ERRORS = {"first": [0.5, 1.0, 2.0, 1.5], "second": [0.25, 0.25, 0.25, 3.0]}
+
+
+@pytest.fixture
+def runs(make_run) -> list[Path]:
+    configs = {"first": "lr = 1\nseed = 0\n", "second": "lr = 2\nseed = 0\n"}
+    return [make_run(name, errors, configs[name], monitored=True) for name, errors in ERRORS.items()]
+
+
+def test_numbers(runs, tmp_path, capsys):
+    assert report(*runs, "--html", tmp_path / "r.html", "--json") == 0
+    page, printed = Page(tmp_path / "r.html"), json.loads(capsys.readouterr().out)
+    rows = {row[0]: row for row in page.rows[1:3]}
+    for name, errors in ERRORS.items():
+        mean, deviation = statistics.mean(errors), statistics.stdev(errors)
+        failures = 100 * sum(error > 1.5 for error in errors) / 4
+        area = statistics.mean(max(0.0, 1 - error / 1.5) for error in errors)
+        expected = [name, f"{mean:.3f} ± {deviation:.3f}", f"{failures:.2f} %", f"{area:.3f}", "4", "0"]
+        assert rows[name][:6] == expected
+        assert rows[name][6:] == ["mean distance, image px", "1.5"]
+        assert printed["runs"][name]["me"] == pytest.approx(mean)
+    assert ["first", "2", "1", "0"] in page.rows  # validation: epoch, ME, FR
+    assert any("2.11.0+cu130" in row for row in page.rows)
+    assert "-lr = 1" in page.text
+    assert "+lr = 2" in page.text
+
+
+def test_self_contained(runs, tmp_path):
+    assert report(*runs, "--html", tmp_path / "r.html") == 0
+    page, text = Page(tmp_path / "r.html"), (tmp_path / "r.html").read_text()
+    assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
+    assert page.tags.isdisjoint({"script", "link", "iframe", "object", "embed"})
+    assert "url(" not in text
+    assert "@import" not in text
+    pictures = page.pictures
+    assert len(pictures) == 5  # CED, photographs, validation, training, measurements
+    assert all(picture.std() > 5 for picture in pictures)
+    greys = {60, 120, 180}
+    shown = {grey for grey in greys if (np.abs(pictures[1].astype(int) - grey).max(axis=2) <= 1).mean() > 0.02}
+    assert shown == greys
+
+
+def test_pictures_are_left_out(runs, images, tmp_path):
+    assert report(*runs, "--html", tmp_path / "r.html", "--no-pictures") == 0
+    page = Page(tmp_path / "r.html")
+    assert "Pictures were left out." in page.text
+    assert len(page.pictures) == 4
+    images[3].unlink()
+    assert report(*runs, "--html", tmp_path / "r.html") == 0
+    page = Page(tmp_path / "r.html")
+    assert "No pictures: the image" in page.text
+    assert len(page.pictures) == 4
+
+
+def test_runs_that_were_read_differently_have_pictures_of_their_own(make_run, tmp_path):
+    runs = [make_run("a", [1.0, 2.0]), make_run("b", [1.0, 2.0], threshold=2.5), make_run("c", [1.0])]
+    assert report(*runs, "--html", tmp_path / "r.html") == 0
+    assert len(Page(tmp_path / "r.html").pictures) == 2 + 2 + 2  # two CEDs, two sets of images, two of curves
+
+
+def test_a_run_that_was_not_tested(make_run, tmp_path, capsys):
+    assert report(make_run("a"), "--html", tmp_path / "r.html") == 0
+    assert capsys.readouterr().out.startswith("a: not tested\n")
+    page = Page(tmp_path / "r.html")
+    assert "Without predictions.json, and so without test scores: a." in page.text
+    assert len(page.pictures) == 2
+
+
+def test_nothing_in_a_run_becomes_html(make_run, tmp_path):
+    evil = "<script>alert(1)</script>"
+    run = make_run("a", [1.0], config=f"# {evil}\n")
+    assert report(run, "--html", tmp_path / "r.html", "--title", evil) == 0
+    page = Page(tmp_path / "r.html")
+    assert "script" not in page.tags
+    assert page.text.count(evil) == 3  # twice the title, once the config
+
+
+@pytest.fixture
+def browser() -> str:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("there is no Chromium (Debian: apt-get install chromium)")
+    return found
+
+
+def test_a_browser_shows_it(browser, runs, tmp_path):
+    assert report(*runs, "--html", tmp_path / "r.html") == 0
+    headless = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={tmp_path / 'u'}"]
+    command = [browser, *headless, "--window-size=1000,3000", f"--screenshot={tmp_path / 's.png'}"]
+    result = subprocess.run(
+        [*command, (tmp_path / "r.html").as_uri()], capture_output=True, text=True, timeout=300, check=True
+    )
+    assert "CONSOLE" not in result.stderr
+    screen = cv2.imread(str(tmp_path / "s.png"))
+    assert screen.shape[1] == 1000
+    rows = np.flatnonzero((screen != 255).any(axis=(1, 2)))
+    assert rows[-1] - rows[0] > 1200  # tables and pictures, one below the other
+    blue = np.abs(screen.astype(int) - (178, 114, 0)).max(axis=2) < 30  # BGR: the first curve's colour
+    assert blue.sum() > 200

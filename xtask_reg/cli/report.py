@@ -1,0 +1,41 @@
+"""``xtask-reg report``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from xtask_reg.cli.options import by_name
+
+
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "report", help="make one HTML page of runs: scores, curves, pictures, configs, versions"
+    )
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a work folder of tools/train.py")
+    parser.add_argument("--html", type=Path, required=True, metavar="OUT.html", help="the page; it needs no other file")
+    parser.add_argument("--title", default="Landmark runs", help="heading of the page (default: %(default)s)")
+    parser.add_argument("--no-pictures", action="store_true", help="show no test images")
+    parser.add_argument("--json", action="store_true", help="print one JSON object: the scores of each run")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from xtask_reg.report_page.page import render_page
+    from xtask_reg.report_page.run import read_run
+    from xtask_reg.whole_file import whole_file
+
+    with whole_file(options.html) as part:
+        runs = [read_run(name, folder) for name, folder in by_name(options.runs).items()]
+        page = render_page(runs, options.title, not options.no_pictures)
+        part.write_text(page, encoding="utf-8")
+    if options.json:
+        scores = {run.name: asdict(run.predictions.scores) if run.predictions else None for run in runs}
+        print(json.dumps({"page": str(options.html), "runs": scores}))
+        return
+    for run in runs:
+        print(f"{run.name}: {run.predictions.scores if run.predictions else 'not tested'}")
+    print(f"written {options.html}, {len(page) / 1e6:.1f} MB")

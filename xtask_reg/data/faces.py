@@ -1,0 +1,78 @@
+"""Which faces of which image files are meant."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from xtask_reg.data.conversion.formats.csv_table import read_rows
+from xtask_reg.data.conversion.formats.table import number
+from xtask_reg.landmarks.face_files import BOX
+from xtask_reg.landmarks.faces import Box, Face
+
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+
+def image_files(paths: Iterable[Path]) -> list[Path]:
+    """The image files that are named, each once, and those in folders that are named, by their suffix.
+
+    Raises:
+        FileNotFoundError: if there is no such file or folder.
+        ValueError: if a folder has no image.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        files = [path]
+        if path.is_dir():
+            files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+            if not files:
+                raise ValueError(f"the folder {path} has no image ({', '.join(SUFFIXES)})")
+        elif not path.is_file():
+            raise FileNotFoundError(f"the image {path} does not exist, or is no file")
+        found |= dict.fromkeys(files)
+    return list(found)
+
+
+def read_boxes(path: Path, images: Sequence[Path]) -> list[Face]:
+    """The faces of the images by a CSV file with the columns file, left, top, width and height, in pixels.
+
+    A ``file`` is the end of the image's path: its name, or with as many folders as tell it from others. An image may
+    have several lines, one a face; lines of other images are ignored.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: for a missing column, a box without size, a line that fits several images, or an image without one.
+    """
+    header, rows = read_rows(path)
+    missing = [column for column in ("file", *BOX) if column not in header]
+    if missing:
+        raise ValueError(f"{path}: the header lacks {', '.join(missing)}")
+    boxes: dict[Path, list[Box]] = defaultdict(list)
+    named: dict[str, list[Path]] = defaultdict(list)
+    for image in images:
+        named[image.name].append(image)
+    for line, cells in rows:
+        box = check_box([number(cells[side], f"{path}, line {line}, column {side}") for side in BOX])
+        end = PurePosixPath(PureWindowsPath(cells["file"]).as_posix()).parts
+        meant = [image for image in named.get(end[-1] if end else "", []) if image.absolute().parts[-len(end) :] == end]
+        if len(meant) > 1:
+            raise ValueError(f"{path}, line {line}: {cells['file']} may be {' or '.join(map(str, meant[:3]))}")
+        for image in meant:
+            boxes[image].append(box)
+    without = [str(image) for image in images if image not in boxes]
+    if without:
+        raise ValueError(f"{path} has no box for {len(without)} of {len(images)} images, e.g. {without[0]}")
+    return [Face(image, box) for image in images for box in boxes[image]]
+
+
+def check_box(values: Sequence[float]) -> Box:
+    """A box as it is, if it has a size.
+
+    Raises:
+        ValueError: if it has none.
+    """
+    left, top, width, height = values
+    if not (width >= 1 and height >= 1):
+        raise ValueError(f"box {' '.join(f'{value:g}' for value in values)}: expected a width and height of at least 1")
+    return left, top, width, height

@@ -1,0 +1,27 @@
+"""What a broken config raises, in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_ERRORS = (
+    *(AssertionError, AttributeError, ImportError, LookupError, OSError, RuntimeError, SyntaxError),
+    *(TypeError, ValueError),
+)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn the exceptions of a broken config into a ``ValueError`` with one line."""
+    try:
+        yield
+    except _ERRORS as error:
+        raise ValueError(one_line(error)) from error
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an exception and its notes, without line breaks."""
+    message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    texts = [message or type(error).__name__, *getattr(error, "__notes__", ())]
+    return " ".join(" ".join(texts).split())

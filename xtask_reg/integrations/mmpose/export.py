@@ -1,0 +1,182 @@
+"""The plain student in files that need neither MMPose nor this package; each is run and compared when it is made."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import torch
+from mmpose.structures import PoseDataSample
+from torch import Tensor, nn
+
+from xtask_reg.inputs import InputAdapter, InputConvention
+from xtask_reg.integrations.mmengine.model import input_convention
+from xtask_reg.integrations.mmpose.student import export_metadata, load_student
+from xtask_reg.sources import save_weights
+
+PIXELS = InputConvention(mean=(0, 0, 0), std=(1, 1, 1), channels="rgb", value_range=255)
+LIMIT = 1e-4
+"""A file whose heatmaps differ by more, as a share of their largest value, is not kept."""
+
+
+class HeatmapNetwork(nn.Module):
+    """An estimator from pixels to heatmaps: normalisation, encoder, decoder.
+
+    Args:
+        model: an estimator of :func:`xtask_reg.integrations.mmpose.student.load_student`.
+
+    Raises:
+        ValueError: in the call, if its head gives no heatmaps.
+
+    Shape: images ``(B, 3, H, W)``, RGB from 0 to 255; heatmaps ``(B, K, h, w)``.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.adapter = InputAdapter(PIXELS, input_convention(model.data_preprocessor))
+        self.estimator = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        heatmaps = self.estimator.head(self.estimator.extract_feat(self.adapter(images)))
+        if isinstance(heatmaps, list):  # of a stacked network, the last stack's
+            heatmaps = heatmaps[-1]
+        if not isinstance(heatmaps, Tensor) or heatmaps.ndim != 4:
+            raise ValueError(f"{type(self.estimator.head).__name__} gives no heatmaps, which are all that is exported")
+        return heatmaps
+
+
+def save_student(model: nn.Module, config: Path, path: Path) -> float:
+    """Write the weights of an estimator, under their own names, to a ``.safetensors`` file.
+
+    Its metadata state the names of the landmarks and what the network expects of its images. Read again into a new
+    network of the config, it must give the same heatmaps.
+
+    Args:
+        model: an estimator on the CPU.
+        config: its config.
+        path: what to write.
+
+    Returns:
+        The largest difference of a heatmap from the model's, as a share of their largest value.
+
+    Raises:
+        RuntimeError: if it is greater than :data:`LIMIT`.
+    """
+    convention = input_convention(model.data_preprocessor).to_metadata()
+    save_weights(model.state_dict(), path, {**export_metadata(model), **convention})
+    return compare(model, HeatmapNetwork(load_student(config, path)))
+
+
+def save_onnx(model: nn.Module, path: Path) -> float:
+    """Write an ONNX file: ``images`` of any number to ``heatmaps``, as :class:`HeatmapNetwork`. Otherwise as above.
+
+    Raises:
+        ImportError: if onnx, onnxscript or onnxruntime is missing.
+        RuntimeError: if PyTorch cannot export the model, or the file's heatmaps differ.
+    """
+    try:
+        import onnx
+        import onnxruntime
+        import onnxscript  # noqa: F401  (PyTorch's exporter needs it)
+    except ImportError as error:
+        raise ImportError(f"ONNX needs {error.name}: pip install 'xtask-reg[export]'") from error
+    with _exporting("ONNX"):
+        program = torch.onnx.export(
+            HeatmapNetwork(model), (_images(model, 2),), dynamo=True, verbose=False,
+            input_names=["images"], output_names=["heatmaps"], dynamic_shapes={"images": {0: "batch"}},
+        )  # fmt: skip
+        program.model.metadata_props.update(_metadata(model))
+        program.save(str(path), external_data=False)
+        onnx.checker.check_model(str(path))
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return compare(model, lambda images: torch.from_numpy(session.run(["heatmaps"], {"images": images.numpy()})[0]))
+
+
+def save_torch_export(model: nn.Module, path: Path) -> float:
+    """Write what ``torch.export.load(path).module()`` reads, a :class:`HeatmapNetwork` for any number of images.
+
+    Otherwise as above; ``metadata.json`` among its extra files has the metadata.
+
+    Raises:
+        RuntimeError: if PyTorch cannot export the model, or the file's heatmaps differ.
+    """
+    batch = torch.export.Dim("batch", min=1)
+    with _exporting("torch.export"):
+        program = torch.export.export(
+            HeatmapNetwork(model), (_images(model, 2),), dynamic_shapes={"images": {0: batch}}
+        )
+        content = io.BytesIO()  # given a path, it does not say that a disk is full
+        torch.export.save(program, content, extra_files={"metadata.json": json.dumps(_metadata(model))})
+        path.write_bytes(content.getbuffer())
+        again = torch.export.load(path).module()
+    return compare(model, again)
+
+
+def compare(model: nn.Module, other: Callable[[Tensor], Tensor]) -> float:
+    """The largest difference of heatmaps of random images, in batches of 1 and 3, as a share of the largest value.
+
+    Raises:
+        RuntimeError: if it is greater than :data:`LIMIT`, or not a number.
+    """
+    differences = []
+    for count in (1, 3):
+        images = _images(model, count)
+        with torch.no_grad():
+            expected, found = _heatmaps(model, images), other(images)
+        differences.append(((found - expected).abs().max() / expected.abs().max()).item())
+    if not all(difference <= LIMIT for difference in differences):  # a NaN is not
+        shares = " and ".join(f"{difference:.2g}" for difference in differences)
+        raise RuntimeError(f"its heatmaps differ from the model's by {shares} of their largest value; it is not kept")
+    return max(differences)
+
+
+def input_size(model: nn.Module) -> tuple[int, int]:
+    """Width and height of the images that the config's test pipeline makes.
+
+    Raises:
+        ValueError: if it has no step with an ``input_size``.
+    """
+    for step in model.cfg.test_dataloader.dataset.pipeline:
+        if "input_size" in step:
+            width, height = step["input_size"]
+            return int(width), int(height)
+    raise ValueError("no step of test_dataloader.dataset.pipeline has an input_size")
+
+
+def _images(model: nn.Module, count: int) -> Tensor:
+    width, height = input_size(model)
+    return 255 * torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(count))
+
+
+def _heatmaps(model: nn.Module, images: Tensor) -> Tensor:
+    """By MMPose's own preprocessor and modules; it is given BGR, as its image loader reads."""
+    samples = [PoseDataSample() for _ in images]
+    inputs = model.data_preprocessor({"inputs": list(images.flip(1)), "data_samples": samples})["inputs"]
+    heatmaps = model.head(model.extract_feat(inputs))
+    return heatmaps[-1] if isinstance(heatmaps, list) else heatmaps
+
+
+def _metadata(model: nn.Module) -> dict[str, str]:
+    return {**export_metadata(model), **PIXELS.to_metadata(), "size": ",".join(map(str, input_size(model)[::-1]))}
+
+
+@contextmanager
+def _exporting(what: str) -> Iterator[None]:
+    """Silence, and errors of one line."""
+    logging.disable(logging.WARNING)
+    try:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (OSError, KeyboardInterrupt):
+        raise
+    except Exception as error:  # PyTorch's exporters raise nearly anything
+        text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise RuntimeError(f"{what} does not work for this model: {text}") from error
+    finally:
+        logging.disable(logging.NOTSET)

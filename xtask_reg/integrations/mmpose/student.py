@@ -1,0 +1,111 @@
+"""The student alone: the estimator of a config without its teacher, and of a checkpoint."""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.model.utils import revert_sync_batchnorm
+from mmpose.registry import MODELS
+from torch import nn
+
+from xtask_reg.integrations.checkpoint import checkpoint_meta
+from xtask_reg.integrations.mmpose.errors import one_line_errors
+from xtask_reg.integrations.mmpose.tools import read_config
+from xtask_reg.sources import load_covering, load_metadata, load_weights
+
+NOT_OF_THE_STUDENT = ("teacher", "terms", "monitor")
+
+
+def build_student(path: Path, changes: Mapping[str, Any] | None = None) -> nn.Module:
+    """The network of an MMPose config, with random weights; no checkpoint is read.
+
+    Args:
+        path: the config file, which is executed.
+        changes: what replaces fields of ``model``.
+
+    Raises:
+        ValueError: if the config has no model.
+        Exception: whatever its components raise.
+    """
+    return _build(read_config(path), changes or {})
+
+
+def load_student(path: Path, checkpoint: Path, device: str = "cpu") -> nn.Module:
+    """A trained estimator as ``mmpose.apis.init_model`` gives it, without its teacher, whose file is not needed.
+
+    Args:
+        path: the config that it was trained with; it is executed.
+        checkpoint: what MMEngine wrote in training, or what ``xtask-reg export`` made of that; nothing in it is
+            executed.
+        device: where it will run.
+
+    Returns:
+        The estimator in eval mode, with ``cfg`` and ``dataset_meta``.
+
+    Raises:
+        FileNotFoundError: if a file does not exist.
+        ValueError: for a config that cannot be built, a checkpoint that cannot be read, belongs to another model, or
+            does not name its landmarks.
+    """
+    weights = load_weights(checkpoint)
+    with redirect_stdout(io.StringIO()), warnings.catch_warnings(), one_line_errors():
+        warnings.simplefilter("ignore")
+        config = read_config(path)
+        model = revert_sync_batchnorm(_build(config, {}))
+    load_covering(model, weights, name=str(checkpoint))
+    model.cfg = config
+    model.dataset_meta = _dataset_meta(checkpoint)
+    _check_names(model, checkpoint)
+    return model.to(device).eval()
+
+
+def landmark_names(model: nn.Module) -> tuple[list[str], list[int]]:
+    """The names of an estimator's landmarks, and for each the index of its mirror image."""
+    names = [str(name) for _, name in sorted(model.dataset_meta["keypoint_id2name"].items())]
+    return names, [int(index) for index in model.dataset_meta["flip_indices"]]
+
+
+def export_metadata(model: nn.Module) -> dict[str, str]:
+    """What :func:`load_student` needs to know of an estimator beside its weights, as strings."""
+    names, flip = landmark_names(model)
+    return {"landmarks": json.dumps(names), "flip_index": json.dumps(flip)}
+
+
+def _build(config: Config, changes: Mapping[str, Any]) -> nn.Module:
+    model = config.get("model")
+    if model is None:
+        raise ValueError("the config has no model")
+    student = {key: value for key, value in model.items() if key not in NOT_OF_THE_STUDENT}
+    return MODELS.build({**student, **changes})
+
+
+def _dataset_meta(checkpoint: Path) -> dict[str, Any]:
+    """What MMPose calls so: here names, number and mirror images of the landmarks."""
+    stated = load_metadata(checkpoint)
+    if not stated:
+        return dict(checkpoint_meta(checkpoint).get("dataset_meta") or {})
+    try:
+        names, flip = json.loads(stated["landmarks"]), json.loads(stated["flip_index"])
+    except (KeyError, ValueError):
+        return {}
+    return {"keypoint_id2name": dict(enumerate(names)), "flip_indices": flip, "num_keypoints": len(names)}
+
+
+def _check_names(model: nn.Module, checkpoint: Path) -> None:
+    known = {"keypoint_id2name", "flip_indices"} <= model.dataset_meta.keys()
+    if not known:
+        raise ValueError(
+            f"{checkpoint} does not name its landmarks; expected a checkpoint as MMEngine writes it, with "
+            "meta.dataset_meta, or a file of xtask-reg export"
+        )
+    heatmaps = getattr(model.head, "out_channels", None)
+    names, _ = landmark_names(model)
+    if isinstance(heatmaps, int) and heatmaps != len(names):
+        raise ValueError(f"{checkpoint} names {len(names)} landmarks, but the head gives {heatmaps} heatmaps")
