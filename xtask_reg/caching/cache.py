@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -14,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xtask_reg.caching.audit import check_rows, is_same
 from xtask_reg.caching.circumstances import circumstances
-from xtask_reg.caching.independence import check_independence, check_rows
 from xtask_reg.caching.raw_bytes import image_key
+from xtask_reg.caching.room import announce
 from xtask_reg.caching.store import Layout, Store
 from xtask_reg.caching.teacher_state import TeacherState
 
@@ -28,16 +26,16 @@ class TeacherCache:
     """A frozen teacher's outputs, kept on disk: each image passes through the teacher once, in all runs together.
 
     An entry belongs to the very pixels that the teacher is given: its key is a hash of the image's values, dtype and
-    shape. Sample, geometry, colour, mixing, normalisation are thereby all in it, and nothing has to be declared. It
-    lies in a folder that belongs to the teacher: the code, settings and tensors of network and adapter; the tap; the
+    shape. Sample, geometry, colour, mixing and normalisation are thereby all in it, and nothing has to be declared. It
+    lies in a folder of the teacher's own: for the classes, settings and tensors of network and adapter; the tap; the
     image's shape and dtype; the device type, precision and autocast; PyTorch's version. Anything else, another folder.
 
     So there must be few different images: the augmentation draws from a finite set (a flip, a few scales), and the
     first image beyond ``images * versions`` is an error. In a step that computes an entry the rounded, stored value is
     what counts, too.
 
-    The teacher's output for an image must not depend on the rest of the batch. That is checked at the first batch of
-    which several images are computed, by computing one of them again alone.
+    What no setting shows (the code, or an output that depends on the rest of the batch) is audited: each process
+    computes one image of each tap again, alone, before it stores outputs or uses stored ones.
 
     Any number of processes may use one folder at the same time. Copies and pickles have the settings alone.
 
@@ -71,7 +69,7 @@ class TeacherCache:
         self._state = TeacherState()
         self._stores: dict[str, Store] = {}
         self._seen: set[bytes] = set()
-        self._checked: set[Store] = set()
+        self._audited: set[Store] = set()
         self._announced: set[Store] = set()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -97,8 +95,8 @@ class TeacherCache:
             modules: what the outputs depend on: the teacher's network, and its adapter.
 
         Raises:
-            ValueError: for more different images than :attr:`capacity`; if an output depends on other images of the
-                batch, has not one entry an image, changes its shape, or is too large for the stored dtype.
+            ValueError: for more different images than :attr:`capacity`; if an output is another one for the image
+                alone, has not one entry an image, changes its shape, or is too large for the stored dtype.
             OSError: if the folder cannot be written, or the disk is too small for all entries.
         """
         paths = list(paths)
@@ -106,13 +104,15 @@ class TeacherCache:
             return dict(compute(images, paths))
         keys = [image_key(image) for image in images]
         self._count(keys)
-        common = {
-            "teacher": self._state.digest(modules),
-            "cast to": str(self.dtype),
-            **circumstances(images),
-        }
-        stores = {path: self._store({"tap": path, **common}) for path in paths}
-        self._fill(stores, dict(zip(reversed(keys), reversed(range(len(keys))))), images, compute)
+        stores = self._open(paths, images, modules)
+        rows = dict(zip(reversed(keys), reversed(range(len(keys)))))
+        for path, store in stores.items():
+            if any(key not in store for key in rows):
+                store.refresh()
+            known = next((key for key in rows if key in store), None)
+            if known is not None:
+                self._audit(path, store, store.read([known]), images[rows[known]], compute)
+        self._fill(stores, rows, images, compute)
         return {path: store.read(keys).to(images.device).to(store.layout.dtype) for path, store in stores.items()}
 
     def _count(self, keys: Sequence[bytes]) -> None:
@@ -121,10 +121,13 @@ class TeacherCache:
             raise ValueError(
                 f"the teacher was given {len(self._seen)} different images, but images={self.images} in "
                 f"versions={self.versions} make {self.capacity}. A cache is of use only if the same pixels come again: "
-                "draw the augmentation from a finite set (a flip, a few scales), quantise it, or leave it to the "
-                "student's side; if it is finite, state the true images and versions; else train without cache. "
-                f"What was stored so far is in {self.folder}"
+                "draw the augmentation from a finite set (a flip, a few scales); if it is finite, state the true "
+                f"images and versions; else train without cache. What was stored so far is in {self.folder}"
             )
+
+    def _open(self, paths: Sequence[str], images: Tensor, modules: Sequence[nn.Module]) -> dict[str, Store]:
+        common = {"teacher": self._state.digest(modules), "cast to": str(self.dtype), **circumstances(images)}
+        return {path: self._store({"tap": path, **common}) for path in paths}
 
     def _store(self, identity: Mapping[str, str]) -> Store:
         name = blake2b(repr(sorted(identity.items())).encode(), digest_size=12).hexdigest()
@@ -135,11 +138,19 @@ class TeacherCache:
         store.forget_what_was_cut()
         return store
 
+    def _audit(self, path: str, store: Store, given: Tensor, image: Tensor, compute: Compute) -> None:
+        """Once for each tap, see that its output for an image, ``(1, ...)``, is what it is for the image alone."""
+        if store not in self._audited and not is_same(given, compute(image[None], [path])[path]):
+            raise ValueError(
+                f"the teacher's output at {path!r} for an image alone is not the one that was stored in "
+                f"{store.folder}, or is about to be. Either it depends on the other images of a batch (batch "
+                "statistics, attention over the batch) or is random: train without cache. Or the teacher's code "
+                "changed since: delete that folder"
+            )
+        self._audited.add(store)
+
     def _fill(self, stores: Mapping[str, Store], rows: Mapping[bytes, int], images: Tensor, compute: Compute) -> None:
         """Compute and store what is not there yet of the images with these keys, each at its row of the batch."""
-        for store in stores.values():
-            if any(key not in store for key in rows):
-                store.refresh()
         lacking = {path: [key for key in rows if key not in store] for path, store in stores.items()}
         lacking = {path: keys for path, keys in lacking.items() if keys}
         if not lacking:
@@ -147,25 +158,16 @@ class TeacherCache:
         wanted = sorted({rows[key] for keys in lacking.values() for key in keys})
         chosen = images if len(wanted) == len(images) else images[wanted]
         outputs = compute(chosen, list(lacking))
-        self._check_independence(stores, outputs, chosen, compute)
+        for path, output in outputs.items():
+            check_rows(path, output, len(chosen))
+            if len(chosen) > 1:
+                self._audit(path, stores[path], output[:1], chosen[0], compute)
         stored = {path: self._stored(path, outputs[path]) for path in lacking}
         for path, values in stored.items():
             stores[path].use(Layout(tuple(values.shape[1:]), outputs[path].dtype, values.dtype))
-        self._announce(stores)
+        self._announce({path: stores[path] for path in lacking if stores[path] not in self._announced})
         for path, values in stored.items():
-            self._write(stores[path], {key: values[wanted.index(rows[key])] for key in lacking[path]})
-
-    def _check_independence(
-        self, stores: Mapping[str, Store], outputs: Mapping[str, Tensor], images: Tensor, compute: Compute
-    ) -> None:
-        for path, output in outputs.items():
-            check_rows(path, output, len(images))
-        unchecked = [path for path in outputs if stores[path] not in self._checked]
-        if unchecked and len(images) > 1:
-            alone = compute(images[:1], unchecked)
-            for path in unchecked:
-                check_independence(path, outputs[path][:1], alone[path])
-            self._checked.update(stores[path] for path in unchecked)
+            stores[path].write({key: values[wanted.index(rows[key])] for key in lacking[path]})
 
     def _stored(self, path: str, output: Tensor) -> Tensor:
         if self.dtype is None or not output.is_floating_point():
@@ -174,41 +176,12 @@ class TeacherCache:
         if (stored.isinf() & ~output.isinf()).any():
             raise ValueError(
                 f"the teacher's output at {path!r} reaches {output.abs().max().item():.3g}, but {self.dtype} ends at "
-                f"{torch.finfo(self.dtype).max:.3g}: give the cache dtype=torch.bfloat16, or None"
+                f"{torch.finfo(self.dtype).max:.3g}: give the cache dtype='bfloat16', or None"
             )
         return stored
 
     def _announce(self, stores: Mapping[str, Store]) -> None:
-        """Say how much will be written, once for each tap, and see that there is room for it."""
-        if all(store in self._announced for store in stores.values()):
-            return
-        sizes = {path: store.record_size for path, store in stores.items()}
-        listed = ", ".join(f"{path}: up to {self.capacity} entries of {_size(size)}" for path, size in sizes.items())
-        needed = sum(max(0, self.capacity - len(store)) * sizes[path] for path, store in stores.items())
-        there = next(path for path in (self.folder, *self.folder.parents) if path.exists())
-        free = shutil.disk_usage(there).free
-        what = f"the cache of the teacher's outputs in {self.folder} ({listed}) may grow by {_size(needed)}"
-        if free < needed:
-            raise OSError(
-                errno.ENOSPC,
-                f"{what}, but only {_size(free)} are free: choose another folder, dtype=torch.float16, fewer versions "
-                "of each image, or train without cache",
-            )
-        warnings.warn(f"{what}; {_size(free)} are free")
-        self._announced.update(stores.values())
-
-    def _write(self, store: Store, outputs: Mapping[bytes, Tensor]) -> None:
-        try:
-            store.write(outputs)
-        except OSError as error:
-            raise OSError(
-                error.errno,
-                f"the teacher's outputs cannot be stored in {store.folder} ({error.strerror}): choose another folder, "
-                "or train without cache",
-            ) from error
-
-
-def _size(nbytes: int) -> str:
-    """A number of bytes as people write it."""
-    power = min(4, max(0, len(str(nbytes)) - 1) // 3)
-    return f"{nbytes / 1000**power:.3g} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
+        if stores:
+            sizes = {path: store.record_size for path, store in stores.items()}
+            announce(self.folder, self.capacity, sizes, {path: len(store) for path, store in stores.items()})
+            self._announced.update(stores.values())

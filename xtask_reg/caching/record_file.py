@@ -104,8 +104,12 @@ class RecordWriter:
         text = json.dumps(header).encode()
         begin = MAGIC + _NUMBER.pack(len(text)) + text
         unfinished = self.path.with_suffix(".partial")
-        unfinished.write_bytes(begin + _NUMBER.pack(zlib.crc32(begin)))
-        os.replace(unfinished, self.path)
+        try:
+            unfinished.write_bytes(begin + _NUMBER.pack(zlib.crc32(begin)))
+            os.replace(unfinished, self.path)
+        except OSError:
+            unfinished.unlink(missing_ok=True)
+            raise
 
     @property
     def is_usable(self) -> bool:

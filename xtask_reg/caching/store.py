@@ -71,7 +71,6 @@ class Store:
         self._files: dict[str, RecordFile | None] = {}
         self._places: dict[bytes, tuple[RecordFile, int]] = {}
         self._writer: RecordWriter | None = None
-        self.refresh()
 
     def __contains__(self, key: bytes) -> bool:
         return key in self._places
@@ -113,7 +112,7 @@ class Store:
     @staticmethod
     def _warn(path: Path, damaged: int, is_unfinished: bool) -> None:
         if damaged:
-            warnings.warn(f"{path}: {damaged} damaged entries are computed again; without the file this warning ends")
+            warnings.warn(f"{path}: {damaged} damaged entries are computed again; delete the file to end this warning")
         if is_unfinished:
             warnings.warn(
                 f"{path} ends within an entry, which is left out: a process was stopped there, or writes at this moment"
@@ -149,9 +148,16 @@ class Store:
         Raises:
             OSError: if they cannot be written.
         """
-        if self._writer is None or not self._writer.is_usable:
-            self._writer = RecordWriter(self.folder, {**self._identity, **self.layout.to_header()})
-        self._writer.append({key: raw_bytes(output) for key, output in outputs.items()})
+        try:
+            if self._writer is None or not self._writer.is_usable:
+                self._writer = RecordWriter(self.folder, {**self._identity, **self.layout.to_header()})
+            self._writer.append({key: raw_bytes(output) for key, output in outputs.items()})
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"the teacher's outputs cannot be stored in {self.folder} ({error.strerror}): choose another folder, "
+                "or train without cache",
+            ) from error
         self._read(self._writer.path)
 
     def read(self, keys: list[bytes]) -> Tensor:

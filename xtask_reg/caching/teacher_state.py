@@ -8,12 +8,13 @@ from hashlib import blake2b
 
 from torch import Tensor, nn
 
-from xtask_reg.caching.described import Description
+from xtask_reg.caching.described import described
 from xtask_reg.caching.raw_bytes import raw_bytes
 
 
 class TeacherState:
-    """The digest of modules: of their code, settings and tensors. It is computed again where one may have changed.
+    """The digest of modules: of their classes, settings and tensors. It is computed again where a tensor or a part is
+    another.
 
     That is seen by the version counters, and where the memory lies. Who writes past these (``parameter.data.mul_()``)
     is seen by a sample of one tensor a call: at once if all tensors change, else after as many calls as there are
@@ -75,6 +76,6 @@ class _Mark:
 def _digest(modules: Sequence[nn.Module]) -> str:
     content = blake2b(digest_size=16)
     for module in modules:
-        for part in Description().module(module):
+        for part in described(module):
             content.update(part.encode() + b"\n")
     return content.hexdigest()

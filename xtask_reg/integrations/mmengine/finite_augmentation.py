@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.model import is_model_wrapper
 from torch import Tensor
 
 from xtask_reg.caching import TeacherCache
@@ -19,18 +18,18 @@ _DRAWS_A_VERSION = 8
 
 
 @preserved_random_state()
-def check_augmentation(runner: Any, cache: TeacherCache) -> None:
+def check_augmentation(loader: Any, model: Any, cache: TeacherCache) -> None:
     """Draw the first sample of the training again and again, as the teacher would be given it.
 
     Args:
-        runner: MMEngine's, before training.
-        cache: of a teacher of its model.
+        loader: that of the training.
+        model: a :class:`CrossTaskModel`.
+        cache: of a teacher of the model.
 
     Raises:
         ValueError: if the data set has more samples than ``cache.images``, or more than ``cache.versions`` different
             images come of one sample; the message names the random steps of the pipeline.
     """
-    loader = runner.train_dataloader
     dataset = loader.dataset
     samples = _samples(dataset)
     if samples > cache.images:
@@ -39,14 +38,14 @@ def check_augmentation(runner: Any, cache: TeacherCache) -> None:
             f"model.teacher.cache.images={samples}, or train without cache"
         )
     draws = _DRAWS_A_VERSION * (cache.versions + 1)
-    preprocess = (runner.model.module if is_model_wrapper(runner.model) else runner.model).data_preprocessor
     with torch.no_grad():
-        found = {_key(preprocess(loader.collate_fn([dataset[0]]), True)["inputs"]) for _ in range(draws)}
+        batches = (model.data_preprocessor(loader.collate_fn([dataset[0]]), True) for _ in range(draws))
+        found = {image_key(model.teacher_images(batch["inputs"])) for batch in batches}
     if len(found) > cache.versions:
         raise ValueError(
-            f"the teacher's cache is for versions={cache.versions} of each image, but {draws} draws of the first sample "
-            f"made {len(found)} different images; random in the pipeline: {_listed(dataset, draws)}. Draw from a "
-            "finite set instead (QuantizedBBoxTransform in the place of RandomBBoxTransform), set "
+            f"the teacher's cache is for versions={cache.versions} of each image, but {draws} draws of the first "
+            f"sample made {len(found)} different images; random in the pipeline: {_listed(dataset, draws)}. Draw from "
+            "a finite set instead (QuantizedBBoxTransform in the place of RandomBBoxTransform), set "
             "model.teacher.cache.versions to how many there are, or train without cache"
         )
 
@@ -54,13 +53,7 @@ def check_augmentation(runner: Any, cache: TeacherCache) -> None:
 def _samples(dataset: Any) -> int:
     """The number of different ones: MMEngine's wrappers repeat them."""
     inner = getattr(dataset, "dataset", None)
-    return len(dataset) if inner is None else _samples(inner)
-
-
-def _key(inputs: Any) -> bytes:
-    if not isinstance(inputs, Tensor):
-        raise ValueError(f"the data preprocessor makes a {type(inputs).__name__}; a cache needs one tensor of images")
-    return image_key(inputs)
+    return len(dataset) if inner is None else min(len(dataset), _samples(inner))
 
 
 def _listed(dataset: Any, draws: int) -> str:
@@ -75,8 +68,9 @@ def _random_steps(dataset: Any, draws: int) -> Iterator[tuple[str, int]]:
     """Name and number of outcomes of each step that gives several for one input."""
     while hasattr(dataset, "dataset"):
         dataset = dataset.dataset
-    sample = dataset.get_data_info(0)
-    for step in dataset.pipeline.transforms:
+    steps = getattr(getattr(dataset, "pipeline", None), "transforms", ())
+    sample = dataset.get_data_info(0) if steps else None
+    for step in steps:
         results = [step(copy.deepcopy(sample)) for _ in range(draws)]
         outcomes = len({_outcome(result) for result in results})
         if outcomes > 1:

@@ -14,8 +14,8 @@ from mmpose.registry import TRANSFORMS
 class QuantizedBBoxTransform(RandomBBoxTransform):
     """MMPose's ``RandomBBoxTransform`` with a scale and a rotation from two lists, and without shifts.
 
-    Each is drawn uniformly: a value that stands twice is drawn twice as often. In a pipeline with a flip,
-    ``2 * versions`` different images come of a sample.
+    Each is drawn uniformly: a value that stands twice is drawn twice as often. With a flip, a sample thus makes
+    ``2 * len(scales) * len(rotations)`` different images, a finite number as :class:`xtask_reg.TeacherCache` needs it.
 
     Args:
         scales: what the box is scaled by. 1 is the box as it is; 1.25 shows the person at 1 / 1.25 of the size.
@@ -34,11 +34,6 @@ class QuantizedBBoxTransform(RandomBBoxTransform):
                 f"QuantizedBBoxTransform: scales={scales!r}, rotations={rotations!r}; expected a list of positive "
                 "numbers and one of degrees"
             )
-
-    @property
-    def versions(self) -> int:
-        """How many different boxes come of one."""
-        return len(set(self.scales)) * len({rotation % 360 for rotation in self.rotations})
 
     @cache_randomness
     def _get_transform_params(self, num_bboxes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
