@@ -198,9 +198,8 @@ class CrossTaskRegularizer(nn.Module):
         return images, {path: features[path].clone() for path in paths}
 
     def _targets(self, images: Tensor, active: Sequence[Term], stages: Mapping[str, str]) -> Mapping[str, Tensor]:
-        paths = {term.teacher for term in active if not term.reads_parameters} | set(stages.values())
-        paths.discard(None)
-        return self.teacher.features(images, sorted(paths)) if paths else {}
+        paths = {term.teacher for term in active if not term.reads_parameters} - {None}
+        return self.teacher.features(images, sorted(paths), stages.values()) if paths or stages else {}
 
     def _read(
         self, term: Term, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]
