@@ -105,7 +105,9 @@ class TeacherCache:
         keys = [image_key(image) for image in images]
         self._count(keys)
         stores = self._open(paths, images, modules)
-        rows = dict(zip(reversed(keys), reversed(range(len(keys)))))
+        rows: dict[bytes, int] = {}
+        for row, key in enumerate(keys):
+            rows.setdefault(key, row)
         for path, store in stores.items():
             if any(key not in store for key in rows):
                 store.refresh()

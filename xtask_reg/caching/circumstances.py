@@ -25,4 +25,5 @@ def _precision(operation: str) -> str:
     """Of float32 arithmetic: what PyTorch from 2.9 on says for each operation, and before it for all of them."""
     backend, kind = operation.split(".")
     setting = getattr(getattr(torch.backends, backend), kind, None)
-    return getattr(setting, "fp32_precision", None) or torch.get_float32_matmul_precision()
+    precision = getattr(setting, "fp32_precision", None) or torch.get_float32_matmul_precision()
+    return "ieee" if precision == "none" else precision  # nobody has set it
