@@ -120,3 +120,15 @@ def test_options():
     assert parse_options([]) == {}
     with pytest.raises(ValueError, match="--cfg-options lambda: expected key=value"):
         parse_options(["a=1", "lambda"])
+
+
+def test_cache_is_checked_and_not_written(look, tmp_path):
+    cache = {"folder": str(tmp_path / "cache"), "images": 8, "versions": 2}
+    cached = {f"model.teacher.cache.{name}": value for name, value in cache.items()}
+    with pytest.raises(ValueError, match="24 draws of the first sample made 24 different images"):
+        look(cached)
+    box = "train_dataloader.dataset.pipeline.3"
+    finite = {f"{box}._delete_": True, f"{box}.type": "QuantizedBBoxTransform"}
+    total = look({**finite, **cached}).facts.losses.total
+    assert total == pytest.approx(look(finite).facts.losses.total, rel=1e-6)
+    assert not (tmp_path / "cache").exists()
