@@ -92,6 +92,18 @@ def test_code_that_changed_between_runs(source, images, cached, monkeypatch) -> 
         teacher.features(images, ["fc"])
 
 
+def test_code_that_changed_is_seen_at_the_first_hit(source, images, cached, monkeypatch) -> None:
+    """Also where other images were computed, and stored, before that."""
+    source.fc = Renamed(6, 5)
+    cached(source).features(images[:3], ["fc"])
+    monkeypatch.setattr(Renamed, "forward", lambda self, x: 1.05 * nn.Linear.forward(self, x).tanh())
+    teacher = cached(source)
+    for _ in range(2):
+        teacher.features(images[3:], ["fc"])
+    with pytest.raises(ValueError, match="code changed"):
+        teacher.features(images[2:5], ["fc"])
+
+
 class OneForAll(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         return features.mean()

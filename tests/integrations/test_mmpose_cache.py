@@ -151,7 +151,7 @@ def test_two_processes_share_the_folder(shared, tool_command, process, config_pa
     pixels = [set(rank["pixels"]) for rank in ranks]
     computed = sum(sum(rank["taught"]) for rank in ranks)
     at_once = len(pixels[0]) + len(pixels[1])
-    assert len(pixels[0] | pixels[1]) <= computed - 2 * TAPS <= at_once
+    assert len(pixels[0] | pixels[1]) + 2 * TAPS <= computed <= at_once + 4 * TAPS  # with those audited
     assert sum(len(rank["pixels"]) for rank in ranks) == EPOCHS * IMAGES
 
 

@@ -35,7 +35,7 @@ class TeacherCache:
     what counts, too.
 
     What no setting shows (the code, or an output that depends on the rest of the batch) is audited: each process
-    computes one image of each tap again, alone, before it stores outputs or uses stored ones.
+    computes one image of each tap again, alone, before it stores outputs, and before it uses those of other processes.
 
     Any number of processes may use one folder at the same time. Copies and pickles have the settings alone.
 
@@ -69,7 +69,8 @@ class TeacherCache:
         self._state = TeacherState()
         self._stores: dict[str, Store] = {}
         self._seen: set[bytes] = set()
-        self._audited: set[Store] = set()
+        self._independent: set[Store] = set()
+        self._trusted: set[Store] = set()
         self._announced: set[Store] = set()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -111,9 +112,10 @@ class TeacherCache:
         for path, store in stores.items():
             if any(key not in store for key in rows):
                 store.refresh()
-            known = next((key for key in rows if key in store), None)
-            if known is not None:
-                self._audit(path, store, store.read([known]), images[rows[known]], compute)
+            foreign = next((key for key in rows if store.has_from_elsewhere(key)), None)
+            if foreign is not None and store not in self._trusted:
+                self._audit(path, store, store.read([foreign]), images[rows[foreign]], compute)
+                self._trusted.add(store)
         self._fill(stores, rows, images, compute)
         return {path: store.read(keys).to(images.device).to(store.layout.dtype) for path, store in stores.items()}
 
@@ -141,15 +143,14 @@ class TeacherCache:
         return store
 
     def _audit(self, path: str, store: Store, given: Tensor, image: Tensor, compute: Compute) -> None:
-        """Once for each tap, see that its output for an image, ``(1, ...)``, is what it is for the image alone."""
-        if store not in self._audited and not is_same(given, compute(image[None], [path])[path]):
+        """See that an output, ``(1, ...)``, is what the teacher gives for the image alone."""
+        if not is_same(given, compute(image[None], [path])[path]):
             raise ValueError(
                 f"the teacher's output at {path!r} for an image alone is not the one that was stored in "
                 f"{store.folder}, or is about to be. Either it depends on the other images of a batch (batch "
                 "statistics, attention over the batch) or is random: train without cache. Or the teacher's code "
                 "changed since: delete that folder"
             )
-        self._audited.add(store)
 
     def _fill(self, stores: Mapping[str, Store], rows: Mapping[bytes, int], images: Tensor, compute: Compute) -> None:
         """Compute and store what is not there yet of the images with these keys, each at its row of the batch."""
@@ -162,8 +163,9 @@ class TeacherCache:
         outputs = compute(chosen, list(lacking))
         for path, output in outputs.items():
             check_rows(path, output, len(chosen))
-            if len(chosen) > 1:
+            if len(chosen) > 1 and stores[path] not in self._independent | self._trusted:
                 self._audit(path, stores[path], output[:1], chosen[0], compute)
+                self._independent.add(stores[path])
         stored = {path: self._stored(path, outputs[path]) for path in lacking}
         for path, values in stored.items():
             stores[path].use(Layout(tuple(values.shape[1:]), outputs[path].dtype, values.dtype))

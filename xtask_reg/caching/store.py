@@ -78,6 +78,10 @@ class Store:
     def __len__(self) -> int:
         return len(self._places)
 
+    def has_from_elsewhere(self, key: bytes) -> bool:
+        """Whether the entry is there, and not from this process."""
+        return key in self and (self._writer is None or self._places[key][0].path != self._writer.path)
+
     def refresh(self) -> None:
         """Look for entries that other processes wrote."""
         if self.folder.is_dir():
