@@ -9,22 +9,25 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mmengine.runner import Runner
 from mmpose.registry import TRANSFORMS
 
 EPOCHS, IMAGES, BATCH, TAPS = 3, 8, 4, 2
 SCALES = (1.0, 1.25)
 VERSIONS = 2 * len(SCALES)  # with the flip
-BOX = "train_dataloader.dataset.pipeline.3"
+BOX = dict(type="QuantizedBBoxTransform", scales=list(SCALES))
+PIPELINE = f"""
+train_pipeline = _base_.train_pipeline
+train_pipeline[3] = {BOX}
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+"""
 
 
 @pytest.fixture(scope="session")
 def finite(options) -> dict[str, Any]:
-    """The shipped pipeline, with two workers, but for the step that draws a continuous scale."""
+    """Two workers and three epochs."""
     return {
         **options,
-        f"{BOX}._delete_": True,
-        f"{BOX}.type": "QuantizedBBoxTransform",
-        f"{BOX}.scales": ",".join(map(str, SCALES)),
         "train_dataloader.num_workers": 2,
         "train_cfg.max_epochs": EPOCHS,
         "train_cfg.val_interval": EPOCHS,
@@ -37,30 +40,30 @@ def folder(shared) -> Path:
     return shared("teacher_cache", lambda made: None)
 
 
-def cache(folder: Path, **changes: Any) -> dict[str, Any]:
+def cache(folder: Path | str, **changes: Any) -> dict[str, Any]:
     settings = {"folder": folder, "images": IMAGES, "versions": VERSIONS, **changes}
     return {f"model.teacher.cache.{name}": value for name, value in settings.items()}
 
 
 @pytest.fixture(scope="session")
 def without(train, finite) -> Path:
-    return train("finite", "ctd-com", finite)
+    return train("finite", "ctd-com", finite, text=PIPELINE)
 
 
 @pytest.fixture(scope="session")
 def first(train, finite, folder) -> Path:
-    return train("first", "ctd-com", {**finite, **cache(folder)})
+    return train("first", "ctd-com", {**finite, **cache(folder)}, text=PIPELINE)
 
 
 @pytest.fixture(scope="session")
 def second(train, finite, folder, first) -> Path:
-    return train("second", "ctd-com", {**finite, **cache(folder)})
+    return train("second", "ctd-com", {**finite, **cache(folder)}, text=PIPELINE)
 
 
 @pytest.fixture(scope="session")
 def half(train, finite, folder) -> Path:
     averaged = {"default_hooks.ema.type": "EMAHook", "default_hooks.ema.momentum": 0.5}
-    return train("half", "ctd-com", {**finite, **cache(folder, dtype="float16"), **averaged})
+    return train("half", "ctd-com", {**finite, **cache(folder, dtype="float16"), **averaged}, text=PIPELINE)
 
 
 def seen(run: Path, rank: str = "") -> dict[str, Any]:
@@ -123,9 +126,10 @@ def test_continuous_augmentation_is_refused_with_the_reason(tmp_path, tool_comma
         ({"images": 7}, r"8 samples, but the teacher's cache is for images=7: set model.teacher.cache.images=8"),
     ],
 )
-def test_cache_for_too_few_is_refused(tiny_runner, tmp_path, changes, message):
-    box = {f"{BOX}._delete_": True, f"{BOX}.type": "QuantizedBBoxTransform", f"{BOX}.scales": list(SCALES)}
-    runner = tiny_runner({**box, **cache(tmp_path / "cache", **changes)})
+def test_cache_for_too_few_is_refused(tiny_config, tmp_path, changes, message):
+    config = tiny_config(cache(str(tmp_path / "cache"), **changes))
+    config.train_dataloader.dataset.pipeline[3] = BOX
+    runner = Runner.from_cfg(config)
     with pytest.raises(ValueError, match=message):
         runner.train()
     assert not (tmp_path / "cache").exists()
@@ -135,7 +139,8 @@ def test_two_processes_share_the_folder(shared, tool_command, process, config_pa
     def make(folder: Path) -> None:
         config = folder / "cached.py"
         plugins = ["xtask_reg.integrations.mmpose", "probe"]
-        config.write_text(f"_base_ = [{config_path('ctd-com')!r}]\ncustom_imports = dict(imports={plugins})\n")
+        base = f"_base_ = [{config_path('ctd-com')!r}]\ncustom_imports = dict(imports={plugins})\n"
+        config.write_text(base + PIPELINE)
         extra = {"env_cfg.dist_cfg.backend": "gloo", "model_wrapper_cfg.device_ids": None,
                  "train_dataloader.batch_size": 2, "model.monitor": None,
                  "default_hooks.probe.type": "Probe", "default_hooks.probe.out": folder / "probe.pt"}  # fmt: skip
