@@ -49,9 +49,9 @@ def make_source() -> Source:
 
 @pytest.fixture(autouse=True)
 def _announced() -> Iterator[None]:
-    """The announcement of the size is silent but where it is tested; every other warning is an error."""
+    """The announcement of the size is silent but where it is tested; every other warning of ours is an error."""
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         warnings.filterwarnings("ignore", message="the cache of the teacher's outputs")
         yield
 
