@@ -1,6 +1,7 @@
 """Cross-task distillation regularizers: keep what a pretrained network knows while it learns a new task."""
 
 from xtask_reg.attach import ctd
+from xtask_reg.caching import TeacherCache
 from xtask_reg.connectors import (
     ChannelsFirst,
     ClassToken,
@@ -84,6 +85,7 @@ __all__ = [
     "SoftmaxL2Loss",
     "Steps",
     "TapError",
+    "TeacherCache",
     "Term",
     "TokensToMap",
     "Warmup",

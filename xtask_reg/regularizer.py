@@ -211,14 +211,14 @@ class CrossTaskRegularizer(nn.Module):
     def _targets(
         self, images: Tensor | None, active: Sequence[Term], stages: Mapping[str, str]
     ) -> Mapping[str, Tensor]:
-        paths = {term.teacher for term in active if _runs_teacher(term)} | set(stages.values())
-        if not paths:
+        paths = {term.teacher for term in active if _runs_teacher(term)}
+        if not (paths or stages):
             return {}
         if images is None:
             raise ValueError(
                 "the student was not called with a tensor, or changed it in place: name the images, regularizer(images)"
             )
-        return self.teacher.features(images, sorted(paths))
+        return self.teacher.features(images, sorted(paths), stages.values())
 
     def _read(
         self, term: Term, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]

@@ -10,6 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from xtask_reg.caching import TeacherCache
 from xtask_reg.tapped_pass import TappedPass
 
 
@@ -29,6 +30,7 @@ class FrozenTeacher(nn.Module):
         channels_last: whether to put its weights in that memory format, which is often faster for convolutions.
         compile: whether :meth:`features` is compiled by ``torch.compile``, or the mode of that: with
             ``"reduce-overhead"`` it is a CUDA graph.
+        cache: where :meth:`features` keeps outputs on disk, if the same images come again.
 
     Example:
         >>> teacher = FrozenTeacher(torchvision.models.resnet50())
@@ -43,6 +45,7 @@ class FrozenTeacher(nn.Module):
         dtype: torch.dtype | None = None,
         channels_last: bool = False,
         compile: bool | str = False,
+        cache: TeacherCache | None = None,
     ) -> None:
         super().__init__()
         if dtype is not None:
@@ -51,6 +54,7 @@ class FrozenTeacher(nn.Module):
             network.to(memory_format=torch.channels_last)
         self._hidden = (network, None)
         self._compile = compile
+        self.cache = cache
         self._passes: dict[frozenset[str], TappedPass] = {}
         self.use_adapter(adapter)
         self.train(False)
@@ -94,16 +98,29 @@ class FrozenTeacher(nn.Module):
             return self.network(self.prepared(images))
 
     @torch.no_grad()
-    def features(self, images: Tensor, paths: Iterable[str]) -> dict[str, Tensor]:
+    def features(self, images: Tensor, paths: Iterable[str], rarely: Iterable[str] = ()) -> dict[str, Tensor]:
         """The outputs of the submodules at ``paths`` on the student's ``images``.
 
         The first pass with some paths is whole; later ones end at the last of these submodules.
 
+        Args:
+            images: ``(B, ...)``.
+            paths: dotted paths of submodules.
+            rarely: more of them, which a cache does not keep.
+
         Raises:
             RuntimeError: if the network is on another device than the images.
-            ValueError: for an unknown path.
+            ValueError: for an unknown path, or what :meth:`TeacherCache.features` refuses.
             TapError: if a submodule did not give exactly one tensor.
+            OSError: if the cache cannot be written.
         """
+        paths, others = set(paths), set(rarely)
+        if self.cache is None or not paths:
+            return self._computed(images, paths | others)
+        kept = self.cache.features(images, sorted(paths), self._computed, self._own())
+        return kept | (self._computed(images, others - paths) if others - paths else {})
+
+    def _computed(self, images: Tensor, paths: Iterable[str]) -> dict[str, Tensor]:
         wanted = frozenset(paths)
         if wanted not in self._passes:
             self._passes[wanted] = TappedPass(self.network, wanted, self._compile)

@@ -33,14 +33,22 @@ class FrozenTeachers(nn.Module):
         """The source networks under their names."""
         return nn.ModuleDict({name: teacher.network for name, teacher in self.teachers.items()})
 
-    def features(self, images: Tensor, paths: Iterable[str]) -> dict[str, Tensor]:
-        """As :meth:`FrozenTeacher.features`, of all teachers that ``paths`` name."""
-        wanted: dict[str, list[str]] = {}
-        for path in paths:
-            name, _, inner = path.partition(".")
-            wanted.setdefault(name, []).append(inner)
+    def features(self, images: Tensor, paths: Iterable[str], rarely: Iterable[str] = ()) -> dict[str, Tensor]:
+        """As :meth:`FrozenTeacher.features`, of all teachers that the paths name."""
+        wanted, others = _by_teacher(paths), _by_teacher(rarely)
         return {
             f"{name}.{path}": features
-            for name, inner in wanted.items()
-            for path, features in self.teachers[name].features(images, inner).items()
+            for name in wanted | others
+            for path, features in self.teachers[name]
+            .features(images, wanted.get(name, ()), others.get(name, ()))
+            .items()
         }
+
+
+def _by_teacher(paths: Iterable[str]) -> dict[str, list[str]]:
+    """The paths within each teacher, by its name."""
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        name, _, inner = path.partition(".")
+        found.setdefault(name, []).append(inner)
+    return found

@@ -193,12 +193,15 @@ def process() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.fixture(scope="session")
 def train(shared, config_path) -> Callable[..., Path]:
-    """``train(name, method, options, *arguments)``: the work folder of a finished run of tools/train.py."""
+    """``train(name, method, options, *arguments)``: the work folder of a finished run of tools/train.py.
 
-    def run(name: str, method: str, options: Mapping[str, Any], *arguments: str) -> Path:
+    ``text`` is what else stands in the config.
+    """
+
+    def run(name: str, method: str, options: Mapping[str, Any], *arguments: str, text: str = "") -> Path:
         def make(folder: Path) -> None:
             config = folder / f"{name}.py"
-            config.write_text(f"_base_ = [{config_path(method)!r}]\ncustom_imports = dict(imports={PLUGINS})\n")
+            config.write_text(f"_base_ = [{config_path(method)!r}]\ncustom_imports = dict(imports={PLUGINS})\n{text}")
             probe = {"default_hooks.probe.type": "Probe", "default_hooks.probe.out": folder / "probe.pt"}
             arguments_ = [str(config), "--work-dir", str(folder), *arguments]
             result = run_process(command("train", arguments_, {**options, **probe}), folder)

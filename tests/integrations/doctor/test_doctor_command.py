@@ -120,3 +120,20 @@ def test_options():
     assert parse_options([]) == {}
     with pytest.raises(ValueError, match="--cfg-options lambda: expected key=value"):
         parse_options(["a=1", "lambda"])
+
+
+def test_cache_is_checked_and_not_written(config_path, tiny_options, tmp_path):
+    config = tmp_path / "finite.py"
+    config.write_text(
+        f"_base_ = [{config_path('ctd-com')!r}]\ntrain_pipeline = _base_.train_pipeline\n"
+        "train_pipeline[3] = dict(type='QuantizedBBoxTransform')\n"
+        "train_dataloader = dict(dataset=dict(pipeline=train_pipeline))\n"
+    )
+    options = parse_options([f"{key}={value}" for key, value in tiny_options("ctd-com").items()])
+    cache = {"folder": str(tmp_path / "cache"), "images": 8, "versions": 2}
+    cached = {**options, **{f"model.teacher.cache.{name}": value for name, value in cache.items()}}
+    with pytest.raises(ValueError, match="24 draws of the first sample made 24 different images"):
+        examine(config_path("ctd-com"), cached)
+    total, plain = (examine(str(config), each).facts.losses.total for each in (cached, options))
+    assert total == pytest.approx(plain, rel=1e-6)
+    assert not (tmp_path / "cache").exists()

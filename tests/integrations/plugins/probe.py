@@ -27,7 +27,7 @@ class Probe(Hook):
 
     def __init__(self, out: str) -> None:
         self.out = str(out)
-        self.seen: dict[str, Any] = {"inputs": [], "lr": [], "logged": [], "training": []}
+        self.seen: dict[str, Any] = {"inputs": [], "lr": [], "logged": [], "training": [], "pixels": [], "taught": []}
 
     def before_train(self, runner: Any) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -39,18 +39,22 @@ class Probe(Hook):
             self.seen["connectors"] = {key: value.clone() for key, value in self.regularizer.state_dict().items()}
             self.seen["teacher"] = {key: value.clone() for key, value in self.network.state_dict().items()}
             self.seen["before"] = checksum(self.network)
-            modes = self.seen["training"]
-            self.network.register_forward_hook(lambda net, *_: modes.append(any(m.training for m in net.modules())))
+            self.network.register_forward_hook(self.teacher_was_called)
             optimized = {id(p) for group in runner.optim_wrapper.param_groups for p in group["params"]}
             self.seen["optimized"] = {
                 "connectors": all(id(p) in optimized for p in self.regularizer.parameters()),
                 "teacher": any(id(p) in optimized for p in self.network.parameters()),
             }
 
+    def teacher_was_called(self, network: torch.nn.Module, args: tuple[torch.Tensor, ...], output: Any) -> None:
+        self.seen["training"].append(any(module.training for module in network.modules()))
+        self.seen["taught"].append(len(args[0]))
+
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         pixels = torch.stack(data_batch["inputs"]).numpy().tobytes()
         targets = b"".join(s.gt_fields.heatmaps.numpy().tobytes() for s in data_batch["data_samples"])
         self.seen["inputs"].append(hashlib.sha256(pixels + targets).hexdigest())
+        self.seen["pixels"] += [hashlib.sha256(image.numpy().tobytes()).hexdigest() for image in data_batch["inputs"]]
         self.seen["lr"].append(runner.optim_wrapper.get_lr()["lr"][0])
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:

@@ -11,6 +11,8 @@ from mmengine.registry import HOOKS
 from torch import nn
 
 from xtask_reg.integrations.checkpoint import restore_state, save_state
+from xtask_reg.integrations.mmengine.finite_augmentation import check_augmentation
+from xtask_reg.teacher import FrozenTeacher
 
 
 @HOOKS.register_module()
@@ -18,14 +20,23 @@ class CrossTaskHook(Hook):
     """What the regularizer needs of a run: its state in checkpoints, the training's progress, its report in the log.
 
     Trainable connectors and balanced weights stand in the checkpoint under ``'xtask_reg'``; ``'state_dict'`` is the
-    plain student's. Before training the hook logs what will train. What the regularizer measures
+    plain student's. Before training the hook logs what will train, and sees whether the augmentation makes as few
+    images as a cache of the teacher needs. What the regularizer measures
     (:attr:`xtask_reg.CrossTaskRegularizer.report`) is logged under the same names, without the "loss_" of the terms,
     which MMEngine would take for a part of the loss.
     """
 
     def before_train(self, runner: Any) -> None:
-        """Log the number of trainable parameters."""
-        runner.logger.info(_trainable(bare_model(runner)))
+        """Log the number of trainable parameters.
+
+        Raises:
+            ValueError: if the augmentation makes more images than a cache of a teacher is for.
+        """
+        model = bare_model(runner)
+        runner.logger.info(_trainable(model))
+        for teacher in _teachers(_regularizer(runner)):
+            if teacher.cache is not None:
+                check_augmentation(runner.train_dataloader, model, teacher.cache)
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Tell the regularizer the progress of training."""
@@ -68,3 +79,8 @@ def bare_model(runner: Any) -> Any:
 
 def _regularizer(runner: Any) -> Any:
     return getattr(bare_model(runner), "regularizer", None)
+
+
+def _teachers(regularizer: Any) -> list[FrozenTeacher]:
+    modules = () if regularizer is None or regularizer.teacher is None else regularizer.teacher.modules()
+    return [module for module in modules if isinstance(module, FrozenTeacher)]

@@ -10,6 +10,7 @@ import torch
 from mmengine.registry import MODELS, WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 
+from xtask_reg.caching import TeacherCache
 from xtask_reg.connectors import PooledClassifier
 from xtask_reg.inputs import InputAdapter, InputConvention
 from xtask_reg.integrations.mmengine.backbone import ModuleBackbone
@@ -120,6 +121,8 @@ class SourceTeacher(FrozenTeacher):
         dtype: the precision that the source runs in, ``'bfloat16'`` or ``'float16'``, if not float32.
         channels_last: whether it runs in that memory format.
         compile: whether it is compiled, or the mode of ``torch.compile``; see :class:`xtask_reg.FrozenTeacher`.
+        cache: arguments of :class:`xtask_reg.TeacherCache`, if outputs are to be kept on disk: ``dict(folder='cache',
+            images=50, versions=6, dtype='float16')``. :class:`CrossTaskHook` checks the augmentation against it.
         student_backbone: filled in by the model.
         student_input: what the student's images are, as arguments of :class:`xtask_reg.InputConvention`; filled in by
             the model from its data preprocessor: the images are taken for BGR in 0..255 before it.
@@ -139,6 +142,7 @@ class SourceTeacher(FrozenTeacher):
         dtype: str | None = None,
         channels_last: bool = False,
         compile: bool | str = False,
+        cache: dict[str, Any] | None = None,
         student_backbone: dict[str, Any] | None = None,
         student_input: InputConvention | Mapping[str, Any] | None = None,
     ) -> None:
@@ -163,7 +167,8 @@ class SourceTeacher(FrozenTeacher):
         self.student_input = InputConvention(**given) if isinstance(given, Mapping) else given
         self._input = InputConvention(**input) if input else None
         adapter = InputAdapter(self.student_input, self._input) if self._input else None
-        super().__init__(network, adapter, dtype and PRECISIONS[dtype], channels_last, compile)
+        kept = TeacherCache(**cache) if cache else None
+        super().__init__(network, adapter, dtype and PRECISIONS[dtype], channels_last, compile, kept)
         network.has_weights = checkpoint == RANDOM
         self._comes_with_weights, self._given = by_itself, initial
 

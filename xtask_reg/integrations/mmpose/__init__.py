@@ -16,6 +16,7 @@ from xtask_reg.integrations.mmpose.estimator import CrossTaskTopdownPoseEstimato
 from xtask_reg.integrations.mmpose.heatmap_loss import HeatmapMSELoss
 from xtask_reg.integrations.mmpose.hook import CrossTaskPoseHook
 from xtask_reg.integrations.mmpose.metric import LandmarkMetric
+from xtask_reg.integrations.mmpose.quantized import QuantizedBBoxTransform
 
 sys.modules[f"{__name__}.compat"] = compat  # a second name for it, of those who have the package anyway
 
@@ -27,5 +28,6 @@ __all__ = [
     "HeatmapMSELoss",
     "LandmarkDataset",
     "LandmarkMetric",
+    "QuantizedBBoxTransform",
     "compat",
 ]

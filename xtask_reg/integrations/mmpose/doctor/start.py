@@ -86,7 +86,15 @@ def _without_traces(config: Config, folder: Path) -> Config:
         if loader:
             loader.num_workers, loader.persistent_workers = 0, False
             loader.pop("prefetch_factor", None)
+    for cache in _caches(quiet.model.get("teacher") or {}):
+        cache["folder"] = str(folder)
     return quiet
+
+
+def _caches(teacher: Mapping[str, Any]) -> list[Any]:
+    """The configs of the caches of a teacher, or of several by name."""
+    teachers = (teacher, *teacher.values())
+    return [each["cache"] for each in teachers if isinstance(each, Mapping) and each.get("cache")]
 
 
 class _FirstBatch(Exception):

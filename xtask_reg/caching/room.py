@@ -1,0 +1,44 @@
+"""Whether there is room for what a cache will write."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def announce(folder: Path, capacity: int, sizes: Mapping[str, int], there: Mapping[str, int]) -> None:
+    """Say how much may come to lie in a folder, and see that it fits.
+
+    Args:
+        folder: perhaps not made yet.
+        capacity: entries at each tap.
+        sizes: bytes of an entry, by tap.
+        there: how many entries there are already, by tap.
+
+    Raises:
+        OSError: if less is free than what is lacking.
+    """
+    total = sum(capacity * size for size in sizes.values())
+    lacking = sum(max(0, capacity - there[path]) * size for path, size in sizes.items())
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    listed = ", ".join(
+        f"{path}: {capacity} entries of {readable(size)}, {there[path]} there already" for path, size in sizes.items()
+    )
+    what = f"the cache of the teacher's outputs in {folder} is for up to {readable(total)} ({listed})"
+    if free < lacking:
+        raise OSError(
+            errno.ENOSPC,
+            f"{what}, but only {readable(free)} are free: choose another folder, dtype='float16', fewer versions of "
+            "each image, or train without cache",
+        )
+    warnings.warn(f"{what}; {readable(free)} are free")
+
+
+def readable(nbytes: int) -> str:
+    """A number of bytes as people write it."""
+    power = min(4, max(0, len(str(nbytes)) - 1) // 3)
+    return f"{nbytes / 1000**power:.3g} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
