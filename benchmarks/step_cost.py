@@ -1,0 +1,151 @@
+"""What the teacher adds to a training step, against the floor: plain FT and one bare forward pass of the teacher.
+
+One process a setting, in which the ways to do a step take turns; times and peak memory are added to
+benchmarks/results/step_cost.jsonl, the report is made from that file alone:
+
+    OMP_NUM_THREADS=2 python benchmarks/step_cost.py --case "ResNet-50, 256 px" --batch 2
+    python benchmarks/step_cost.py --batch 2 --measure memory
+    python benchmarks/step_cost.py --batch 2 --measure options      # of FrozenTeacher
+    python benchmarks/step_cost.py --batch 32 --device cuda --precision bfloat16 --channels-last
+    python benchmarks/step_cost.py --report
+
+torchdistill is measured where it is installed: uv sync --group benchmarks
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from provenance import provenance
+from steps.measuring import Work, interleaved, peak_bytes
+from steps.methods import FLOOR, METHODS, OPTIONS, OURS, Parts, ours, parts, regularizer, step
+from steps.networks import CASES
+from steps.report import draw, page, read
+from torch import Tensor
+
+REPOSITORY = Path(__file__).parent.parent
+RESULTS = REPOSITORY / "benchmarks" / "results" / "step_cost.jsonl"
+PICTURE = REPOSITORY / "docs" / "images" / "step_cost.png"
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class Setting:
+    """What all ways of doing a step have in common: network, batch, device, precision, memory format."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.case = CASES[arguments.case]
+        self.device: str = arguments.device
+        self.precision = PRECISIONS[arguments.precision]
+        self.format = torch.channels_last if arguments.channels_last else torch.contiguous_format
+        torch.manual_seed(1)
+        images, self.target = (each.to(self.device) for each in self.case.batch(arguments.batch, arguments.side))
+        self.images = images.contiguous(memory_format=self.format)
+
+    def parts(self) -> Parts:
+        """New student and source, the same each time."""
+        given = parts(self.case)
+        for network in (given.student, *given.sources):
+            network.to(self.device, memory_format=self.format)
+        return given
+
+    def step(self, method: Callable[[Parts], Callable[[Tensor, Tensor], Tensor]]) -> Work:
+        """A step that can be called again and again; each call returns the loss."""
+        return partial(step(method, self.parts(), self.precision), self.images, self.target)
+
+    def term(self, **options: Any) -> float:
+        """L_ED at the start, with a teacher of these options."""
+        given = self.parts()
+        keep = regularizer(given, weight=1.0, **options)
+        found: dict[str, Tensor] = {}
+        for _ in range(2):  # what is compiled is so from the second pass on
+            with torch.autocast(self.device, self.precision, enabled=self.precision != torch.float32):
+                given.student(self.images)
+                found = keep()
+        return sum(found.values()).item()
+
+
+def options(device: str) -> dict[str, Callable[[Parts], Callable[[Tensor, Tensor], Tensor]]]:
+    """The fast teachers, beside the floor and the ordinary one."""
+    usual = {name: METHODS[name] for name in (FLOOR, OURS)}
+    fast = {name: partial(ours, **each) for name, each in OPTIONS.items() if device == "cuda" or "CUDA" not in name}
+    return usual | fast
+
+
+def measure(what: str, setting: Setting, budget: float) -> dict[str, Any]:
+    """One record: ``times`` of all methods, ``options`` of the teacher, or ``memory`` of all methods."""
+    if what == "memory":
+        build = {name: partial(setting.step, method) for name, method in METHODS.items()}
+        return {"peak_bytes": {name: peak_bytes(each, setting.device) for name, each in build.items()}}
+    methods = METHODS if what == "times" else options(setting.device)
+    works = {name: setting.step(method) for name, method in methods.items()}
+    first = {name: float(work()) for name, work in works.items()}
+    found = {
+        "first_loss": first,
+        "seconds": {name: [*map(_rounded, each)] for name, each in interleaved(works, setting.device, budget).items()},
+    }
+    if what == "options":
+        found["term"] = {
+            OURS: setting.term(),
+            **{name: setting.term(**OPTIONS[name]) for name in works if name in OPTIONS},
+        }
+    return found
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.5g}")
+
+
+def made_by(device: str) -> dict[str, Any]:
+    """Provenance, with torchdistill's version where it was measured."""
+    known = provenance()
+    try:
+        known["versions"]["torchdistill"] = version("torchdistill")
+    except PackageNotFoundError:
+        print("torchdistill is not installed: its column is left out (uv sync --group benchmarks)")
+    return known | ({"threads": torch.get_num_threads()} if device == "cpu" else {})
+
+
+def main() -> None:
+    """Measure one setting, or report on all of them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", choices=CASES, default=next(iter(CASES)))
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--side", type=int, help="of the images, if not that of the case")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="bfloat16 is by autocast")
+    parser.add_argument("--channels-last", action="store_true", help="of images, student and teacher")
+    parser.add_argument("--measure", choices=("times", "options", "memory"), default="times")
+    parser.add_argument("--seconds", type=float, default=60, help="that the rounds may take; three are made anyway")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--picture", type=Path, default=PICTURE)
+    parser.add_argument("--report", action="store_true", help="only print the report and draw the picture")
+    arguments = parser.parse_args()
+    if arguments.report:
+        results = read(arguments.results)
+        print(page(results))
+        draw(results).savefig(arguments.picture, dpi=110)
+        return
+    logging.disable(logging.INFO)
+    known = made_by(arguments.device)
+    chosen = {name: getattr(arguments, name) for name in ("case", "batch", "device", "precision", "channels_last")}
+    found = measure(arguments.measure, Setting(arguments), arguments.seconds)
+    append(arguments.results, {"measured": arguments.measure, **chosen, **found, **known})
+
+
+def append(path: Path, record: Mapping[str, Any]) -> None:
+    """Add a line to a result file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+if __name__ == "__main__":
+    main()
