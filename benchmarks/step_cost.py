@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from provenance import provenance
 from steps.measuring import Work, interleaved, peak_bytes
-from steps.methods import FLOOR, METHODS, OPTIONS, OURS, Parts, ours, parts, regularizer, step
+from steps.methods import FLOOR, METHODS, ON_A_GPU, OPTIONS, OURS, Parts, ours, parts, regularizer, step
 from steps.networks import CASES
 from steps.report import draw, page, read
 from torch import Tensor
@@ -72,19 +72,21 @@ class Setting:
         return sum(found.values()).item()
 
 
-def options(device: str) -> dict[str, Callable[[Parts], Callable[[Tensor, Tensor], Tensor]]]:
-    """The fast teachers, beside the floor and the ordinary one."""
+def fast_teachers(device: str, compiled: bool) -> dict[str, Callable[[Parts], Callable[[Tensor, Tensor], Tensor]]]:
+    """What the options make of the step, beside the floor and the ordinary teacher."""
     usual = {name: METHODS[name] for name in (FLOOR, OURS)}
-    fast = {name: partial(ours, **each) for name, each in OPTIONS.items() if device == "cuda" or "CUDA" not in name}
-    return usual | fast
+    chosen = {name: each for name, each in OPTIONS.items() if compiled or "compile" not in each}
+    return usual | {
+        name: partial(ours, **each) for name, each in chosen.items() if device == "cuda" or name not in ON_A_GPU
+    }
 
 
-def measure(what: str, setting: Setting, budget: float) -> dict[str, Any]:
+def measure(what: str, setting: Setting, budget: float, compiled: bool) -> dict[str, Any]:
     """One record: ``times`` of all methods, ``options`` of the teacher, or ``memory`` of all methods."""
     if what == "memory":
         build = {name: partial(setting.step, method) for name, method in METHODS.items()}
         return {"peak_bytes": {name: peak_bytes(each, setting.device) for name, each in build.items()}}
-    methods = METHODS if what == "times" else options(setting.device)
+    methods = METHODS if what == "times" else fast_teachers(setting.device, compiled)
     works = {name: setting.step(method) for name, method in methods.items()}
     first = {name: float(work()) for name, work in works.items()}
     found = {
@@ -123,6 +125,9 @@ def main() -> None:
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="bfloat16 is by autocast")
     parser.add_argument("--channels-last", action="store_true", help="of images, student and teacher")
     parser.add_argument("--measure", choices=("times", "options", "memory"), default="times")
+    parser.add_argument(
+        "--compiled", action=argparse.BooleanOptionalAction, default=True, help="whether options are compiled as well"
+    )
     parser.add_argument("--seconds", type=float, default=60, help="that the rounds may take; three are made anyway")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--picture", type=Path, default=PICTURE)
@@ -136,7 +141,7 @@ def main() -> None:
     logging.disable(logging.INFO)
     known = made_by(arguments.device)
     chosen = {name: getattr(arguments, name) for name in ("case", "batch", "device", "precision", "channels_last")}
-    found = measure(arguments.measure, Setting(arguments), arguments.seconds)
+    found = measure(arguments.measure, Setting(arguments), arguments.seconds, arguments.compiled)
     append(arguments.results, {"measured": arguments.measure, **chosen, **found, **known})
 
 

@@ -30,7 +30,7 @@ def interleaved(works: Mapping[str, Work], device: str, budget: float) -> dict[s
     """Seconds of each work in each round.
 
     A round has every work once, in an order of its own, so that what disturbs the machine for a while disturbs all.
-    Each is called twice beforehand.
+    Each is called once beforehand.
 
     Args:
         works: by name.
@@ -38,8 +38,7 @@ def interleaved(works: Mapping[str, Work], device: str, budget: float) -> dict[s
         budget: seconds after which no round begins; the first three are made in any case.
     """
     for work in works.values():
-        for _ in range(2):
-            work()
+        work()
     found: dict[str, list[float]] = {name: [] for name in works}
     order, start = list(works), time.perf_counter()
     shuffle = random.Random(0).shuffle

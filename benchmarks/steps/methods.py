@@ -182,6 +182,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "teacher in bfloat16, compiled": {"dtype": torch.bfloat16, "compile": True},
 }
 """Beyond the floor: the options of ``FrozenTeacher`` one by one."""
+ON_A_GPU = ("teacher in float16", "teacher as a CUDA graph")
+"""Those that a CPU does not have, or does slowly."""
 
 
 def step(
