@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from provenance import provenance
 from step_cost import REPOSITORY, append
-from steps.measuring import Work, interleaved
+from steps.measuring import CLOCKS, Work, interleaved
 from steps.methods import FLOOR, OURS, PLAIN, WEIGHT, Parts, by_hand, fine_tuning, ours, parts, step
 from steps.networks import CASES
 from steps.processes import seconds_of_a_step
@@ -85,9 +85,10 @@ def losses(given: Parts, images: Tensor) -> Work:
     return run
 
 
-def measure(point: dict[str, int], device: str, budget: float) -> dict[str, Any]:
+def measure(point: dict[str, int], device: str, budget: float, clock: str) -> dict[str, Any]:
     """The record of a point."""
-    return {**point, "device": device, "seconds": interleaved(works(point, device), device, budget)}
+    found = interleaved(works(point, device), device, budget, clock)
+    return {**point, "device": device, "clock": clock, "seconds": found}
 
 
 def main() -> None:
@@ -95,6 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--seconds", type=float, default=6, help="that the rounds of a point may take")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: on a machine that others use")
     parser.add_argument("--processes", type=int, nargs="+", help="measure DDP on the CPU instead: how many processes")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--picture", type=Path, default=PICTURE)
@@ -117,7 +119,7 @@ def main() -> None:
                 )
         return
     for point in points():
-        found = measure(point, arguments.device, arguments.seconds)
+        found = measure(point, arguments.device, arguments.seconds, arguments.clock)
         append(arguments.results, {**found, "threads": torch.get_num_threads(), **known})
 
 

@@ -137,4 +137,6 @@ def _key(record: pd.Series) -> tuple[object, ...]:
 
 def _where(record: pd.Series) -> str:
     known = [record.device, record.precision] + (["channels_last"] if record.channels_last else [])
-    return ", ".join(known + ([f"{record.threads:.0f} threads"] if record.device == "cpu" else []))
+    if record.device == "cpu":
+        known.append(f"{record.threads:.0f} thread" + "s" * (record.threads > 1))
+    return ", ".join(known + (["CPU seconds"] if record.clock == "cpu" else []))

@@ -1,4 +1,4 @@
-"""benchmarks/step_cost.py and step_scale.py with tiny networks; their tables and pictures from the results alone."""
+"""benchmarks/step_cost.py with a tiny network; its table and picture from the results alone."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def record(**changes: object) -> dict[str, object]:
         methods.TORCHDISTILL: [2.5, 2.5, 2.5],
     }
     setting = {"case": "net", "batch": 2, "device": "cpu", "precision": "float32", "channels_last": False, "threads": 2}
-    return {"measured": "times", **setting, "seconds": seconds, **changes}
+    return {"measured": "times", **setting, "clock": "wall", "seconds": seconds, **changes}
 
 
 def test_ratios_and_targets_by_hand(tmp_path: Path) -> None:
@@ -149,5 +149,5 @@ def test_whole_benchmark(results: Path, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(step_cost, "CASES", {})
     monkeypatch.setattr(sys, "argv", ["step_cost.py", "--report", "--results", str(results), "--picture", str(picture)])
     step_cost.main()
-    assert f"## tiny, batch 2, cpu, float32, {torch.get_num_threads()} threads" in capsys.readouterr().out
+    assert f"## tiny, batch 2, cpu, float32, {torch.get_num_threads()} thread" in capsys.readouterr().out
     assert cv2.imread(str(picture)).std() > 20
