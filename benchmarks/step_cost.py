@@ -46,7 +46,7 @@ class Setting:
         self.precision = PRECISIONS[arguments.precision]
         self.format = torch.channels_last if arguments.channels_last else torch.contiguous_format
         torch.manual_seed(1)
-        images, self.target = (each.to(self.device) for each in self.case.batch(arguments.batch, arguments.side))
+        images, self.target = (each.to(self.device) for each in self.case.batch(arguments.batch))
         self.images = images.contiguous(memory_format=self.format)
 
     def parts(self) -> Parts:
@@ -122,7 +122,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", choices=CASES, default=next(iter(CASES)))
     parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--side", type=int, help="of the images, if not that of the case")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="bfloat16 is by autocast")
     parser.add_argument("--channels-last", action="store_true", help="of images, student and teacher")

@@ -86,6 +86,7 @@ def _timm(name: str) -> Callable[[], nn.Module]:
 RESNET_STAGES = tuple(f"backbone.layer{stage}" for stage in (1, 2, 3, 4))
 CASES = {
     "ResNet-50, 256 px": Case(_resnet(50), 2048, RESNET_STAGES, 256),
+    "ResNet-50, 128 px": Case(_resnet(50), 2048, RESNET_STAGES, 128),
     "ResNet-18, 128 px": Case(_resnet(18), 512, RESNET_STAGES, 128),
     "EdgeNeXt-S, 256 px": Case(
         _timm("edgenext_small"), 304, tuple(f"backbone.stages_{stage}" for stage in range(4)), 256
