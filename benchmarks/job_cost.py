@@ -4,7 +4,6 @@ Synthetic faces and an untrained ResNet-50 as source, as time does not depend on
 epochs and validates after the last; the log says how long a step took, and for how long of it the data was waited for.
 
     OMP_NUM_THREADS=2 python benchmarks/job_cost.py
-    python benchmarks/job_cost.py --report
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from provenance import provenance
 
@@ -79,39 +77,19 @@ def times(work: Path) -> dict[str, Any]:
     }
 
 
-def table(results: dict[str, Any]) -> str:
-    """The methods in Markdown."""
-    lines = [
-        "| tools/train.py | step, s | quartiles | / FT | waiting for data, s | of it, % | validation, s a batch |",
-        "|" + "---|" * 7,
-    ]
-    plain = np.median(results["runs"]["FT"]["step_seconds"])
-    for name, run in results["runs"].items():
-        lower, median, upper = np.quantile(run["step_seconds"], (0.25, 0.5, 0.75))
-        data = np.median(run["data_seconds"])
-        lines.append(
-            f"| {name} | {median:.3f} | {lower:.3f} to {upper:.3f} | {median / plain:.3f} | {data:.4f} "
-            f"| {100 * data / median:.1f} | {run['validation']['time']:.3f} |"
-        )
-    return "\n".join(lines)
-
-
 def main() -> None:
-    """Run all methods, print the table and write the result file."""
+    """Run all methods and write the result file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=24, help="to train on, two a step")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--report", action="store_true", help="only print the report")
     arguments = parser.parse_args()
-    if not arguments.report:
-        with tempfile.TemporaryDirectory() as folder:
-            options = prepare(Path(folder), arguments.images)
-            runs = {name: run(name, Path(folder), options, arguments.epochs) for name in METHODS}
-        threads = os.environ.get("OMP_NUM_THREADS")
-        settings = {"batch": 2, "images": arguments.images, "epochs": arguments.epochs, "OMP_NUM_THREADS": threads}
-        arguments.results.write_text(json.dumps({"settings": settings, "runs": runs, **provenance()}, indent=1) + "\n")
-    print(table(json.loads(arguments.results.read_text())))
+    with tempfile.TemporaryDirectory() as folder:
+        options = prepare(Path(folder), arguments.images)
+        runs = {name: run(name, Path(folder), options, arguments.epochs) for name in METHODS}
+    threads = os.environ.get("OMP_NUM_THREADS")
+    settings = {"batch": 2, "images": arguments.images, "epochs": arguments.epochs, "OMP_NUM_THREADS": threads}
+    arguments.results.write_text(json.dumps({"settings": settings, "runs": runs, **provenance()}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

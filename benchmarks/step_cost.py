@@ -1,13 +1,12 @@
 """What the teacher adds to a training step, against the floor: plain FT and one bare forward pass of the teacher.
 
 One process a setting, in which the ways to do a step take turns; times and peak memory are added to
-benchmarks/results/step_cost.jsonl, the report is made from that file alone:
+benchmarks/results/step_cost.jsonl, of which step_report.py makes the report:
 
     OMP_NUM_THREADS=2 python benchmarks/step_cost.py --case "ResNet-50, 256 px" --batch 2
     python benchmarks/step_cost.py --batch 2 --measure memory
     python benchmarks/step_cost.py --batch 2 --measure options      # of FrozenTeacher
     python benchmarks/step_cost.py --batch 32 --device cuda --precision bfloat16 --channels-last
-    python benchmarks/step_cost.py --report
 
 torchdistill is measured where it is installed: uv sync --group benchmarks
 """
@@ -26,14 +25,12 @@ from typing import Any
 import torch
 from provenance import provenance
 from steps.measuring import CLOCKS, Work, interleaved, peak_bytes
-from steps.methods import FLOOR, METHODS, ON_A_GPU, OPTIONS, OURS, Parts, ours, parts, regularizer, step
+from steps.methods import METHODS, ON_A_GPU, OPTIONS, Parts, ours, parts, regularizer, step
+from steps.names import FLOOR, OURS
 from steps.networks import CASES
-from steps.report import draw, page, read
 from torch import Tensor
 
-REPOSITORY = Path(__file__).parent.parent
-RESULTS = REPOSITORY / "benchmarks" / "results" / "step_cost.jsonl"
-PICTURE = REPOSITORY / "docs" / "images" / "step_cost.png"
+RESULTS = Path(__file__).parent / "results" / "step_cost.jsonl"
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -118,7 +115,7 @@ def made_by(device: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure one setting, or report on all of them."""
+    """Measure one setting."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", choices=CASES, default=next(iter(CASES)))
     parser.add_argument("--batch", type=int, default=2)
@@ -132,14 +129,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60, help="that the rounds may take; three are made anyway")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: on a machine that others use")
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--picture", type=Path, default=PICTURE)
-    parser.add_argument("--report", action="store_true", help="only print the report and draw the picture")
     arguments = parser.parse_args()
-    if arguments.report:
-        results = read(arguments.results)
-        print(page(results))
-        draw(results).savefig(arguments.picture, dpi=110)
-        return
     logging.disable(logging.INFO)
     known = made_by(arguments.device)
     chosen = {name: getattr(arguments, name) for name in ("case", "batch", "device", "precision", "channels_last")}

@@ -5,7 +5,6 @@ real step. The processes have one thread each, and the same batch each.
 
     OMP_NUM_THREADS=2 python benchmarks/step_scale.py
     python benchmarks/step_scale.py --processes 1 2
-    python benchmarks/step_scale.py --report
 """
 
 from __future__ import annotations
@@ -20,16 +19,15 @@ from typing import Any
 
 import torch
 from provenance import provenance
-from step_cost import REPOSITORY, append
+from step_cost import append
 from steps.measuring import CLOCKS, Work, interleaved
-from steps.methods import FLOOR, OURS, PLAIN, WEIGHT, Parts, by_hand, fine_tuning, ours, parts, step
+from steps.methods import WEIGHT, Parts, by_hand, fine_tuning, ours, parts, step
+from steps.names import FLOOR, LOSSES, OURS, PLAIN, TEACHER
 from steps.networks import CASES
 from steps.processes import seconds_of_a_step
-from steps.scale_report import LOSSES, TEACHER, draw, page, read
 from torch import Tensor
 
-RESULTS = REPOSITORY / "benchmarks" / "results" / "step_scale.jsonl"
-PICTURE = REPOSITORY / "docs" / "images" / "step_scale.png"
+RESULTS = Path(__file__).parent / "results" / "step_scale.jsonl"
 CASE = "ResNet-18, 128 px"
 USUAL = {"batch": 4, "side": 128, "terms": 1, "teachers": 1}
 SWEPT = {"batch": (1, 2, 8, 16), "side": (64, 192, 256), "terms": (4, 8), "teachers": (2, 4)}
@@ -92,22 +90,15 @@ def measure(point: dict[str, int], device: str, budget: float, clock: str) -> di
 
 
 def main() -> None:
-    """Measure all points, or the processes, or report."""
+    """Measure all points, or the processes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--seconds", type=float, default=6, help="that the rounds of a point may take")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: on a machine that others use")
     parser.add_argument("--processes", type=int, nargs="+", help="measure DDP on the CPU instead: how many processes")
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--picture", type=Path, default=PICTURE)
-    parser.add_argument("--report", action="store_true", help="only print the report and draw the picture")
     arguments = parser.parse_args()
     logging.disable(logging.INFO)
-    if arguments.report:
-        results = read(arguments.results)
-        print(page(results))
-        draw(results).savefig(arguments.picture, dpi=110)
-        return
     known = {**provenance(), "case": CASE}
     if arguments.processes:
         os.environ["OMP_NUM_THREADS"] = "1"

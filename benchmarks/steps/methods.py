@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import xtask_reg as xr
+from steps.names import FLOOR, OFF, OURS, PLAIN, TORCHDISTILL, WRAPPER
 from steps.networks import Case, Detector
 from xtask_reg.integrations.mmengine.source import SourceNetwork
 
@@ -161,8 +162,6 @@ class Wrapper(nn.Module):
         return loss
 
 
-FLOOR, PLAIN, OURS, OFF = "floor: FT + bare teacher", "FT", "xtask_reg", "xtask_reg, all weights 0"
-TORCHDISTILL, WRAPPER = "torchdistill's hooks", "module wrapper"
 METHODS: dict[str, Callable[[Parts], Forward]] = {
     PLAIN: fine_tuning,
     FLOOR: by_hand,

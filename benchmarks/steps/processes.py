@@ -12,7 +12,8 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 import xtask_reg as xr
-from steps.methods import OURS, Parts, parts, regularizer, task_loss
+from steps.methods import Parts, parts, regularizer, task_loss
+from steps.names import OURS
 from steps.networks import CASES
 
 WARM_UP = 3

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from steps.methods import FLOOR, OFF, OURS, PLAIN, TORCHDISTILL
+from steps.names import FLOOR, OFF, OURS, PLAIN, TORCHDISTILL
 
 SETTING = ["case", "batch", "device", "precision", "channels_last"]
 TARGETS = {"cpu": 1.02, "cuda": 1.05}
@@ -45,10 +45,10 @@ def times_table(record: pd.Series, memory: Mapping[str, int] | None) -> str:
     return "\n".join(lines)
 
 
-def options_table(records: pd.DataFrame) -> str:
+def options_table(results: pd.DataFrame) -> str:
     """The options of ``FrozenTeacher``: step against the floor of that setting, and what becomes of L_ED."""
     lines = ["| network | batch | teacher | / floor | quartiles | L_ED | changed by |", "|---|---|---|---|---|---|---|"]
-    for _, record in records.iterrows():
+    for _, record in _measured(results, "options").iterrows():
         exact = record.term[OURS]
         for name, term in record.term.items():
             median, lower, upper = ratio(record.seconds, name, FLOOR)
@@ -89,13 +89,12 @@ def timed(results: pd.DataFrame) -> Iterator[tuple[pd.Series, Mapping[str, int] 
         yield record, peaks.get(_key(record))
 
 
-def page(results: pd.DataFrame) -> str:
-    """The whole report in Markdown."""
-    parts = ["## Targets", targets_table(results)]
-    for record, memory in timed(results):
-        parts += [f"## {record.case}, batch {record.batch}, {_where(record)}", times_table(record, memory)]
-    chosen = _measured(results, "options")
-    return "\n\n".join(parts + ([] if chosen.empty else ["## Options of the teacher", options_table(chosen)]))
+def settings_tables(results: pd.DataFrame) -> str:
+    """The methods of each setting."""
+    return "\n\n".join(
+        f"**{record.case}, batch {record.batch}, {_where(record)}**\n\n{times_table(record, memory)}"
+        for record, memory in timed(results)
+    )
 
 
 def draw(results: pd.DataFrame) -> Figure:

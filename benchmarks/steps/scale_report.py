@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from steps.methods import FLOOR, OURS, PLAIN
+from steps.names import FLOOR, LOSSES, OURS, PLAIN, TEACHER
 
-TEACHER, LOSSES = "bare teachers alone", "losses alone"
 POINT = ["batch", "side", "terms", "teachers"]
 
 
@@ -22,7 +21,7 @@ def read(path: Path) -> pd.DataFrame:
 
 def by_point(results: pd.DataFrame) -> pd.DataFrame:
     """Medians in milliseconds of each point, what the model says, and what is left: ours beyond the floor."""
-    own = results[results.batch.notna()].drop_duplicates(POINT, keep="last") if "batch" in results else results[:0]
+    own = results[results.batch.notna()].drop_duplicates(POINT, keep="last")
     rows = []
     for _, record in own.iterrows():
         times = {name: 1000 * np.array(values) for name, values in record.seconds.items()}
@@ -58,12 +57,6 @@ def processes_table(results: pd.DataFrame) -> str:
         one, two = (medians[processes, method] for processes in (1, 2))
         lines.append(f"| {method} | {one:.1f} | {two:.1f} | {one / two:.2f} |")
     return "\n".join(lines)
-
-
-def page(results: pd.DataFrame) -> str:
-    """The whole report in Markdown."""
-    parts = ["## One process, milliseconds", points_table(results)]
-    return "\n\n".join(parts + (["## Processes", processes_table(results)] if "processes" in results else []))
 
 
 def draw(results: pd.DataFrame) -> Figure:

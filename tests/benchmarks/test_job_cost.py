@@ -1,4 +1,4 @@
-"""benchmarks/job_cost.py: what it reads of a log."""
+"""benchmarks/job_cost.py: what it reads of a log, and the table."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import job_cost
+from steps import job_report
 
 
 def test_the_log_is_read_without_the_first_steps_of_an_epoch(tmp_path: Path) -> None:
@@ -29,5 +30,5 @@ def test_table_by_hand() -> None:
     def run(*seconds: float) -> dict[str, object]:
         return {"step_seconds": seconds, "data_seconds": [0.1] * 3, "validation": {"time": 0.5, "data_time": 0.2}}
 
-    table = job_cost.table({"runs": {"FT": run(1.0, 2.0, 3.0), "CTD-ED": run(2.0, 2.5, 4.0)}})
+    table = job_report.table({"runs": {"FT": run(1.0, 2.0, 3.0), "CTD-ED": run(2.0, 2.5, 4.0)}})
     assert "| CTD-ED | 2.500 | 2.250 to 3.250 | 1.250 | 0.1000 | 4.0 | 0.500 |" in table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,13 +13,23 @@ import numpy as np
 import pandas as pd
 import pytest
 import step_cost
+import step_report
 import torch
 from mmpose.models import ResNet
-from steps import measuring, methods, report
+from steps import measuring, methods, names, report
 from steps.networks import RESNET_STAGES, Case
 from torch import Tensor
 
 REPOSITORY = Path(__file__).parents[2]
+REPORT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import step_report
+sys.argv[1:] = ["--results", sys.argv[2], "--page", sys.argv[2] + "/docs/performance.md"]
+step_report.main()
+assert not {"torch", "xtask_reg", "mmpose"} & sys.modules.keys()
+"""
+"""A process that has nothing but the result file."""
 
 
 def _narrow() -> torch.nn.Module:
@@ -38,16 +49,16 @@ def losses(name: str, steps: int = 3, **given: int) -> list[float]:
 @pytest.mark.parametrize("given", [{}, {"terms": 4}, {"terms": 8, "teachers": 2}], ids=str)
 def test_all_ways_train_alike(given: dict[str, int]) -> None:
     """Three steps: the gradients are the same as well."""
-    plain, floor = losses(methods.PLAIN, **given), losses(methods.FLOOR, **given)
-    assert losses(methods.OFF, **given) == plain
+    plain, floor = losses(names.PLAIN, **given), losses(names.FLOOR, **given)
+    assert losses(names.OFF, **given) == plain
     assert min(with_terms - without for with_terms, without in zip(floor, plain)) > 1e-6
-    for name in methods.METHODS.keys() - {methods.PLAIN, methods.OFF}:
+    for name in methods.METHODS.keys() - {names.PLAIN, names.OFF}:
         assert losses(name, **given) == pytest.approx(floor, rel=1e-6), name
 
 
 def test_torchdistill_is_one_of_them() -> None:
     pytest.importorskip("torchdistill")
-    assert methods.TORCHDISTILL in methods.METHODS
+    assert names.TORCHDISTILL in methods.METHODS
 
 
 def test_the_floor_is_the_formula() -> None:
@@ -93,11 +104,11 @@ def test_rounds_have_each_work_once() -> None:
 def record(**changes: object) -> dict[str, object]:
     """The floor takes 2 s, FT 1 s; ours is 1, 2 and 4 % above the floor."""
     seconds = {
-        methods.PLAIN: [1.0, 1.0, 1.0],
-        methods.FLOOR: [2.0, 2.0, 2.0],
-        methods.OURS: [2.02, 2.08, 2.04],
-        methods.OFF: [1.02, 1.02, 1.02],
-        methods.TORCHDISTILL: [2.5, 2.5, 2.5],
+        names.PLAIN: [1.0, 1.0, 1.0],
+        names.FLOOR: [2.0, 2.0, 2.0],
+        names.OURS: [2.02, 2.08, 2.04],
+        names.OFF: [1.02, 1.02, 1.02],
+        names.TORCHDISTILL: [2.5, 2.5, 2.5],
     }
     setting = {"case": "net", "batch": 2, "device": "cpu", "precision": "float32", "channels_last": False, "threads": 2}
     return {"measured": "times", **setting, "clock": "wall", "seconds": seconds, **changes}
@@ -105,10 +116,11 @@ def record(**changes: object) -> dict[str, object]:
 
 def test_ratios_and_targets_by_hand(tmp_path: Path) -> None:
     file = tmp_path / "results.jsonl"
-    peaks = {methods.PLAIN: 9e6, methods.FLOOR: 1e7, methods.OURS: 1.01e7, methods.OFF: 9e6, methods.TORCHDISTILL: 1e7}
+    peaks = {names.PLAIN: 9e6, names.FLOOR: 1e7, names.OURS: 1.01e7, names.OFF: 9e6, names.TORCHDISTILL: 1e7}
     records = [record(), record(measured="memory", peak_bytes=peaks, seconds=None)]
     file.write_text("".join(json.dumps(each) + "\n" for each in records))
-    page = report.page(report.read(file))
+    results = report.read(file)
+    page = report.settings_tables(results) + report.targets_table(results)
     assert "| xtask_reg | 2.04 | 2.040 | 1.020 | 1.015 to 1.030 | 10 | 1.010 |" in page
     where = "| net | 2 | cpu, float32, 2 threads |"
     assert f"{where} xtask_reg / floor | 1.020 | 1.02 | met |" in page
@@ -128,7 +140,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setitem(step_cost.CASES, "tiny", TINY)
     monkeypatch.setattr(methods, "OPTIONS", {"teacher in bfloat16": {"dtype": torch.bfloat16}})
     monkeypatch.setattr(step_cost, "OPTIONS", methods.OPTIONS)
-    file = tmp_path / "results.jsonl"
+    file = tmp_path / "step_cost.jsonl"
     for what in ("times", "options", "memory"):
         command = ["--case", "tiny", "--measure", what, "--seconds", "0", "--results", str(file)]
         monkeypatch.setattr(sys, "argv", ["step_cost.py", *command])
@@ -136,18 +148,28 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def test_whole_benchmark(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_whole_benchmark(results: Path, tmp_path: Path) -> None:
     records = {each["measured"]: each for each in map(json.loads, results.read_text().splitlines())}
     assert {name: len(values) for name, values in records["times"]["seconds"].items()} == dict.fromkeys(
         methods.METHODS, 3
     )
-    assert records["memory"]["peak_bytes"][methods.FLOOR] > records["memory"]["peak_bytes"][methods.PLAIN] > 1e6
+    assert records["memory"]["peak_bytes"][names.FLOOR] > records["memory"]["peak_bytes"][names.PLAIN] > 1e6
     exact, rounded = records["options"]["term"].values()
     assert 0 < abs(exact - rounded) < 0.02
     assert records["times"]["hardware"]["cores"]
-    picture = tmp_path / "picture.png"
-    monkeypatch.setattr(step_cost, "CASES", {})
-    monkeypatch.setattr(sys, "argv", ["step_cost.py", "--report", "--results", str(results), "--picture", str(picture)])
-    step_cost.main()
-    assert f"## tiny, batch 2, cpu, float32, {torch.get_num_threads()} thread" in capsys.readouterr().out
-    assert cv2.imread(str(picture)).std() > 20
+    command = [sys.executable, "-c", REPORT, str(REPOSITORY / "benchmarks"), str(tmp_path)]
+    (tmp_path / "docs" / "images").mkdir(parents=True)
+    page = tmp_path / "docs" / "performance.md"
+    page.write_text(
+        "".join(f"# {name}\n<!-- {name} -->\nold\n<!-- end -->\n" for name in ("targets", "settings", "options"))
+    )
+    subprocess.run(command, check=True)
+    text = page.read_text()
+    assert "old" not in text
+    assert f"**tiny, batch 2, cpu, float32, {torch.get_num_threads()} thread" in text
+    assert cv2.imread(str(page.parent / "images" / "step_cost.png")).std() > 20
+
+
+def test_a_table_without_a_place_is_an_error() -> None:
+    with pytest.raises(ValueError, match="the page has no <!-- targets -->"):
+        step_report.filled("# Performance\n", {"targets": "| |"})

@@ -11,7 +11,7 @@ import pytest
 import step_scale
 from mmpose.models import ResNet
 from steps import processes, scale_report
-from steps.methods import FLOOR, OURS, PLAIN
+from steps.names import FLOOR, LOSSES, OURS, PLAIN, TEACHER
 from steps.networks import CASES, RESNET_STAGES, Case
 
 TINY = Case(lambda: ResNet(18, base_channels=8, out_indices=(0, 1, 2, 3)), 64, RESNET_STAGES, 32)
@@ -27,8 +27,8 @@ def test_tables_by_hand(tmp_path: Path) -> None:
         PLAIN: [0.1, 0.1, 0.1],
         FLOOR: [0.2, 0.2, 0.2],
         OURS: [0.21, 0.18, 0.22],
-        scale_report.TEACHER: [0.09, 0.09, 0.09],
-        scale_report.LOSSES: [0.01, 0.01, 0.01],
+        TEACHER: [0.09, 0.09, 0.09],
+        LOSSES: [0.01, 0.01, 0.01],
     }
     point = {"batch": 4, "side": 128, "terms": 1, "teachers": 1, "seconds": seconds}
     ddp = [
@@ -36,21 +36,20 @@ def test_tables_by_hand(tmp_path: Path) -> None:
         for name, values in {PLAIN: (0.1, 0.125), OURS: (0.2, 0.25)}.items()
         for count, value in zip((1, 2), values)
     ]
-    page = scale_report.page(scale_report.read(write(tmp_path / "results.jsonl", [point, *ddp])))
+    results = scale_report.read(write(tmp_path / "results.jsonl", [point, *ddp]))
+    page = scale_report.points_table(results) + scale_report.processes_table(results)
     assert "| 4 | 128 | 1 | 1 | 100.0 | 90.0 | 10.0 | 200.0 | 210.0 | 1.050 | 1.050 |" in page
     assert "| FT | 100.0 | 125.0 | 0.80 |" in page
     assert "| xtask_reg | 200.0 | 250.0 | 0.80 |" in page
 
 
-def test_whole_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_whole_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CASES, step_scale.CASE, TINY)
     monkeypatch.setattr(step_scale, "USUAL", {"batch": 2, "side": 32, "terms": 1, "teachers": 1})
     monkeypatch.setattr(step_scale, "SWEPT", {"batch": (3,), "terms": (8,), "teachers": (2,)})
-    results, picture = tmp_path / "results.jsonl", tmp_path / "picture.png"
-    for command in (["--seconds", "0"], ["--report"]):
-        command += ["--results", str(results), "--picture", str(picture)]
-        monkeypatch.setattr(sys, "argv", ["step_scale.py", *command])
-        step_scale.main()
+    results = tmp_path / "results.jsonl"
+    monkeypatch.setattr(sys, "argv", ["step_scale.py", "--seconds", "0", "--results", str(results)])
+    step_scale.main()
     points = [json.loads(line) for line in results.read_text().splitlines()]
     assert [tuple(each[name] for name in scale_report.POINT) for each in points] == [
         (2, 32, 1, 1),
@@ -58,7 +57,10 @@ def test_whole_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
         (2, 32, 8, 1),
         (2, 32, 1, 2),
     ]
-    assert "| 2 | 32 | 8 | 1 |" in capsys.readouterr().out
+    read = scale_report.read(results)
+    assert "| 2 | 32 | 8 | 1 |" in scale_report.points_table(read)
+    picture = tmp_path / "picture.png"
+    scale_report.draw(read).savefig(picture)
     assert cv2.imread(str(picture)).std() > 20
 
 
