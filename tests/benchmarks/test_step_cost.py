@@ -130,7 +130,8 @@ def test_ratios_and_targets_by_hand(tmp_path: Path) -> None:
 
 
 def test_targets_on_a_gpu() -> None:
-    bounds = [next(report.targets(pd.Series(record(device="cuda", batch=batch)), None))[2] for batch in (2, 32)]
+    records = pd.DataFrame([record(device="cuda", batch=batch) for batch in (2, 32)])
+    bounds = [bound for _, name, _, bound in report.targets(records) if name == "xtask_reg / floor"]
     assert bounds == [1.05, 1.02]
 
 
@@ -173,3 +174,10 @@ def test_whole_benchmark(results: Path, tmp_path: Path) -> None:
 def test_a_table_without_a_place_is_an_error() -> None:
     with pytest.raises(ValueError, match="the page has no <!-- targets -->"):
         step_report.filled("# Performance\n", {"targets": "| |"})
+
+
+def test_the_page_has_the_tables_of_the_results() -> None:
+    page = (REPOSITORY / "docs" / "performance.md").read_text()
+    tables = step_report.tables(REPOSITORY / "benchmarks" / "results")
+    assert {"targets", "settings", "options"} <= tables.keys()
+    assert step_report.filled(page, tables) == page
