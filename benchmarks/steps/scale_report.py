@@ -38,13 +38,13 @@ def by_point(results: pd.DataFrame) -> pd.DataFrame:
 def points_table(results: pd.DataFrame) -> str:
     """Each point: its parts, the model, and the measured step."""
     lines = [
-        "| batch | side | terms | teachers | FT | + teachers | + losses | = model | measured | / model | / floor |",
-        "|" + "---|" * 11,
+        "| batch | side | terms | teachers | FT | + teachers | + losses | = model | measured | / model | / floor | - floor |",
+        "|" + "---|" * 12,
     ]
     for _, row in by_point(results).iterrows():
         where = " | ".join(str(int(row[name])) for name in POINT)
         times = " | ".join(f"{row[name]:.1f}" for name in (PLAIN, TEACHER, LOSSES, "model", OURS))
-        lines.append(f"| {where} | {times} | {row.to_model:.3f} | {row.ratio:.3f} |")
+        lines.append(f"| {where} | {times} | {row.to_model:.3f} | {row.ratio:.3f} | {row.beyond:.1f} |")
     return "\n".join(lines)
 
 

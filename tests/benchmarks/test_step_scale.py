@@ -38,7 +38,7 @@ def test_tables_by_hand(tmp_path: Path) -> None:
     ]
     results = scale_report.read(write(tmp_path / "results.jsonl", [point, *ddp]))
     page = scale_report.points_table(results) + scale_report.processes_table(results)
-    assert "| 4 | 128 | 1 | 1 | 100.0 | 90.0 | 10.0 | 200.0 | 210.0 | 1.050 | 1.050 |" in page
+    assert "| 4 | 128 | 1 | 1 | 100.0 | 90.0 | 10.0 | 200.0 | 210.0 | 1.050 | 1.050 | 10.0 |" in page
     assert "| FT | 100.0 | 125.0 | 0.80 |" in page
     assert "| xtask_reg | 200.0 | 250.0 | 0.80 |" in page
 
