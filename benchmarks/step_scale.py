@@ -30,7 +30,7 @@ from torch import Tensor
 RESULTS = Path(__file__).parent / "results" / "step_scale.jsonl"
 CASE = "ResNet-18, 128 px"
 USUAL = {"batch": 4, "side": 128, "terms": 1, "teachers": 1}
-SWEPT = {"batch": (1, 2, 8, 16), "side": (64, 192, 256), "terms": (4, 8), "teachers": (2, 4)}
+SWEPT = {"batch": (1, 2, 8, 16), "side": (32, 64, 192, 256), "terms": (4, 8), "teachers": (2, 4)}
 
 
 def points() -> Iterator[dict[str, int]]:

@@ -15,7 +15,7 @@ POINT = ["batch", "side", "terms", "teachers"]
 
 
 def read(path: Path) -> pd.DataFrame:
-    """The result file, the last measurement of each point."""
+    """The lines of the result file."""
     return pd.read_json(path, lines=True)
 
 
@@ -38,7 +38,7 @@ def by_point(results: pd.DataFrame) -> pd.DataFrame:
 def points_table(results: pd.DataFrame) -> str:
     """Each point: its parts, the model, and the measured step."""
     lines = [
-        "| batch | side | terms | teachers | FT | + teachers | + losses | = model | measured | / model | / floor | - floor |",
+        "| batch | side | terms | teachers | FT | teachers | losses | model | measured | / model | / floor | - floor |",
         "|" + "---|" * 12,
     ]
     for _, row in by_point(results).iterrows():
