@@ -57,10 +57,11 @@ class Case:
         return network.eval()
 
     def student(self, source: SourceNetwork) -> Detector:
-        """A detector that starts from the source's encoder."""
+        """A detector that starts from the source's encoder; all of it trains."""
         from mmpose.models import HeatmapHead
 
-        return Detector(copy.deepcopy(source.backbone), HeatmapHead(self.channels, LANDMARKS)).train()
+        detector = Detector(copy.deepcopy(source.backbone), HeatmapHead(self.channels, LANDMARKS))
+        return detector.requires_grad_(True).train()
 
     def batch(self, images: int, side: int | None = None) -> tuple[Tensor, Tensor]:
         """Smooth random images and heatmaps."""

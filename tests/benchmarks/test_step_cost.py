@@ -40,10 +40,14 @@ TINY = Case(_narrow, 64, RESNET_STAGES, 32)
 
 
 def losses(name: str, steps: int = 3, **given: int) -> list[float]:
-    step = methods.step(methods.METHODS[name], methods.parts(TINY, **given), torch.float32)
+    parts = methods.parts(TINY, **given)
+    step = methods.step(methods.METHODS[name], parts, torch.float32)
     torch.manual_seed(1)
     images, target = TINY.batch(3)
-    return [step(images, target).item() for _ in range(steps)]
+    found = [step(images, target).item() for _ in range(steps)]
+    assert all(parameter.grad.norm() > 0 for parameter in parts.student.parameters())
+    assert all(parameter.grad is None for source in parts.sources for parameter in source.parameters())
+    return found
 
 
 @pytest.mark.parametrize("given", [{}, {"terms": 4}, {"terms": 8, "teachers": 2}], ids=str)
