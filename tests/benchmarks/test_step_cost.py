@@ -57,7 +57,7 @@ def test_all_ways_train_alike(given: dict[str, int]) -> None:
     assert losses(names.OFF, **given) == plain
     assert floor[0] - plain[0] > 1e-6
     for name in methods.METHODS.keys() - {names.PLAIN, names.OFF}:
-        assert losses(name, **given) == pytest.approx(floor, rel=1e-6), name
+        assert losses(name, **given) == pytest.approx(floor, rel=1e-5), name  # another order of the sums
 
 
 def test_torchdistill_is_one_of_them() -> None:
