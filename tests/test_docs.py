@@ -19,7 +19,9 @@ def python_blocks(page: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", (REPOSITORY / page).read_text(), re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/own-loop.md", "docs/synthetic.md", "docs/taps.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/own-loop.md", "docs/performance.md", "docs/synthetic.md", "docs/taps.md"]
+)
 def test_code_runs_from_top_to_bottom(page, capsys):
     blocks = python_blocks(page)
     assert blocks

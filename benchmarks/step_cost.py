@@ -1,0 +1,148 @@
+"""What the teacher adds to a training step, against the floor: plain FT and one bare forward pass of the teacher.
+
+One process a setting, in which the ways to do a step take turns; times and peak memory are added to
+benchmarks/results/step_cost.jsonl, of which step_report.py makes the report:
+
+    OMP_NUM_THREADS=2 python benchmarks/step_cost.py --case "ResNet-50, 256 px" --batch 2
+    python benchmarks/step_cost.py --batch 2 --measure memory
+    python benchmarks/step_cost.py --batch 2 --measure options      # of FrozenTeacher
+    python benchmarks/step_cost.py --batch 32 --device cuda --precision bfloat16 --channels-last
+
+torchdistill is measured where it is installed: uv sync --group benchmarks
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from provenance import provenance
+from steps.measuring import CLOCKS, Work, interleaved, peak_bytes
+from steps.methods import METHODS, ON_A_GPU, OPTIONS, Parts, ours, parts, regularizer, step
+from steps.names import FLOOR, OURS
+from steps.networks import CASES
+from torch import Tensor
+
+RESULTS = Path(__file__).parent / "results" / "step_cost.jsonl"
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class Setting:
+    """What all ways of doing a step have in common: network, batch, device, precision, memory format."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.case = CASES[arguments.case]
+        self.device: str = arguments.device
+        self.precision = PRECISIONS[arguments.precision]
+        self.format = torch.channels_last if arguments.channels_last else torch.contiguous_format
+        torch.manual_seed(1)
+        images, self.target = (each.to(self.device) for each in self.case.batch(arguments.batch))
+        self.images = images.contiguous(memory_format=self.format)
+
+    def parts(self) -> Parts:
+        """New student and source, the same each time."""
+        given = parts(self.case)
+        for network in (given.student, *given.sources):
+            network.to(self.device, memory_format=self.format)
+        return given
+
+    def step(self, method: Callable[[Parts], Callable[[Tensor, Tensor], Tensor]]) -> Work:
+        """A step that can be called again and again; each call returns the loss."""
+        return partial(step(method, self.parts(), self.precision), self.images, self.target)
+
+    def term(self, **options: Any) -> float:
+        """L_ED at the start, with a teacher of these options."""
+        given = self.parts()
+        keep = regularizer(given, weight=1.0, **options)
+        found: dict[str, Tensor] = {}
+        for _ in range(2):  # what is compiled is so from the second pass on
+            with torch.autocast(self.device, self.precision, enabled=self.precision != torch.float32):
+                given.student(self.images)
+                found = keep()
+        return sum(found.values()).item()
+
+
+def fast_teachers(device: str, compiled: bool) -> dict[str, Callable[[Parts], Callable[[Tensor, Tensor], Tensor]]]:
+    """What the options make of the step, beside the floor and the ordinary teacher."""
+    usual = {name: METHODS[name] for name in (FLOOR, OURS)}
+    chosen = {name: each for name, each in OPTIONS.items() if compiled or "compile" not in each}
+    return usual | {
+        name: partial(ours, **each) for name, each in chosen.items() if device == "cuda" or name not in ON_A_GPU
+    }
+
+
+def measure(what: str, setting: Setting, budget: float, clock: str, compiled: bool) -> dict[str, Any]:
+    """One record: ``times`` of all methods, ``options`` of the teacher, or ``memory`` of all methods."""
+    if what == "memory":
+        build = {name: partial(setting.step, method) for name, method in METHODS.items()}
+        return {"peak_bytes": {name: peak_bytes(each, setting.device) for name, each in build.items()}}
+    methods = METHODS if what == "times" else fast_teachers(setting.device, compiled)
+    works = {name: setting.step(method) for name, method in methods.items()}
+    first = {name: float(work()) for name, work in works.items()}
+    times = interleaved(works, setting.device, budget, clock)
+    found = {
+        "first_loss": first,
+        "clock": clock,
+        "seconds": {name: [*map(_rounded, each)] for name, each in times.items()},
+    }
+    if what == "options":
+        found["term"] = {
+            OURS: setting.term(),
+            **{name: setting.term(**OPTIONS[name]) for name in works if name in OPTIONS},
+        }
+    return found
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.5g}")
+
+
+def made_by(device: str) -> dict[str, Any]:
+    """Provenance, with torchdistill's version where it was measured."""
+    known = provenance()
+    try:
+        known["versions"]["torchdistill"] = version("torchdistill")
+    except PackageNotFoundError:
+        print("torchdistill is not installed: its column is left out (uv sync --group benchmarks)")
+    return known | ({"threads": torch.get_num_threads()} if device == "cpu" else {})
+
+
+def main() -> None:
+    """Measure one setting."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", choices=CASES, default=next(iter(CASES)))
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="bfloat16 is by autocast")
+    parser.add_argument("--channels-last", action="store_true", help="of images, student and teacher")
+    parser.add_argument("--measure", choices=("times", "options", "memory"), default="times")
+    parser.add_argument(
+        "--compiled", action=argparse.BooleanOptionalAction, default=True, help="whether options are compiled as well"
+    )
+    parser.add_argument("--seconds", type=float, default=60, help="that the rounds may take; three are made anyway")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: on a machine that others use")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    logging.disable(logging.INFO)
+    known = made_by(arguments.device)
+    chosen = {name: getattr(arguments, name) for name in ("case", "batch", "device", "precision", "channels_last")}
+    found = measure(arguments.measure, Setting(arguments), arguments.seconds, arguments.clock, arguments.compiled)
+    append(arguments.results, {"measured": arguments.measure, **chosen, **found, **known})
+
+
+def append(path: Path, record: Mapping[str, Any]) -> None:
+    """Add a line to a result file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+if __name__ == "__main__":
+    main()

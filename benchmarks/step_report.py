@@ -1,0 +1,60 @@
+"""Tables and pictures of docs/performance.md, from the results of step_cost.py, step_scale.py and job_cost.py alone.
+
+    python benchmarks/step_report.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from marked_page import filled
+from matplotlib.figure import Figure
+from steps import job_report, report, scale_report
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+def tables(results: Path) -> dict[str, str]:
+    """The tables of the page by name; those of a missing result file are missing."""
+    found: dict[str, str] = {}
+    cost, scale, job = (results / name for name in ("step_cost.jsonl", "step_scale.jsonl", "job_cost.json"))
+    if cost.exists():
+        measured = report.read(cost)
+        found |= {"targets": report.targets_table(measured), "settings": report.settings_tables(measured)}
+        if "term" in measured:
+            found["options"] = report.options_table(measured)
+    if scale.exists():
+        measured = scale_report.read(scale)
+        found["points"] = scale_report.points_table(measured)
+        if "processes" in measured:
+            found["processes"] = scale_report.processes_table(measured)
+    if job.exists():
+        found["job"] = job_report.table(json.loads(job.read_text()))
+    return found
+
+
+def pictures(results: Path) -> dict[str, Figure]:
+    """The pictures by file name."""
+    drawn = {"step_cost.jsonl": (report.read, report.draw), "step_scale.jsonl": (scale_report.read, scale_report.draw)}
+    return {
+        f"{Path(name).stem}.png": draw(read(results / name))
+        for name, (read, draw) in drawn.items()
+        if (results / name).exists()
+    }
+
+
+def main() -> None:
+    """Write tables and pictures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=REPOSITORY / "benchmarks" / "results")
+    parser.add_argument("--page", type=Path, default=REPOSITORY / "docs" / "performance.md")
+    arguments = parser.parse_args()
+    arguments.page.write_text(filled(arguments.page.read_text(), tables(arguments.results)))
+    for name, figure in pictures(arguments.results).items():
+        figure.savefig(arguments.page.parent / "images" / name, dpi=110)
+
+
+if __name__ == "__main__":
+    main()

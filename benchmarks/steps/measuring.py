@@ -1,0 +1,94 @@
+"""Seconds and peak memory of work on one device."""
+
+from __future__ import annotations
+
+import gc
+import json
+import random
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+Work = Callable[[], object]
+FEWEST_ROUNDS = 3
+
+
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+"""``cpu`` counts the time that the process was given: the one to use on a machine that others use, with one thread."""
+
+
+def seconds(work: Work, device: str, clock: str = "wall") -> float:
+    """The time that one call takes until all of it is done."""
+    now = CLOCKS[clock]
+    _wait(device)
+    start = now()
+    work()
+    _wait(device)
+    return now() - start
+
+
+def interleaved(works: Mapping[str, Work], device: str, budget: float, clock: str = "wall") -> dict[str, list[float]]:
+    """Seconds of each work in each round.
+
+    A round has every work once, in an order of its own, so that what disturbs the machine for a while disturbs all.
+    Each is called once beforehand.
+
+    Args:
+        works: by name.
+        device: ``'cpu'`` or ``'cuda'``.
+        budget: seconds after which no round begins; the first three are made in any case.
+        clock: one of ``CLOCKS``.
+    """
+    for work in works.values():
+        work()
+    found: dict[str, list[float]] = {name: [] for name in works}
+    order, start = list(works), time.perf_counter()
+    shuffle = random.Random(0).shuffle
+    while time.perf_counter() - start < budget or len(found[order[0]]) < FEWEST_ROUNDS:
+        shuffle(order)
+        for name in order:
+            found[name].append(seconds(works[name], device, clock))
+    return found
+
+
+def peak_bytes(build: Callable[[], Work], device: str, calls: int = 3) -> int:
+    """The most memory that PyTorch's allocator held at a time for what ``build`` makes, its weights included.
+
+    On the CPU it is read from the profiler, which sees every tensor, but not what oneDNN allocates inside a
+    convolution.
+    """
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        _call(build, calls)
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        _call(build, calls)
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(trace))
+        events = json.loads(trace.read_text())["traceEvents"]
+    changes = sorted((event["ts"], event["args"]["Bytes"]) for event in events if event.get("name") == "[memory]")
+    held = peak = 0
+    for _, change in changes:
+        held += change
+        peak = max(peak, held)
+    return peak
+
+
+def _call(build: Callable[[], Work], calls: int) -> None:
+    work = build()
+    for _ in range(calls):
+        work()
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()

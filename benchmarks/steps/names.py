@@ -1,0 +1,8 @@
+"""The names under which the ways to do a training step, and its parts, stand in result files and reports."""
+
+from __future__ import annotations
+
+PLAIN, FLOOR = "FT", "floor: FT + bare teacher"
+OURS, OFF = "xtask_reg", "xtask_reg, all weights 0"
+TORCHDISTILL, WRAPPER = "torchdistill's hooks", "module wrapper"
+TEACHER, LOSSES = "bare teachers alone", "losses alone"

@@ -1,0 +1,83 @@
+"""Seconds of a training step in several processes, each with one thread and its own batch."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+import torch.multiprocessing
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+import xtask_reg as xr
+from steps.methods import Parts, parts, regularizer, task_loss
+from steps.names import OURS
+from steps.networks import CASES
+
+WARM_UP = 3
+
+
+class Plain(nn.Module):
+    """A student that returns no terms, as :class:`xtask_reg.Regularized` does some."""
+
+    def __init__(self, student: nn.Module) -> None:
+        super().__init__()
+        self.student = student
+
+    def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.student(images), {}
+
+
+def seconds_of_a_step(method: str, case: str, batch: int, processes: int, budget: float) -> list[float]:
+    """Seconds of each step, as the first process sees them.
+
+    Args:
+        method: FT or ours.
+        case: which network.
+        batch: images of each process.
+        processes: how many; a single one runs without ``DistributedDataParallel``.
+        budget: seconds to spend on steps; at least three are made.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = (method, case, batch, processes, budget, folder)
+        torch.multiprocessing.spawn(_process, arguments, nprocs=processes)
+        return torch.load(Path(folder) / "seconds.pt")
+
+
+def _process(rank: int, method: str, case: str, batch: int, processes: int, budget: float, folder: str) -> None:
+    torch.set_num_threads(1)
+    if processes > 1:
+        distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=processes)
+    model = _model(method, parts(CASES[case]))
+    if processes > 1:
+        model = DistributedDataParallel(model)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+    torch.manual_seed(rank)
+    images, target = CASES[case].batch(batch)
+    found: list[float] = []
+    while _goes_on(found, budget):
+        start = time.perf_counter()
+        heatmaps, terms = model(images)
+        loss = sum(terms.values(), task_loss(heatmaps, target))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        found.append(time.perf_counter() - start)
+    if rank == 0:
+        torch.save(found[WARM_UP:], Path(folder) / "seconds.pt")
+    if processes > 1:
+        distributed.destroy_process_group()
+
+
+def _model(method: str, given: Parts) -> nn.Module:
+    return xr.Regularized(given.student, regularizer(given)) if method == OURS else Plain(given.student)
+
+
+def _goes_on(found: list[float], budget: float) -> bool:
+    """Whether the first process wants another step."""
+    more = torch.tensor(len(found) < WARM_UP + 3 or sum(found[WARM_UP:]) < budget)
+    if distributed.is_initialized():
+        distributed.broadcast(more, 0)
+    return bool(more)

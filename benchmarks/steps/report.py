@@ -1,0 +1,149 @@
+"""Tables and picture of the results of ``benchmarks/step_cost.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from steps.names import FLOOR, OFF, OURS, PLAIN, TORCHDISTILL
+
+SETTING = ["case", "batch", "device", "precision", "channels_last"]
+FLOOR_TARGET = {"cpu": 1.02, "cuda": 1.05}
+"""Of ours / floor; 1.02 everywhere from batch 32 on."""
+FAST_TARGET = {"cpu": 0.95, "cuda": 0.85}
+"""Of the step with the quickest teacher / floor."""
+
+
+def read(path: Path) -> pd.DataFrame:
+    """The result file, the last measurement of each kind and setting."""
+    return pd.read_json(path, lines=True).drop_duplicates(["measured", *SETTING], keep="last")
+
+
+def ratio(seconds: Mapping[str, list[float]], name: str, to: str) -> tuple[float, float, float]:
+    """Median and quartiles of the ratio within a round."""
+    within = np.array(seconds[name]) / np.array(seconds[to])
+    lower, median, upper = np.quantile(within, (0.25, 0.5, 0.75))
+    return float(median), float(lower), float(upper)
+
+
+def times_table(record: pd.Series, memory: Mapping[str, int] | None) -> str:
+    """The methods of one setting."""
+    lines = [
+        "| step | seconds, median | / FT | / floor | quartiles | peak memory, MB | / floor |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, values in record.seconds.items():
+        median, lower, upper = ratio(record.seconds, name, FLOOR)
+        held = "|  |" if memory is None else f"{memory[name] / 1e6:.0f} | {memory[name] / memory[FLOOR]:.3f} |"
+        lines.append(
+            f"| {name} | {np.median(values):.4g} | {ratio(record.seconds, name, PLAIN)[0]:.3f} | {median:.3f} "
+            f"| {lower:.3f} to {upper:.3f} | {held}"
+        )
+    return "\n".join(lines)
+
+
+def options_table(results: pd.DataFrame) -> str:
+    """The options of ``FrozenTeacher``: step against the floor of that setting, and what becomes of L_ED."""
+    lines = ["| network | batch | teacher | / floor | quartiles | L_ED | changed by |", "|---|---|---|---|---|---|---|"]
+    for _, record in _measured(results, "options").iterrows():
+        exact = record.term[OURS]
+        for name, term in record.term.items():
+            median, lower, upper = ratio(record.seconds, name, FLOOR)
+            lines.append(
+                f"| {record.case} | {record.batch} | {'as it is' if name == OURS else name.removeprefix('teacher ')} "
+                f"| {median:.3f} | {lower:.3f} to {upper:.3f} | {term:.6f} | {abs(term - exact) / exact:.1e} |"
+            )
+    return "\n".join(lines)
+
+
+def targets(results: pd.DataFrame) -> Iterator[tuple[pd.Series, str, float, float]]:
+    """What was aimed at: a setting, the name of a ratio, the measured one, and the largest that is right."""
+    for record, memory in timed(results):
+        bound = 1.02 if record.batch >= 32 else FLOOR_TARGET[record.device]
+        yield record, "xtask_reg / floor", ratio(record.seconds, OURS, FLOOR)[0], bound
+        yield record, "all weights 0 / FT", ratio(record.seconds, OFF, PLAIN)[0], 1.01
+        if TORCHDISTILL in record.seconds:
+            yield record, "xtask_reg / torchdistill", ratio(record.seconds, OURS, TORCHDISTILL)[0], 1.0
+        if memory is not None:
+            yield record, "memory / floor", memory[OURS] / memory[FLOOR], 1.02
+    for _, record in _measured(results, "options").iterrows():
+        name = _quickest(record.seconds)
+        yield record, f"{name} / floor", ratio(record.seconds, name, FLOOR)[0], FAST_TARGET[record.device]
+
+
+def targets_table(results: pd.DataFrame) -> str:
+    """All settings against their targets."""
+    lines = ["| network | batch | on | ratio | measured | target | |", "|---|---|---|---|---|---|---|"]
+    for record, name, found, bound in targets(results):
+        verdict = "met" if found <= bound else "missed"
+        where = f"{record.case} | {record.batch} | {_where(record)}"
+        lines.append(f"| {where} | {name} | {found:.3f} | {bound} | {verdict} |")
+    return "\n".join(lines)
+
+
+def timed(results: pd.DataFrame) -> Iterator[tuple[pd.Series, Mapping[str, int] | None]]:
+    """The settings whose times were measured, each with the peak memory of its methods where that was."""
+    peaks = {_key(record): record.peak_bytes for _, record in _measured(results, "memory").iterrows()}
+    for _, record in _measured(results, "times").iterrows():
+        yield record, peaks.get(_key(record))
+
+
+def settings_tables(results: pd.DataFrame) -> str:
+    """The methods of each setting."""
+    return "\n\n".join(
+        f"**{record.case}, batch {record.batch}, {_where(record)}**\n\n{times_table(record, memory)}"
+        for record, memory in timed(results)
+    )
+
+
+def draw(results: pd.DataFrame) -> Figure:
+    """Each setting a panel: what a step costs in units of plain FT, with quartiles; the floor is the dashed line."""
+    records = [record for record, _ in timed(results)]
+    fast = {_key(record): record for _, record in _measured(results, "options").iterrows()}
+    figure, axes = plt.subplots(len(records), 1, figsize=(8, 0.6 + 1.75 * len(records)), squeeze=False, sharex=True)
+    for axis, record in zip(axes[:, 0], records):
+        bars = {name: ratio(record.seconds, name, PLAIN) for name in record.seconds if name != PLAIN}
+        floor = bars[FLOOR][0]
+        if _key(record) in fast:
+            own = fast[_key(record)].seconds
+            name = _quickest(own)
+            bars[name] = tuple(floor * part for part in ratio(own, name, FLOOR))
+        names = list(bars)[::-1]
+        middle, lower, upper = np.array([bars[name] for name in names]).T
+        for place, name in enumerate(names):
+            color = "tab:orange" if name.startswith((OURS, "teacher")) else "tab:gray"
+            spread = [[middle[place] - lower[place]], [upper[place] - middle[place]]]
+            axis.errorbar(middle[place], place, xerr=spread, fmt="o", color=color)
+        axis.set_yticks(range(len(names)), names)
+        axis.axvline(floor, color="black", linestyle="--", linewidth=0.8)
+        axis.grid(axis="x", alpha=0.3)
+        axis.set_title(f"{record.case}, batch {record.batch}, {_where(record)}", fontsize=9, loc="left")
+        axis.tick_params(labelsize=7)
+    axes[-1, 0].set_xlabel("seconds of a training step / those of plain fine-tuning")
+    figure.tight_layout()
+    return figure
+
+
+def _quickest(seconds: Mapping[str, list[float]]) -> str:
+    fast = [name for name in seconds if name.startswith("teacher")]
+    return min(fast, key=lambda name: ratio(seconds, name, FLOOR)[0])
+
+
+def _measured(results: pd.DataFrame, what: str) -> pd.DataFrame:
+    return results[results.measured == what].sort_values(SETTING)
+
+
+def _key(record: pd.Series) -> tuple[object, ...]:
+    return tuple(record[name] for name in SETTING)
+
+
+def _where(record: pd.Series) -> str:
+    known = [record.device, record.precision] + (["channels_last"] if record.channels_last else [])
+    if record.device == "cpu":
+        known.append(f"{record.threads:.0f} thread" + "s" * (record.threads > 1))
+    return ", ".join(known + (["CPU seconds"] if record.clock == "cpu" else []))

@@ -1,0 +1,87 @@
+"""Tables and picture of the results of ``benchmarks/step_scale.py``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from steps.names import FLOOR, LOSSES, OURS, PLAIN, TEACHER
+
+POINT = ["batch", "side", "terms", "teachers"]
+
+
+def read(path: Path) -> pd.DataFrame:
+    """The lines of the result file."""
+    return pd.read_json(path, lines=True)
+
+
+def by_point(results: pd.DataFrame) -> pd.DataFrame:
+    """Medians in milliseconds of each point, what the model says, and what is left: ours beyond the floor."""
+    own = results[results.batch.notna()].drop_duplicates(POINT, keep="last")
+    rows = []
+    for _, record in own.iterrows():
+        times = {name: 1000 * np.array(values) for name, values in record.seconds.items()}
+        model = times[PLAIN] + times[TEACHER] + times[LOSSES]
+        rows.append(
+            {name: int(record[name]) for name in POINT}
+            | {name: np.median(values) for name, values in times.items()}
+            | {"model": np.median(model), "beyond": np.median(times[OURS] - times[FLOOR])}
+            | {"ratio": np.median(times[OURS] / times[FLOOR]), "to_model": np.median(times[OURS] / model)}
+        )
+    return pd.DataFrame(rows).sort_values(POINT)
+
+
+def points_table(results: pd.DataFrame) -> str:
+    """Each point: its parts, the model, and the measured step."""
+    lines = [
+        "| batch | side | terms | teachers | FT | teachers | losses | model | measured | / model | / floor | - floor |",
+        "|" + "---|" * 12,
+    ]
+    for _, row in by_point(results).iterrows():
+        where = " | ".join(str(int(row[name])) for name in POINT)
+        times = " | ".join(f"{row[name]:.1f}" for name in (PLAIN, TEACHER, LOSSES, "model", OURS))
+        lines.append(f"| {where} | {times} | {row.to_model:.3f} | {row.ratio:.3f} | {row.beyond:.1f} |")
+    return "\n".join(lines)
+
+
+def processes_table(results: pd.DataFrame) -> str:
+    """Steps in one process and in two, and what is left of the second one's work."""
+    own = results[results.processes.notna()].drop_duplicates(["processes", "method"], keep="last")
+    medians = {(int(r.processes), r.method): 1000 * np.median(r.seconds) for _, r in own.iterrows()}
+    lines = ["| | " + " | ".join(f"{p} processes, ms" for p in (1, 2)) + " | efficiency |", "|---|---|---|---|"]
+    for method in (PLAIN, OURS):
+        one, two = (medians[processes, method] for processes in (1, 2))
+        lines.append(f"| {method} | {one:.1f} | {two:.1f} | {one / two:.2f} |")
+    return "\n".join(lines)
+
+
+def draw(results: pd.DataFrame) -> Figure:
+    """The measured step of each point over what the model says of it."""
+    points = by_point(results)
+    figure, axis = plt.subplots(figsize=(6, 5))
+    usual = points[POINT].mode().iloc[0]
+    for name in POINT:
+        others = [other for other in POINT if other != name]
+        own = points[(points[others] == usual[others]).all(axis=1)].sort_values(name)
+        axis.plot(own.model, own[OURS], marker="o", linestyle="none", label=name, alpha=0.8)
+        for _, row in own.iterrows():
+            if row[name] != usual[name]:
+                axis.annotate(
+                    f"{name} {int(row[name])}",
+                    (row.model, row[OURS]),
+                    fontsize=7,
+                    xytext=(5, -8),
+                    textcoords="offset points",
+                )
+    low, high = 0.8 * points.model.min(), 1.2 * points.model.max()
+    axis.plot((low, high), (low, high), color="black", linewidth=0.8)
+    axis.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
+    axis.set_xlabel("model: FT + bare teachers + losses, ms")
+    axis.set_ylabel("measured step, ms")
+    axis.legend(title="varied", fontsize=8)
+    figure.tight_layout()
+    return figure

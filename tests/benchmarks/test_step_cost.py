@@ -1,0 +1,187 @@
+"""benchmarks/step_cost.py with a tiny network; its table and picture from the results alone."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import step_cost
+import step_report
+import torch
+from mmpose.models import ResNet
+from steps import measuring, methods, names, report
+from steps.networks import RESNET_STAGES, Case
+from torch import Tensor
+
+REPOSITORY = Path(__file__).parents[2]
+REPORT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import step_report
+sys.argv[1:] = ["--results", sys.argv[2], "--page", sys.argv[2] + "/docs/performance.md"]
+step_report.main()
+assert not {"torch", "xtask_reg", "mmpose"} & sys.modules.keys()
+"""
+"""A process that has nothing but the result file."""
+
+
+def _narrow() -> torch.nn.Module:
+    return ResNet(18, base_channels=8, out_indices=(0, 1, 2, 3), zero_init_residual=False)
+
+
+TINY = Case(_narrow, 64, RESNET_STAGES, 32)
+
+
+def losses(name: str, steps: int = 3, **given: int) -> list[float]:
+    parts = methods.parts(TINY, **given)
+    step = methods.step(methods.METHODS[name], parts, torch.float32)
+    torch.manual_seed(1)
+    images, target = TINY.batch(3)
+    found = [step(images, target).item() for _ in range(steps)]
+    assert all(parameter.grad.norm() > 0 for parameter in parts.student.parameters())
+    assert all(parameter.grad is None for source in parts.sources for parameter in source.parameters())
+    return found
+
+
+@pytest.mark.parametrize("given", [{}, {"terms": 4}, {"terms": 8, "teachers": 2}], ids=str)
+def test_all_ways_train_alike(given: dict[str, int]) -> None:
+    """Three steps: the gradients are the same as well."""
+    plain, floor = losses(names.PLAIN, **given), losses(names.FLOOR, **given)
+    assert losses(names.OFF, **given) == plain
+    assert floor[0] - plain[0] > 1e-6
+    for name in methods.METHODS.keys() - {names.PLAIN, names.OFF}:
+        assert losses(name, **given) == pytest.approx(floor, rel=1e-5), name  # another order of the sums
+
+
+def test_torchdistill_is_one_of_them() -> None:
+    pytest.importorskip("torchdistill")
+    assert names.TORCHDISTILL in methods.METHODS
+
+
+def test_the_floor_is_the_formula() -> None:
+    given = methods.parts(TINY)
+    images, target = TINY.batch(3)
+    student, source = copy.deepcopy(given.student), given.sources[0]
+    with torch.no_grad():
+        features = student.backbone(images)
+        own, theirs = (each[-1].flatten(1).double().numpy() for each in (features, source.backbone(images)))
+        task = np.square(student.head(features).numpy() - target.numpy()).mean()
+    cosines = (own * theirs).sum(1) / np.linalg.norm(own, axis=1) / np.linalg.norm(theirs, axis=1)
+    found = methods.by_hand(given)(images, target)
+    assert found.item() == pytest.approx(task + 0.002 * (1 - cosines.mean()), rel=1e-5)
+
+
+def test_peak_memory_of_known_tensors() -> None:
+    mebibyte = 2**18  # floats
+
+    def build() -> measuring.Work:
+        weights = torch.zeros(4 * mebibyte)
+
+        def work() -> Tensor:
+            once = torch.zeros(8 * mebibyte)
+            twice = once + 1
+            del once
+            return twice + weights[:1]
+
+        return work
+
+    assert measuring.peak_bytes(build, "cpu") / 2**20 == pytest.approx(4 + 8 + 8, abs=0.1)
+
+
+def test_rounds_have_each_work_once() -> None:
+    calls: list[str] = []
+    works = {name: (lambda name=name: calls.append(name)) for name in "abc"}
+    found = measuring.interleaved(works, "cpu", budget=0)
+    assert {name: len(values) for name, values in found.items()} == {"a": 3, "b": 3, "c": 3}
+    rounds = [calls[start : start + 3] for start in range(3, 12, 3)]
+    assert all(sorted(each) == ["a", "b", "c"] for each in rounds)
+    assert len({tuple(each) for each in rounds}) > 1
+
+
+def record(**changes: object) -> dict[str, object]:
+    """The floor takes 2 s, FT 1 s; ours is 1, 2 and 4 % above the floor."""
+    seconds = {
+        names.PLAIN: [1.0, 1.0, 1.0],
+        names.FLOOR: [2.0, 2.0, 2.0],
+        names.OURS: [2.02, 2.08, 2.04],
+        names.OFF: [1.02, 1.02, 1.02],
+        names.TORCHDISTILL: [2.5, 2.5, 2.5],
+    }
+    setting = {"case": "net", "batch": 2, "device": "cpu", "precision": "float32", "channels_last": False, "threads": 2}
+    return {"measured": "times", **setting, "clock": "wall", "seconds": seconds, **changes}
+
+
+def test_ratios_and_targets_by_hand(tmp_path: Path) -> None:
+    file = tmp_path / "results.jsonl"
+    peaks = {names.PLAIN: 9e6, names.FLOOR: 1e7, names.OURS: 1.01e7, names.OFF: 9e6, names.TORCHDISTILL: 1e7}
+    records = [record(), record(measured="memory", peak_bytes=peaks, seconds=None)]
+    file.write_text("".join(json.dumps(each) + "\n" for each in records))
+    results = report.read(file)
+    page = report.settings_tables(results) + report.targets_table(results)
+    assert "| xtask_reg | 2.04 | 2.040 | 1.020 | 1.015 to 1.030 | 10 | 1.010 |" in page
+    where = "| net | 2 | cpu, float32, 2 threads |"
+    assert f"{where} xtask_reg / floor | 1.020 | 1.02 | met |" in page
+    assert f"{where} all weights 0 / FT | 1.020 | 1.01 | missed |" in page
+    assert f"{where} xtask_reg / torchdistill | 0.816 | 1.0 | met |" in page
+    assert f"{where} memory / floor | 1.010 | 1.02 | met |" in page
+
+
+def test_targets_on_a_gpu() -> None:
+    records = pd.DataFrame([record(device="cuda", batch=batch) for batch in (2, 32)])
+    bounds = [bound for _, name, _, bound in report.targets(records) if name == "xtask_reg / floor"]
+    assert bounds == [1.05, 1.02]
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the script writes when it measures each thing once."""
+    monkeypatch.setitem(step_cost.CASES, "tiny", TINY)
+    monkeypatch.setattr(methods, "OPTIONS", {"teacher in bfloat16": {"dtype": torch.bfloat16}})
+    monkeypatch.setattr(step_cost, "OPTIONS", methods.OPTIONS)
+    file = tmp_path / "step_cost.jsonl"
+    for what in ("times", "options", "memory"):
+        command = ["--case", "tiny", "--measure", what, "--seconds", "0", "--results", str(file)]
+        monkeypatch.setattr(sys, "argv", ["step_cost.py", *command])
+        step_cost.main()
+    return file
+
+
+def test_whole_benchmark(results: Path, tmp_path: Path) -> None:
+    records = {each["measured"]: each for each in map(json.loads, results.read_text().splitlines())}
+    assert {name: len(values) for name, values in records["times"]["seconds"].items()} == dict.fromkeys(
+        methods.METHODS, 3
+    )
+    assert records["memory"]["peak_bytes"][names.FLOOR] > records["memory"]["peak_bytes"][names.PLAIN] > 1e6
+    exact, rounded = records["options"]["term"].values()
+    assert 0 < abs(exact - rounded) < 0.02
+    assert records["times"]["hardware"]["cores"]
+    command = [sys.executable, "-c", REPORT, str(REPOSITORY / "benchmarks"), str(tmp_path)]
+    (tmp_path / "docs" / "images").mkdir(parents=True)
+    page = tmp_path / "docs" / "performance.md"
+    page.write_text(
+        "".join(f"# {name}\n<!-- {name} -->\nold\n<!-- end -->\n" for name in ("targets", "settings", "options"))
+    )
+    subprocess.run(command, check=True)
+    text = page.read_text()
+    assert "old" not in text
+    assert f"**tiny, batch 2, cpu, float32, {torch.get_num_threads()} thread" in text
+    assert cv2.imread(str(page.parent / "images" / "step_cost.png")).std() > 20
+
+
+def test_a_table_without_a_place_is_an_error() -> None:
+    with pytest.raises(ValueError, match="the page has no <!-- targets -->"):
+        step_report.filled("# Performance\n", {"targets": "| |"})
+
+
+def test_the_page_has_the_tables_of_the_results() -> None:
+    page = (REPOSITORY / "docs" / "performance.md").read_text()
+    tables = step_report.tables(REPOSITORY / "benchmarks" / "results")
+    assert {"targets", "settings", "options"} <= tables.keys()
+    assert step_report.filled(page, tables) == page
