@@ -1,6 +1,6 @@
 """Tables and pictures of docs/performance.md, from the results of step_cost.py, step_scale.py and job_cost.py alone.
 
-    python benchmarks/step_report.py
+python benchmarks/step_report.py
 """
 
 from __future__ import annotations
