@@ -26,8 +26,10 @@ docs: setup
 setup: .venv/synced
 
 # not 3.13: there xtcocotools cannot be built
+PYTHON_VERSION ?= >=3.11.5,<3.13
+
 .venv/synced: pyproject.toml | $(UV)
-	$(UV) sync --python '>=3.11,<3.13'
+	$(UV) sync --python '$(PYTHON_VERSION)'
 	touch $@
 
 # where uv is missing it is put beside the project, nowhere else
