@@ -112,5 +112,5 @@ def test_the_command_says_what_is_missing(environment: Path, tmp_path: Path) -> 
     assert "convert-landmarks" in run("--help").stdout
     missing = run("mmpose-tool", "train")
     assert missing.returncode == 1
-    assert missing.stderr.count("\n") == 1
-    assert "xtask-reg[mmpose]" in missing.stderr
+    *_, line = missing.stderr.splitlines()  # torch warns of a missing NumPy first
+    assert line.startswith("xtask-reg mmpose-tool: No module named 'numpy': pip install 'xtask-reg[mmpose]'")

@@ -59,7 +59,9 @@ def float_entry(*offsets: int) -> dict[str, object]:
 # What torch can be trusted with
 
 
-@pytest.mark.parametrize(("version", "read"), [("2.6.0", False), ("2.9.1+cpu", False), ("2.10.0", True), ("3.0.0", True)])
+@pytest.mark.parametrize(
+    ("version", "read"), [("2.6.0", False), ("2.9.1+cpu", False), ("2.10.0", True), ("3.0.0", True)]
+)
 def test_old_torch_reads_safetensors_only(tmp_path, monkeypatch, version, read):
     """Its weights_only has a hole, CVE-2026-24747; safetensors has no such reader."""
     torch.save(WEIGHTS, tmp_path / "w.pth")

@@ -26,6 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
+    except ModuleNotFoundError as error:
+        needed = "--no-deps mmpose==1.3.2" if error.name == "mmpose" else "'xtask-reg[mmpose]'"
+        print(f"xtask-reg {options.command}: {error}: pip install {needed}", file=sys.stderr)
+        return 1
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         print(f"xtask-reg {options.command}: {error}", file=sys.stderr)
         return 1
