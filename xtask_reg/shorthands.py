@@ -72,6 +72,7 @@ class _Networks:
                 continue
             path, module = found[-1]
             linear = module.fc if isinstance(module, PooledClassifier) else module
+            assert isinstance(linear, (nn.Linear, nn.Conv2d))
             if len(shape) == 4 and linear.weight.shape[1] == shape[1]:
                 return path
         raise ValueError(

@@ -90,8 +90,9 @@ def called_with(model: nn.Module, images: Tensor | None) -> tuple[list[Tappable]
     """The modules of the model, and the height of the images that it was called with; see :func:`find_stages`."""
     if images is not None:
         return list_taps(model, images), images.shape[2]
-    *tried, last = (SMALL, SMALL), (USUAL, USUAL), *_stated_size(model)
-    for size in tried:
+    sizes = [(SMALL, SMALL), (USUAL, USUAL), *_stated_size(model)]
+    last = sizes.pop()
+    for size in sizes:
         with suppress(ValueError):
             return list_taps(model, torch.zeros(1, 3, *size)), size[0]
     return list_taps(model, torch.zeros(1, 3, *last)), last[0]

@@ -31,7 +31,7 @@ class FrozenTeachers(nn.Module):
     @property
     def network(self) -> nn.ModuleDict:
         """The source networks under their names."""
-        return nn.ModuleDict({name: teacher.network for name, teacher in self.teachers.items()})
+        return nn.ModuleDict({name: self._teacher(name).network for name in self.teachers})
 
     def features(self, images: Tensor, paths: Iterable[str]) -> dict[str, Tensor]:
         """As :meth:`FrozenTeacher.features`, of all teachers that ``paths`` name."""
@@ -42,5 +42,10 @@ class FrozenTeachers(nn.Module):
         return {
             f"{name}.{path}": features
             for name, inner in wanted.items()
-            for path, features in self.teachers[name].features(images, inner).items()
+            for path, features in self._teacher(name).features(images, inner).items()
         }
+
+    def _teacher(self, name: str) -> FrozenTeacher:
+        teacher = self.teachers[name]
+        assert isinstance(teacher, FrozenTeacher)
+        return teacher
