@@ -57,7 +57,7 @@ def build_terms(terms: str | Sequence[Mapping[str, Any]], student: nn.Module, te
     if isinstance(terms, str):
         if isinstance(teacher, FrozenTeachers):
             raise ValueError(f"terms={terms!r} with several teachers: of which is not known; write the terms out")
-        return shorthand(terms, student, teacher, prefix="loss_")
+        return shorthand(terms, student, teacher, prefix="loss_")  # type: ignore[arg-type]  # the model looked
     return [_build_term(term, teacher) for term in terms]
 
 
@@ -84,14 +84,14 @@ def build_teacher(config: Mapping[str, Any], student: Mapping[str, Any]) -> Sour
 
 def _is_retained(config: Mapping[str, Any] | None) -> bool:
     """Whether a connector's config is that of the retained classifier."""
-    return bool(config) and MODELS.get(config["type"]) is retained_classifier
+    return bool(config and MODELS.get(config["type"]) is retained_classifier)
 
 
 def _build_connector(config: Mapping[str, Any], teacher: Teacher, tap: str | None) -> nn.Module:
     if not _is_retained(config):
         return MODELS.build(config)
     options = {key: value for key, value in config.items() if key != "type"}
-    return retained_classifier(find_module(teacher.network, tap), **options)
+    return retained_classifier(find_module(teacher.network, tap), **options)  # type: ignore[arg-type,union-attr]  # neither is None
 
 
 def _built(weight: Any) -> Any:
