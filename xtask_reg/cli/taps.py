@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def _student(config: str, arguments: dict[str, Any]) -> nn.Module:
     import xtask_reg.integrations.mmpose  # noqa: F401  (registers the components)
     from xtask_reg.integrations.mmpose.tools import read_config
 
-    model = read_config(config).get("model")
+    model = read_config(Path(config)).get("model")
     if model is None:
         raise ValueError("the config has no model")
     student = {key: value for key, value in model.items() if key not in ("teacher", "terms", "monitor")}
