@@ -1,5 +1,5 @@
 # make demo        the main job on embedded data
-# make test        lint, documentation, and all tests but the slow ones
+# make test        lint, types, documentation, and all tests but the slow ones
 # make test-slow   the slow tests: the paper's systems at 256 px
 # make docs        the documentation as a site, into build/site
 UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
@@ -19,6 +19,7 @@ test-slow: setup
 lint: setup
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
+	$(RUN) mypy
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --quiet
