@@ -1,15 +1,16 @@
 # make demo        the main job on embedded data
-# make test        lint, and all tests but the slow ones
+# make test        lint, types, documentation, and all tests but the slow ones
 # make test-slow   the slow tests: the paper's systems at 256 px
+# make docs        the documentation as a site, into build/site
 UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 RUN := $(UV) run --no-sync
 
-.PHONY: demo test test-slow lint setup
+.PHONY: demo test test-slow lint docs setup
 
 demo: setup
 	$(RUN) xtask-reg demo
 
-test: lint
+test: lint docs
 	$(RUN) pytest -n auto --maxprocesses 4
 
 test-slow: setup
@@ -18,12 +19,18 @@ test-slow: setup
 lint: setup
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
+	$(RUN) mypy
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --quiet
 
 setup: .venv/synced
 
 # not 3.13: there xtcocotools cannot be built
+PYTHON_VERSION ?= >=3.11.5,<3.13
+
 .venv/synced: pyproject.toml | $(UV)
-	$(UV) sync --python '>=3.11,<3.13'
+	$(UV) sync --python '$(PYTHON_VERSION)'
 	touch $@
 
 # where uv is missing it is put beside the project, nowhere else

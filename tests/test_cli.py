@@ -34,6 +34,16 @@ def test_errors_are_one_line_without_traceback(capsys, tmp_path):
     assert "Traceback" not in printed.err
 
 
+@pytest.mark.parametrize(("module", "needed"), [("mmpose", "--no-deps mmpose==1.3.2"), ("cv2", "'xtask-reg[mmpose]'")])
+def test_a_missing_package_comes_with_the_remedy(module, needed, capsys, monkeypatch):
+    def run(options):
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+    monkeypatch.setattr("xtask_reg.cli.mmpose_tool._run", run)
+    assert cli.main(["mmpose-tool", "train"]) == 1
+    assert capsys.readouterr().err == f"xtask-reg mmpose-tool: No module named {module!r}: pip install {needed}\n"
+
+
 @pytest.mark.parametrize("epochs", ["0", "-3", "two"])
 def test_epochs_must_be_positive(epochs, capsys):
     with pytest.raises(SystemExit) as stopped:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import re
 from pathlib import Path
@@ -13,30 +14,75 @@ from xtask_reg.landmarks import LandmarkScores
 from xtask_reg.landmarks.predictions import markdown_table
 
 REPOSITORY = Path(__file__).parent.parent
+PAGES = [
+    "README.md",
+    *(str(path.relative_to(REPOSITORY)) for path in sorted((REPOSITORY / "docs").rglob("*.md"))),
+]
+# pages whose Python a test of their own runs, and looks at what comes out
+ELSEWHERE = {
+    "docs/huggingface.md": "tests/test_docs_huggingface.py",
+    "docs/lightning.md": "tests/integrations/test_lightning_page.py",
+    "docs/mmengine.md": "tests/integrations/test_mmengine_page.py",
+    "docs/mmpose.md": "tests/integrations/test_mmpose_runs.py",
+    "docs/smp.md": "tests/integrations/test_smp_page.py",
+    "docs/timm.md": "tests/integrations/test_timm_page.py",
+    "docs/torchrun.md": "tests/integrations/test_torchrun_page.py",
+}
 
 
 def python_blocks(page: str) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", (REPOSITORY / page).read_text(), re.DOTALL)
+    return re.findall(r"^```python\n(.*?)^```", (REPOSITORY / page).read_text(), re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "docs/own-loop.md", "docs/performance.md", "docs/synthetic.md", "docs/taps.md"]
-)
-def test_code_runs_from_top_to_bottom(page, capsys):
-    blocks = python_blocks(page)
-    assert blocks
+@pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page) and page not in ELSEWHERE])
+def test_code_runs_from_top_to_bottom(page, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {}
-    for block in blocks:
+    for block in python_blocks(page):
         exec(compile(block, page, "exec"), namespace)
     if page == "docs/own-loop.md":  # what it says that xr.ctd prints
         (said,) = re.findall(r"```text\n(.*?)```", (REPOSITORY / page).read_text(), re.DOTALL)
         assert said in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("page", "test"), ELSEWHERE.items())
+def test_other_pages_are_run_by_a_test_of_their_own(page, test):
+    assert python_blocks(page)
+    code = (REPOSITORY / test).read_text()
+    assert Path(page).name in code
+    assert "```python" in code
+
+
 def test_links_lead_somewhere():
-    for page in [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]:
+    for page in map(REPOSITORY.joinpath, PAGES):
         for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_map_of_the_house_has_every_room():
+    rooms = {
+        path.name + "/" * path.is_dir()
+        for path in (REPOSITORY / "xtask_reg").iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    table = (REPOSITORY / "docs/contributing.md").read_text().split("## The map of the house")[1].split("\n## ")[0]
+    named = {
+        name
+        for row in table.splitlines()
+        if row.startswith("| `")
+        for name in re.findall(r"`([^`]+)`", row.split("|")[1])
+    }
+    assert rooms - {"__init__.py"} == named
+
+
+def test_the_api_reference_has_every_name():
+    """What a user imports from the core, from its losses, connectors and weights, and from the rooms beside it."""
+    pages = "\n".join((REPOSITORY / page).read_text() for page in PAGES if page.startswith("docs/api/"))
+    documented = set(re.findall(r"^::: (\S+)", pages, re.MULTILINE))
+    for room in ("", ".losses", ".finetune", ".measuring", ".sources", ".landmarks", ".segmentation"):
+        module = importlib.import_module(f"xtask_reg{room}")
+        missing = [name for name in module.__all__ if not {f"xtask_reg{room}.{name}", f"xtask_reg.{name}"} & documented]
+        assert missing == [], room
 
 
 def test_option_keys_of_the_mmpose_page_exist():

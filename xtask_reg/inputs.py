@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -70,11 +70,13 @@ class InputConvention:
         if not needed <= metadata.keys():
             return None
         try:
-            texts = {name: metadata[name] for name in needed | ({"size"} & metadata.keys())}
+            texts: dict[str, Any] = {name: metadata[name] for name in needed | ({"size"} & metadata.keys())}
             channels = texts.pop("channels")
-            values = {name: tuple(float(value) for value in text.split(",")) for name, text in texts.items()}
+            values: dict[str, Any] = {
+                name: tuple(float(value) for value in text.split(",")) for name, text in texts.items()
+            }
             (value_range,), size = values.pop("value_range"), values.pop("size", None)
-            whole = None if size is None else tuple(map(int, size))
+            whole: Any = None if size is None else tuple(map(int, size))
             return cls(**values, channels=channels, value_range=value_range, size=whole)
         except (ValueError, OverflowError) as error:
             stated = {name: metadata[name] for name in sorted(needed)}

@@ -83,7 +83,7 @@ class CrossTaskRegularizer(nn.Module):
         self._trained = () if student is None else tuple(student.parameters())
         self._order = ChannelOrder({})
         self._recorder = None if student is None else self._attached(student)
-        self.register_state_dict_pre_hook(_settle)
+        self.register_state_dict_pre_hook(_settle)  # type: ignore[no-untyped-call]  # torch's has no types
 
     def _stages(self, monitor: Monitor, student: nn.Module | None) -> Mapping[str, str]:
         if monitor.stages is not None:
@@ -113,6 +113,8 @@ class CrossTaskRegularizer(nn.Module):
     def _shared_parameters(self, student: nn.Module | None, term: Term) -> SharedParameters:
         if student is None:
             raise ValueError(f"term {term.name!r} compares parameters: give the regularizer the student")
+        assert self.teacher is not None
+        assert term.teacher is not None
         return SharedParameters(student, self.teacher.network, term.student, term.teacher)
 
     def _attached(self, student: nn.Module) -> TapRecorder:
@@ -224,8 +226,9 @@ class CrossTaskRegularizer(nn.Module):
         self, term: Term, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]
     ) -> tuple[Read, Read | None]:
         if term.reads_parameters:
+            assert self.teacher is not None
             return self._parameters_of[term.name].read(self.teacher.network)
-        return outputs[term.student], targets.get(term.teacher)
+        return outputs[term.student], None if term.teacher is None else targets.get(term.teacher)
 
     def _warn_of_missing_gradient(self, term: Term, student: Read) -> None:
         """Once a term: it costs a forward pass of the teacher and does nothing."""
@@ -267,7 +270,7 @@ class CrossTaskRegularizer(nn.Module):
         """
         if name not in self.terms:
             raise ValueError(f"there is no term {name!r}; the terms are {list(self.terms)}")
-        self.terms[name].set_weight(weight)
+        next(term for term in self._terms() if term.name == name).set_weight(weight)
         if self._recorder is not None:
             self._recorder.within_graphs = not self._measures()
 

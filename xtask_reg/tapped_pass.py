@@ -71,7 +71,7 @@ class TappedPass:
                 self._network(images)
             return recorder.take(self._paths)[1]
 
-        compiled = torch.compile(run, mode=None if self._compile is True else self._compile)
+        compiled = torch.compile(run, mode=self._compile if isinstance(self._compile, str) else None)
         # CUDA graphs overwrite their outputs in the next run
         return lambda images: {path: output.clone() for path, output in compiled(images).items()}
 

@@ -51,8 +51,8 @@ class FrozenTeacher(nn.Module):
         if dtype is not None:
             network.to(dtype)
         if channels_last:
-            network.to(memory_format=torch.channels_last)
-        self._hidden = (network, None)
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
+        self._hidden: tuple[nn.Module, nn.Module | None] = (network, None)
         self._compile = compile
         self.cache = cache
         self._passes: dict[frozenset[str], TappedPass] = {}
@@ -163,7 +163,7 @@ class FrozenTeacher(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         for module in self._own():
             module._apply(fn)
-        return super()._apply(fn, recurse)
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch's has no types
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         shared = copy.copy(self)

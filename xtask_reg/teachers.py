@@ -31,7 +31,7 @@ class FrozenTeachers(nn.Module):
     @property
     def network(self) -> nn.ModuleDict:
         """The source networks under their names."""
-        return nn.ModuleDict({name: teacher.network for name, teacher in self.teachers.items()})
+        return nn.ModuleDict({name: self._teacher(name).network for name in self.teachers})
 
     def features(self, images: Tensor, paths: Iterable[str], rarely: Iterable[str] = ()) -> dict[str, Tensor]:
         """As :meth:`FrozenTeacher.features`, of all teachers that the paths name."""
@@ -39,10 +39,15 @@ class FrozenTeachers(nn.Module):
         return {
             f"{name}.{path}": features
             for name in wanted | others
-            for path, features in self.teachers[name]
+            for path, features in self._teacher(name)
             .features(images, wanted.get(name, ()), others.get(name, ()))
             .items()
         }
+
+    def _teacher(self, name: str) -> FrozenTeacher:
+        teacher = self.teachers[name]
+        assert isinstance(teacher, FrozenTeacher)
+        return teacher
 
 
 def _by_teacher(paths: Iterable[str]) -> dict[str, list[str]]:

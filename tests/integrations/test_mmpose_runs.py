@@ -17,6 +17,7 @@ from xtask_reg.sources import load_weights
 
 CONNECTORS = {f"terms.loss_cd.student_connector.fc.{kind}" for kind in ("weight", "bias")}
 EPOCHS, STEPS = 2, 2
+PAGE = Path(__file__).parents[2] / "docs" / "mmpose.md"
 
 
 @pytest.fixture(scope="session")
@@ -265,6 +266,14 @@ def test_inference_without_the_source(com, predicted, tiny_config):
     for image in predicted["images"]:
         points = inference_topdown(model, image["image"])[0].pred_instances.keypoints
         np.testing.assert_allclose(points[0], image["predicted"], atol=1e-3)
+
+
+def test_inference_as_the_page_has_it(com, predicted, tiny_config):
+    (block,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    image = predicted["images"][0]
+    given = {"config": tiny_config({}), "checkpoint": str(com / "epoch_2.pth"), "image": image["image"]}
+    exec(compile(block, "docs/mmpose.md", "exec"), given)
+    np.testing.assert_allclose(given["points"][0], image["predicted"], atol=1e-3)
 
 
 PLAIN = """

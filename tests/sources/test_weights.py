@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import re
 import shutil
 import struct
 import sys
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.torch_version import TorchVersion
 
 from xtask_reg.sources import load_metadata, load_weights, save_weights
 
@@ -52,6 +54,25 @@ def safetensors_bytes(header: object, data: bytes = b"") -> bytes:
 
 def float_entry(*offsets: int) -> dict[str, object]:
     return {"a": {"dtype": "F32", "shape": [4], "data_offsets": list(offsets)}}
+
+
+# What torch can be trusted with
+
+
+@pytest.mark.parametrize(
+    ("version", "read"), [("2.6.0", False), ("2.9.1+cpu", False), ("2.10.0", True), ("3.0.0", True)]
+)
+def test_old_torch_reads_safetensors_only(tmp_path, monkeypatch, version, read):
+    """Its weights_only has a hole, CVE-2026-24747; safetensors has no such reader."""
+    torch.save(WEIGHTS, tmp_path / "w.pth")
+    save_weights(WEIGHTS, tmp_path / "w.safetensors")
+    monkeypatch.setattr(torch, "__version__", TorchVersion(version))
+    assert_same(load_weights(tmp_path / "w.safetensors"), WEIGHTS)
+    if read:
+        assert_same(load_weights(tmp_path / "w.pth"), WEIGHTS)
+        return
+    with pytest.raises(RuntimeError, match=rf"w\.pth is not read with torch {re.escape(version)}.*CVE-2026-24747"):
+        load_weights(tmp_path / "w.pth")
 
 
 # Containers

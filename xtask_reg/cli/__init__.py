@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever reads has seen enough, as in `xtask-reg configs | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except ModuleNotFoundError as error:
-        print(f"xtask-reg {options.command}: {error}; docs/install.md lists what to install for it", file=sys.stderr)
+        needed = "--no-deps mmpose==1.3.2" if error.name == "mmpose" else "'xtask-reg[mmpose]'"
+        print(f"xtask-reg {options.command}: {error}: pip install {needed}", file=sys.stderr)
         return 1
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         print(f"xtask-reg {options.command}: {error}", file=sys.stderr)

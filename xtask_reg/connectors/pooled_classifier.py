@@ -28,8 +28,8 @@ class PooledClassifier(nn.Module):
 
     def __init__(self, classifier: nn.Module, window: int | None = None) -> None:
         super().__init__()
-        one_by_one = isinstance(classifier, nn.Conv2d) and classifier.kernel_size == (1, 1)
-        if not (isinstance(classifier, nn.Linear) or one_by_one):
+        wide = isinstance(classifier, nn.Conv2d) and classifier.kernel_size != (1, 1)
+        if wide or not isinstance(classifier, (nn.Linear, nn.Conv2d)):
             raise TypeError(f"the classifier is {classifier!r}; expected an nn.Linear or a 1x1 nn.Conv2d")
         if window is not None and (type(window) is not int or window < 1):
             raise ValueError(f"window={window!r}; expected a whole number of cells above 0, or None")

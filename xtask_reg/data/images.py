@@ -50,7 +50,7 @@ def lie_outside(points: np.ndarray, size: np.ndarray) -> np.ndarray:
     With pixel centres at whole numbers the right border is at width - 0.5; tools that measure from the image's corner
     put it at width, and that half pixel is let pass.
     """
-    return ((points < -0.5) | (points > size)).any(axis=-1)
+    return np.any((points < -0.5) | (points > size), axis=-1)
 
 
 def _check_whole(path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 
 class SelectiveProjectionDecay:
@@ -49,6 +50,10 @@ class SelectiveProjectionDecay:
         >>> optimizer = torch.optim.Adam(student.parameters(), lr=1e-3)
         >>> SelectiveProjectionDecay(optimizer, dict(student.encoder.named_parameters()), source.state_dict())
     """
+
+    weight: float
+    _pairs: list[tuple[Tensor, Tensor]]
+    _handles: list[RemovableHandle]
 
     def __init__(
         self,

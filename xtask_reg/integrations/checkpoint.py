@@ -41,7 +41,7 @@ def restore_state(checkpoint: Mapping[str, Any], regularizer: CrossTaskRegulariz
         RuntimeError: if what it has belongs to other terms.
     """
     state = {} if regularizer is None else regularizer.state_dict()
-    if not state:
+    if regularizer is None or not state:
         return
     if KEY not in checkpoint:
         raise ValueError(

@@ -56,7 +56,7 @@ def feature_stages(model: nn.Module) -> list[str]:
         raise ValueError(
             f"{type(model).__name__} has no feature_info that names its modules; find stages with xtask_reg.find_stages"
         )
-    return found
+    return [path for path in found if path is not None]
 
 
 def _as_registered(stage: str, known: Mapping[str, nn.Module]) -> str | None:

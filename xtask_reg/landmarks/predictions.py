@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -70,7 +71,9 @@ def read_predictions(path: Path) -> Predictions:
     try:
         content = json.loads(path.read_text())
         rows = content["images"]
-        columns = {key: np.array([row[key] for row in rows]) for key in ("predicted", "target", "visible")}
+        columns: dict[str, Any] = {
+            key: np.array([row[key] for row in rows]) for key in ("predicted", "target", "visible")
+        }
         errors = np.array([np.nan if row["error"] is None else row["error"] for row in rows], dtype=float)
         reading = {key: content[key] for key in ("reduction", "space", "threshold")}
         return Predictions(images=[row["image"] for row in rows], errors=errors, **columns, **reading)

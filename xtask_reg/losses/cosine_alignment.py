@@ -12,6 +12,7 @@ from xtask_reg.losses.reduction import Reduction, check_reduction, reduce_images
 from xtask_reg.losses.shapes import by_location
 
 Over = Literal["flatten", "location", "pooled"]
+OVER = get_args(Over)
 
 
 def cosine_alignment_loss(
@@ -57,8 +58,8 @@ def cosine_alignment_loss(
 
 def check_over(over: str) -> None:
     """Raise ``ValueError`` unless ``over`` is one of the known ways to compare feature maps."""
-    if over not in get_args(Over):
-        raise ValueError(f"over={over!r} is unknown; expected one of {', '.join(map(repr, get_args(Over)))}")
+    if over not in OVER:
+        raise ValueError(f"over={over!r} is unknown; expected one of {', '.join(map(repr, OVER))}")
 
 
 def _check_shapes(student: Tensor, teacher: Tensor, over: Over) -> None:

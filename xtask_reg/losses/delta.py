@@ -103,6 +103,5 @@ class DELTALoss(nn.Module):
 
     def extra_repr(self) -> str:
         weights = None if self.channel_weights is None else self.channel_weights.tolist()
-        if weights is not None and len(weights) > 8:
-            weights = f"<{len(weights)} numbers>"
-        return f"channel_weights={weights}, reduction={self.reduction!r}"
+        shown = f"<{len(weights)} numbers>" if weights is not None and len(weights) > 8 else weights
+        return f"channel_weights={shown}, reduction={self.reduction!r}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -48,13 +48,16 @@ def l2_sp_penalty(student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) 
 def _check_names(student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> None:
     if not student and not teacher:
         raise ValueError("there are no parameters to compare: name a submodule that has some")
-    missing = {"teacher": student.keys() - teacher.keys(), "student": teacher.keys() - student.keys()}
+    missing = {
+        "teacher": [name for name in student if name not in teacher],
+        "student": [name for name in teacher if name not in student],
+    }
     lacks = [f"the {owner} lacks {_some(names)}" for owner, names in missing.items() if names]
     if lacks:
         raise ValueError(f"the parameters of student and teacher differ in name: {'; '.join(lacks)}")
 
 
-def _some(names: set[str]) -> str:
+def _some(names: Sequence[str]) -> str:
     listed = sorted(names)[:3]
     return ", ".join(map(repr, listed)) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 

@@ -53,8 +53,8 @@ def local_similarity_loss(
     check_temperature(temperature)
     check_reduction(reduction)
     check_same_locations(student, teacher, "(images, channels, height, width)")
-    logs = [_log_shares(features, window, temperature) for features in at_least_float32(student, teacher)]
-    divergence = F.kl_div(*logs, reduction="none", log_target=True).sum(dim=1)
+    own, source = (_log_shares(features, window, temperature) for features in at_least_float32(student, teacher))
+    divergence = F.kl_div(own, source, reduction="none", log_target=True).sum(dim=1)
     return reduce_images(divergence.mean((1, 2)), reduction)
 
 

@@ -45,9 +45,9 @@ def rkd_angle_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """
     check_images(student, teacher)
     student, teacher = at_least_float32(student, teacher)
-    cosines = [_cosines(embeddings(features)) for features in (student, teacher)]
+    own, source = (_cosines(embeddings(features)) for features in (student, teacher))
     images = len(student)
-    return F.smooth_l1_loss(*cosines, reduction="sum") / max(images * (images - 1) * (images - 2), 1)
+    return F.smooth_l1_loss(own, source, reduction="sum") / max(images * (images - 1) * (images - 2), 1)
 
 
 def _cosines(points: Tensor) -> Tensor:

@@ -43,8 +43,8 @@ def rkd_distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """
     check_images(student, teacher)
     student, teacher = at_least_float32(student, teacher)
-    relative = [_relative_distances(embeddings(features)) for features in (student, teacher)]
-    return F.smooth_l1_loss(*relative, reduction="sum") / _pairs(student)
+    own, source = (_relative_distances(embeddings(features)) for features in (student, teacher))
+    return F.smooth_l1_loss(own, source, reduction="sum") / _pairs(student)
 
 
 def _relative_distances(points: Tensor) -> Tensor:

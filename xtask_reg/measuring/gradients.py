@@ -118,10 +118,11 @@ def _add_to(totals: dict[Place, Tensor], place: Place) -> Callable[[Tensor], Non
 
 def _producer(copy: Tensor) -> GradientEdge:
     """Where the whole gradient of the tensor arrives that ``copy`` is a copy of, however that is used."""
-    producers = [edge for edge in get_gradient_edge(copy).node.next_functions if edge[0] is not None]
+    inputs = get_gradient_edge(copy).node.next_functions
+    producers = [GradientEdge(node, index) for node, index in inputs if node is not None]
     if len(producers) != 1:
         raise TapError("the gradient at a tap cannot be seen within a graph of torch.compile: compile after tapping")
-    return GradientEdge(*producers[0])
+    return producers[0]
 
 
 def _watch(edge: GradientEdge, keep: Callable[[Tensor], None]) -> RemovableHandle:
@@ -129,7 +130,8 @@ def _watch(edge: GradientEdge, keep: Callable[[Tensor], None]) -> RemovableHandl
     node, index, *_ = edge
 
     def read(gradients: Sequence[Tensor | None]) -> None:
-        if gradients[index] is not None:
-            keep(gradients[index])
+        gradient = gradients[index]
+        if gradient is not None:
+            keep(gradient)
 
     return node.register_prehook(read)

@@ -47,7 +47,7 @@ def read_inert_pickle(data: mmap.mmap, allowed: Container[str]) -> object:
         Exception: of nearly any type, for what is damaged or no pickle.
     """
     machine = _Machine(allowed)
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):  # type: ignore[arg-type]  # is read like a file
         if (count == 0) != (opcode.name == "PROTO"):
             raise ValueError("not a pickle of protocol 2 or later")
         if count == _MAX_INSTRUCTIONS:

@@ -18,22 +18,27 @@ from .stored_archive import MAGIC, check_stored
 
 _CONTAINERS = ("state_dict", "model")
 _SHOWN = 10
+SAFE_TORCH = "2.10"
+"""The first torch whose ``torch.load(weights_only=True)`` has no hole that is known."""
 
 
 def load_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Read the tensors of a checkpoint onto the CPU, by name, executing nothing that the file contains.
 
-    ``.safetensors`` is read by safetensors, everything else by ``torch.load(weights_only=True)`` (which in torch before
-    2.10 has a known hole, CVE-2026-24747). The state dict may be the whole file, or its entry ``state_dict`` or
-    ``model``; then other entries (``meta``, ``optimizer``, ...) are ignored.
+    ``.safetensors`` is read by safetensors, everything else by ``torch.load(weights_only=True)``, from torch 2.10 on:
+    before, a file could corrupt the memory of who reads it (CVE-2026-24747). The state dict may be the whole file, or
+    its entry ``state_dict`` or ``model``; then other entries (``meta``, ``optimizer``, ...) are ignored.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it is not a regular file, is damaged, holds more than plain data, or has no state dict.
+        RuntimeError: if the torch that is installed cannot read the file safely.
         ImportError: if safetensors is needed and not installed.
     """
     path = regular_file(path)
     is_safetensors = _is_safetensors(path)
+    if not is_safetensors:
+        _check_torch(path)
     read = _safetensors().torch.load_file if is_safetensors else _torch_load
     try:
         content = read(path)
@@ -167,6 +172,15 @@ def _safetensors() -> ModuleType:
             "a .safetensors file needs the package safetensors: pip install safetensors, or xtask-reg[mmpose]"
         ) from error
     return safetensors
+
+
+def _check_torch(path: Path) -> None:
+    if torch.__version__ < SAFE_TORCH:
+        raise RuntimeError(
+            f"{path} is not read with torch {torch.__version__}: before {SAFE_TORCH} its weights_only has a hole, "
+            "CVE-2026-24747. Update torch, or take a .safetensors file; if you trust the origin, make one: "
+            "save_weights(torch.load(path, weights_only=True), 'source.safetensors')"
+        )
 
 
 def _torch_load(path: Path) -> object:

@@ -31,5 +31,5 @@ def check_images(contents: Mapping[Path, dict[str, Any]], images: Path | None) -
         alike[hashlib.sha256(f"{width} {height} ".encode() + pixels.tobytes()).digest()].append((file, name))
     for (file, name), *others in alike.values():
         for other, other_name in others:
-            severity, place = ("warning", "") if other == file else ("error", f" of {other}")
-            yield Finding(severity, file, f"{name} has the same pixels as {other_name}{place}")
+            found = f"{name} has the same pixels as {other_name}"
+            yield Finding("warning", file, found) if other == file else Finding("error", file, f"{found} of {other}")

@@ -120,7 +120,7 @@ def _repeated(faces: _Faces) -> Iterator[str]:
 
 
 def _never(faces: _Faces) -> Iterator[str]:
-    seen = faces.annotated.any(axis=0)
+    seen = np.any(faces.annotated, axis=0)
     never = [name for name, here, there in zip(faces.names, seen, seen[faces.flip]) if not (here or there)]
     if never:
         yield f"never annotated: {_some(never)}"

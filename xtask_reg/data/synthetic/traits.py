@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import field, fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 
 def trait(low: float, high: float, *, default: float | None = None, power: float = 1.0) -> Any:

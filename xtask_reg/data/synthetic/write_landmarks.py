@@ -48,7 +48,8 @@ def write_landmark_set(
     """
     people = checked_people(people, images_per_person, size, seed)
     target = index_of_split(Path(root), split)
-    images, annotations = [], []
+    images: list[dict[str, object]] = []
+    annotations: list[dict[str, object]] = []
     for person in people:
         for index in range(images_per_person):
             face, file_name = write_face(target.parent, split, seed, person, index, size)

@@ -26,7 +26,7 @@ def write_segmentation_set(
     people = checked_people(people, images_per_person, size, seed)
     target = index_of_split(Path(root), split)
     (target.parent / "masks").mkdir(exist_ok=True)
-    images = []
+    images: list[dict[str, object]] = []
     for person in people:
         for index in range(images_per_person):
             face, file_name = write_face(target.parent, split, seed, person, index, size)

@@ -52,9 +52,9 @@ def input_convention(processor: Any, size: tuple[int, int] | None = None) -> Inp
     if stated["do_normalize"]:
         mean, std = _triple(stated, "image_mean"), _triple(stated, "image_std")
     if stated.get("include_top"):
-        std = tuple(once * again for once, again in zip(std, _triple(stated, "image_std")))
+        std = tuple(once * again for once, again in zip(std, _triple(stated, "image_std")))  # type: ignore[assignment]  # three of them
     return InputConvention(
-        mean=tuple(value + offset for value in mean),
+        mean=tuple(value + offset for value in mean),  # type: ignore[arg-type]  # three of them
         std=std,
         channels="bgr" if stated.get("do_flip_channel_order") else "rgb",
         value_range=WHITE * stated.get("rescale_factor", 1 / WHITE) if rescales else WHITE,

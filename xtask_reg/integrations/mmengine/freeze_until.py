@@ -34,6 +34,10 @@ class FreezeUntilHook(Hook):
         TypeError: before training, if ``paths`` or ``but`` is a string.
     """
 
+    paths: Sequence[str]
+    until: float
+    but: Sequence[str]
+
     def __init__(self, paths: Sequence[str], until: float, but: Sequence[str] = ()) -> None:
         if not (isinstance(until, Real) and 0 <= until <= 1):
             raise ValueError(f"FreezeUntilHook: until={until!r}; expected a fraction of the training, from 0 to 1")

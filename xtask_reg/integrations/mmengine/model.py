@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from mmengine.model import BaseModel, initialize
 from torch import Tensor, nn
@@ -73,7 +73,7 @@ class CrossTaskModel(BaseModel):
         self,
         *args: Any,
         teacher: dict[str, Any] | None = None,
-        terms: str | Sequence[dict] = (),
+        terms: str | Sequence[dict[str, Any]] = (),
         monitor: dict[str, Any] | None = None,
         frozen: Sequence[str] = (),
         frozen_but: Sequence[str] = (),
@@ -92,7 +92,11 @@ class CrossTaskModel(BaseModel):
 
     @preserved_random_state()
     def _build(
-        self, terms: str | Sequence[dict], teacher: dict[str, Any] | None, backbone: Any, watch: Monitor | None
+        self,
+        terms: str | Sequence[dict[str, Any]],
+        teacher: dict[str, Any] | None,
+        backbone: Any,
+        watch: Monitor | None,
     ) -> CrossTaskRegularizer:
         student = {"student_backbone": backbone, "student_input": input_convention(self.data_preprocessor)}
         source = None if teacher is None else build_teacher(teacher, student)
@@ -109,7 +113,7 @@ class CrossTaskModel(BaseModel):
                 module.load_source()
         for term in self.regularizer.terms.values():
             if isinstance(term.student_connector, PooledClassifier):
-                classifier = find_module(self.regularizer.teacher.network, term.teacher)
+                classifier = find_module(self.regularizer.teacher.network, str(term.teacher))
                 term.student_connector.load_state_dict(classifier.state_dict())
 
     def forward(self, inputs: Any, data_samples: Any = None, mode: str = "tensor") -> Any:
@@ -153,7 +157,9 @@ class CrossTaskModel(BaseModel):
         )
 
 
-def _check_teacher(teacher: dict[str, Any] | None, terms: str | Sequence[dict], monitor: Monitor | None) -> None:
+def _check_teacher(
+    teacher: dict[str, Any] | None, terms: str | Sequence[dict[str, Any]], monitor: Monitor | None
+) -> None:
     if teacher is not None:
         return
     if isinstance(terms, str):
@@ -174,9 +180,9 @@ def _load_source_weights_again(model: nn.Module) -> None:
             initialize(module, config)
 
 
-def input_convention(preprocessor: nn.Module) -> InputConvention:
+def input_convention(preprocessor: Any) -> InputConvention:
     """What MMEngine's ``ImgDataPreprocessor`` makes of images that were read as BGR, 0..255; others leave them so."""
-    channels = "rgb" if getattr(preprocessor, "_channel_conversion", False) else "bgr"
+    channels: Literal["rgb", "bgr"] = "rgb" if getattr(preprocessor, "_channel_conversion", False) else "bgr"
     if not getattr(preprocessor, "_enable_normalize", False):
         return InputConvention(mean=(0, 0, 0), std=(1, 1, 1), channels=channels, value_range=255)
     mean, std = (tuple(values.flatten().expand(3).tolist()) for values in (preprocessor.mean, preprocessor.std))

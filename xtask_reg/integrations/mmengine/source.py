@@ -153,7 +153,7 @@ class SourceTeacher(FrozenTeacher):
             )
         if dtype not in (None, *PRECISIONS):
             raise ValueError(f"teacher.dtype={dtype!r}; expected one of {list(PRECISIONS)}")
-        encoder, initial = _without_init(backbone or student_backbone)
+        encoder, initial = _without_init(backbone or student_backbone or {})
         if checkpoint:
             encoder = _untrained(encoder) if checkpoint == RANDOM else encoder
             initial = {"checkpoint": checkpoint, "prefix": prefix, "ignore": ignore}
@@ -168,7 +168,7 @@ class SourceTeacher(FrozenTeacher):
         self._input = InputConvention(**input) if input else None
         adapter = InputAdapter(self.student_input, self._input) if self._input else None
         kept = TeacherCache(**cache) if cache else None
-        super().__init__(network, adapter, dtype and PRECISIONS[dtype], channels_last, compile, kept)
+        super().__init__(network, adapter, PRECISIONS[dtype] if dtype else None, channels_last, compile, kept)
         network.has_weights = checkpoint == RANDOM
         self._comes_with_weights, self._given = by_itself, initial
 
@@ -184,7 +184,7 @@ class SourceTeacher(FrozenTeacher):
             FileNotFoundError: if there is no such file.
             ValueError: if nothing says where the weights are, or the file's tensors do not cover the network.
         """
-        network = self.network
+        network: Any = self.network
         if network.has_weights:
             return
         if self._comes_with_weights:
@@ -234,7 +234,7 @@ def _classifier(in_channels: int, num_classes: int, window: int | None = None) -
 
 def _timm_convention(backbone: nn.Module) -> InputConvention | None:
     """What timm says that the model in a :class:`ModuleBackbone` expects; None if it is no timm model."""
-    network = getattr(backbone, "net", None)
+    network: Any = getattr(backbone, "net", None)
     return input_convention(network) if getattr(network, "pretrained_cfg", None) else None
 
 

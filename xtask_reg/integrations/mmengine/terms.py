@@ -93,14 +93,14 @@ def build_teacher(config: Mapping[str, Any], student: Mapping[str, Any]) -> Sour
 
 def _is_retained(config: Mapping[str, Any] | None) -> bool:
     """Whether a connector's config is that of the retained classifier."""
-    return bool(config) and MODELS.get(config["type"]) is retained_classifier
+    return bool(config and MODELS.get(config["type"]) is retained_classifier)
 
 
 def _build_connector(config: Mapping[str, Any], teacher: Teacher, tap: str | None) -> nn.Module:
     if not _is_retained(config):
         return MODELS.build(config)
     options = {key: value for key, value in config.items() if key != "type"}
-    return retained_classifier(find_module(teacher.network, tap), **options)
+    return retained_classifier(find_module(teacher.network, tap), **options)  # type: ignore[arg-type,union-attr]  # neither is None
 
 
 def _built(weight: Any) -> Any:

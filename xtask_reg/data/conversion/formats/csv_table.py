@@ -51,7 +51,7 @@ def read_csv(path: Path, images: Path | None = None, first_pixel: float = 0.0) -
             raise ValueError(f"{path}, lines {lines[file]} and {line}: {file} is listed twice; keep one of them")
         lines[file] = line
         points[row] = [_point(cells, pair, f"{path}, line {line}") for pair in columns.values()]
-    annotated = ~np.isnan(points).any(axis=-1)
+    annotated = ~np.any(np.isnan(points), axis=-1)
     persons, splits = (_column(rows, name, path) if name in header else None for name in ("person", "split"))
     unknown = sorted(set(splits or ()) - set(SPLITS))
     if unknown:

@@ -54,7 +54,7 @@ class LandmarkTable:
 
     def labelled(self) -> LandmarkTable:
         """Without the images on which no landmark is annotated; a note counts them."""
-        keep = self.annotated.any(axis=1)
+        keep = np.any(self.annotated, axis=1)
         if keep.all():
             return self
         left_out = [file for file, kept in zip(self.files, keep) if not kept]
@@ -66,14 +66,14 @@ class LandmarkTable:
             files=_kept(self.files, keep),
             points=self.points[keep],
             annotated=self.annotated[keep],
-            persons=_kept(self.persons, keep),
-            splits=_kept(self.splits, keep),
+            persons=self.persons and _kept(self.persons, keep),
+            splits=self.splits and _kept(self.splits, keep),
             notes=(*self.notes, note),
         )
 
 
-def _kept(values: tuple[str, ...] | None, keep: np.ndarray) -> tuple[str, ...] | None:
-    return None if values is None else tuple(value for value, kept in zip(values, keep) if kept)
+def _kept(values: tuple[str, ...], keep: np.ndarray) -> tuple[str, ...]:
+    return tuple(value for value, kept in zip(values, keep) if kept)
 
 
 def number(text: str, where: str) -> float:

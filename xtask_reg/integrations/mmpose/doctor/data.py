@@ -53,7 +53,7 @@ def _flips_horizontally(transform: RandomFlip) -> bool:
 
 
 def _annotated(samples: list[Any]) -> float | None:
-    labels = [getattr(sample, "gt_instance_labels", {}) for sample in samples]
+    labels: list[Any] = [getattr(sample, "gt_instance_labels", {}) for sample in samples]
     weights = [
         torch.as_tensor(row) for label in labels if "keypoint_weights" in label for row in label.keypoint_weights
     ]

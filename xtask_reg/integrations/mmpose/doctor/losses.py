@@ -48,7 +48,7 @@ def _term_facts(name: str, step: Step, total: float) -> TermFacts:
         name=name,
         weight=step.weights[name],
         weighting=short(term.weighting),
-        scheduled=isinstance(term.weighting.ratio if balanced else term.weighting, Schedule),
+        scheduled=isinstance(getattr(term.weighting, "ratio", term.weighting), Schedule),
         balanced=balanced,
         value=None if watch.error else float(step.losses[name]),
         weighted=weighted,
@@ -90,8 +90,8 @@ def _tensors(read: Read) -> list[Tensor]:
 
 
 def _pull(term: Tensor | None, task: Tensor | None) -> Pull:
-    norms = [None if gradient is None else float(gradient.norm()) for gradient in (term, task)]
-    if term is None or task is None or not norms[1]:
-        return Pull(*norms, ratio=None, cosine=None)
-    cosine = float((term / norms[0] * (task / norms[1])).sum()) if norms[0] else None
-    return Pull(*norms, ratio=norms[0] / norms[1], cosine=cosine)
+    own, other = (None if gradient is None else float(gradient.norm()) for gradient in (term, task))
+    if term is None or task is None or own is None or not other:
+        return Pull(own, other, ratio=None, cosine=None)
+    cosine = float((term / own * (task / other)).sum()) if own else None
+    return Pull(own, other, ratio=own / other, cosine=cosine)

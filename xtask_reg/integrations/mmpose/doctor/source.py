@@ -31,7 +31,7 @@ def teachers_of(regularizer: CrossTaskRegularizer | None) -> dict[str, SourceTea
     """The teachers by name; a single one is called ``'teacher'``."""
     teacher: Any = None if regularizer is None else regularizer.teacher
     if isinstance(teacher, FrozenTeachers):
-        return dict(teacher.teachers.items())
+        return dict(teacher.teachers.items())  # type: ignore[arg-type]  # those of configs are SourceTeachers
     return {} if teacher is None else {ALONE: teacher}
 
 
@@ -56,7 +56,7 @@ Beginning = tuple[int, tuple[str, ...]]
 
 def beginning(model: nn.Module, teacher: SourceTeacher) -> Beginning:
     """How student and teacher are alike, by name and shape of their encoders' tensors, and by the values."""
-    own, others = model.backbone.state_dict(), teacher.network.backbone.state_dict()
+    own, others = (network.get_submodule("backbone").state_dict() for network in (model, teacher.network))
     common = [name for name, value in own.items() if name in others and others[name].shape == value.shape]
     return len(common), tuple(name for name in common if not torch.equal(own[name], others[name]))
 

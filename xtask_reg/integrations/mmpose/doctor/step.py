@@ -92,11 +92,11 @@ def _differentiate(model: nn.Module, step: Step, first_layer: str | None, scale:
     places[FIRST_LAYER] = []
     if first_layer is not None:
         places[FIRST_LAYER] = list(model.get_submodule(first_layer).parameters(recurse=False))
-    task = sum(value for name, value in step.losses.items() if name not in step.watches)
+    task: Any = sum(value for name, value in step.losses.items() if name not in step.watches)
     step.gradients[TASK] = gradients_of(model, task, places, scale)
     weightings = {name: watch.term.weighting for name, watch in step.watches.items()}
     balanced = {name: weight for name, weight in weightings.items() if isinstance(weight, Balanced)}
-    step.weights |= {name: largest(weightings[name]) for name in weightings.keys() - balanced.keys()}
+    step.weights |= {name: largest(each) for name, each in weightings.items() if not isinstance(each, Balanced)}
     step.gradients |= {name: gradients_of(model, step.weighted(name), places, scale) for name in step.weights}
     rests = {name: _rest(name, step) for name in balanced}
     for name, weight in balanced.items():
@@ -141,7 +141,8 @@ def _kept_shape(model: nn.Module, step: Step) -> Iterator[None]:
         last = output[-1] if isinstance(output, (tuple, list)) else output
         step.features = tuple(last.shape)
 
-    handle = model.backbone.register_forward_hook(hook) if hasattr(model, "backbone") else None
+    backbone = getattr(model, "backbone", None)
+    handle = None if backbone is None else backbone.register_forward_hook(hook)
     try:
         yield
     finally:
