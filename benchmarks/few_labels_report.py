@@ -32,7 +32,7 @@ PARTS: Mapping[str, Mapping[str, Collection[Any]]] = {
         "seed": [0],
         "steps": [STEPS],
     },
-    "seeds": {"method": plans.REPEATED, "source": ["dlib"], "n_labels": [MIDDLE], "steps": [STEPS]},
+    "seeds": {"method": plans.REPEATED, "source": ["dlib"], "n_labels": [MIDDLE], "seed": [0, 1], "steps": [STEPS]},
     "longer": {"method": SHOWN, "n_labels": [MOST], "steps": [3 * STEPS]},
 }
 """What of the results each part of the page is about, by the name of its mark; with its table goes a figure."""
@@ -61,8 +61,7 @@ class Measured:
 
     def parts(self) -> list[str]:
         """The parts of which there is something to compare."""
-        methods = {part: set(self.lines(**wanted).get("label", ())) for part, wanted in PARTS.items()}
-        return [part for part, found in methods.items() if len(found) > 1]
+        return [part for part, wanted in PARTS.items() if _is_there(self.lines(**wanted), wanted)]
 
     def tables(self) -> dict[str, str]:
         """By the name of its mark."""
@@ -84,9 +83,17 @@ class Measured:
             **{part: figures.forest(report.differences(self.images(**PARTS[part]))) for part in self.parts()},
             "labels": figures.error_by_labels(rows, shown),
             "curves": figures.curves(lines, shown),
-            "cost": figures.cost(report.differences(rows), self.time),
+            **({"cost": figures.cost(report.differences(rows), self.time)} if self.time else {}),
             **{f"ced_{count}": figures.ced(own, shown) for count, own in rows.groupby("n_labels")},
         }
+
+
+def _is_there(lines: pd.DataFrame, wanted: Mapping[str, Collection[Any]]) -> bool:
+    """Whether several methods were trained, and for each of the numbers."""
+    numbers = ("n_labels", "seed", "steps")
+    return lines.get("label", pd.Series()).nunique() > 1 and all(
+        set(lines[key]) == set(wanted[key]) for key in numbers if key in wanted
+    )
 
 
 def main() -> None:

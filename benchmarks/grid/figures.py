@@ -52,9 +52,9 @@ def forest(differences: Mapping[tuple[str, int], Estimate]) -> Figure:
         axes.axvline(0, color="0.3", linewidth=0.8)
         axes.set(title=f"{n_labels} labels", xlabel="error against FT, %", xlim=(-LIMIT, LIMIT))
         axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.5, -0.5)
         axes.grid(axis="x", color="0.9")
         axes.set_axisbelow(True)
-    figure.axes[0].invert_yaxis()
     return figure
 
 

@@ -48,7 +48,7 @@ SOURCES = {
         "backbone.net.blocks.6",
         "backbone.net.blocks.4",
         320,
-        rate_factor=4,
+        rate_factor=16,
     ),
     "lfw": Source(
         RES18,

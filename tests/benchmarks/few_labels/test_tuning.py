@@ -74,7 +74,7 @@ def test_a_method_with_the_setting_of_ft(results):
     assert chosen(results, cell, FOLDS[0]) == {"lr": RATES[2], "weight": 0.002}
 
 
-@pytest.mark.parametrize(("method", "factor"), [("FT", 4), ("CTD-ED", 4), ("FE", 1)])
+@pytest.mark.parametrize(("method", "factor"), [("FT", 16), ("CTD-ED", 16), ("FE", 1)])
 def test_rates_suit_the_source_where_the_encoder_trains(method, factor):
     dlib, imagenet = (
         [cell.setting["lr"] for cell in tuning_cells("frl14", source, "none", method)]
