@@ -1,4 +1,4 @@
-"""Tables and figures of docs/results.md, from the result files of few_labels.py alone.
+"""Tables and figures of docs/results.md, and README's table, from the result files of few_labels.py alone.
 
 python benchmarks/few_labels_report.py
 """
@@ -19,8 +19,9 @@ from matplotlib.figure import Figure
 
 REPOSITORY = Path(__file__).parent.parent
 RESULTS = REPOSITORY / "benchmarks" / "results"
-PAGE = REPOSITORY / "docs" / "results.md"
+PAGE, README = REPOSITORY / "docs" / "results.md", REPOSITORY / "README.md"
 SHOWN = ("FT", "CTD-ED", "CTD-ED decayed", "CTD-CD", "CTD-Com", "L2-SP", "LP-FT", "FE")
+SUMMED_UP = ("FT", "CTD-CD", "CTD-ED", "CTD-Com", "CTD-ED, random teacher", "L2-SP", "FE")
 MIDDLE, MOST = plans.LABELS[0], max(plans.LABELS)
 PARTS: Mapping[str, Mapping[str, Collection[Any]]] = {
     "grid": {"method": {method for *_, method in plans.CORE}, "seed": [0], "steps": [STEPS]},
@@ -71,6 +72,10 @@ class Measured:
         }
         return {**tables, "tuning": report.tuning_table(self._tuning, self.images(), self.lines())}
 
+    def summary(self) -> dict[str, str]:
+        """README's table, by the name of its mark."""
+        return {"results": report.short_table(self.images(**PARTS["grid"]), SUMMED_UP)}
+
     def figures(self) -> dict[str, Figure]:
         """By name."""
         lines, rows = self.lines(**PARTS["grid"]), self.images(**PARTS["grid"])
@@ -89,10 +94,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the result files")
     parser.add_argument("--page", type=Path, default=PAGE, help="where the tables belong")
+    parser.add_argument("--readme", type=Path, default=README, help="where the summary belongs")
     parser.add_argument("--dataset", default="frl14")
     arguments = parser.parse_args()
     measured = Measured(arguments.results, arguments.dataset)
-    arguments.page.write_text(filled(arguments.page.read_text(), measured.tables()))
+    for page, tables in ((arguments.page, measured.tables()), (arguments.readme, measured.summary())):
+        page.write_text(filled(page.read_text(), tables))
     images = arguments.page.parent / "images"
     images.mkdir(exist_ok=True)
     for name, figure in measured.figures().items():

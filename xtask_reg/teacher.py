@@ -175,5 +175,5 @@ class FrozenTeacher(nn.Module):
 
 
 def _evaluates(module: nn.Module) -> bool:
-    """Whether a module and all within it are in eval mode: ten times as fast as ``modules()``, once a step."""
+    """Whether a module and all within it are in eval mode; asked in each step, so without the cost of ``modules()``."""
     return not module.training and all(_evaluates(child) for child in module._modules.values() if child is not None)

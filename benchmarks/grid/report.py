@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -103,6 +103,24 @@ def main_table(rows: pd.DataFrame, lines: pd.DataFrame, time: Mapping[str, float
         ]
         table.append(f"| {' | '.join(parts)} |")
     return "\n".join(table)
+
+
+def short_table(rows: pd.DataFrame, names: Sequence[str]) -> str:
+    """Mean errors of some methods by number of labels, and their differences to FT in percent, as Markdown."""
+    against = differences(rows)
+    table = [f"| labels | {' | '.join(names)} |", "|" + "---|" * (len(names) + 1)]
+    for n_labels in sorted(rows.n_labels.unique()):
+        means = {name: rows[(rows.label == name) & (rows.n_labels == n_labels)].error.mean() for name in names}
+        cells = [f"{mean:.3f}{_change(against.get((name, n_labels)))}" for name, mean in means.items()]
+        table.append(f"| {n_labels} | {' | '.join(cells)} |")
+    return "\n".join(table)
+
+
+def _change(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return ""
+    text = f"{estimate.mean:+.1f} %"
+    return f" (**{text}**)" if estimate.is_clear else f" ({text})"
 
 
 def _ratio(value: float | None) -> str:

@@ -63,8 +63,9 @@ def task_loss(heatmaps: Tensor, target: Tensor) -> Tensor:
 
 
 def fine_tuning(given: Parts) -> Forward:
-    """FT: no teacher."""
-    return lambda images, target: task_loss(given.student(images), target)
+    """FT: no teacher, which is let go of."""
+    student = given.student
+    return lambda images, target: task_loss(student(images), target)
 
 
 def by_hand(given: Parts) -> Forward:

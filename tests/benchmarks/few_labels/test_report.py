@@ -125,7 +125,12 @@ def test_the_command_writes_and_draws_what_is_there(results, tmp_path, monkeypat
         results.add(line(short, dict.fromkeys(FOLDS[0], 9.0), seconds=SECONDS[method] / 4))
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- grid -->\nold\n<!-- end -->\n<!-- tuning -->\n<!-- end -->\nafter\n")
-    monkeypatch.setattr("sys.argv", ["report", "--results", str(tmp_path), "--page", str(page)])
+    readme = tmp_path / "readme.md"
+    readme.write_text("<!-- results -->\n<!-- end -->\n")
+    monkeypatch.setattr(few_labels_report, "SUMMED_UP", ("FT", "FE", "LP-FT"))
+    monkeypatch.setattr(
+        "sys.argv", ["report", "--results", str(tmp_path), "--page", str(page), "--readme", str(readme)]
+    )
     few_labels_report.main()
     wanted = {"steps": [STEPS]}
     time = report.times(report.lines(results, **wanted))
@@ -134,6 +139,9 @@ def test_the_command_writes_and_draws_what_is_there(results, tmp_path, monkeypat
     assert page.read_text() == (
         f"before\n<!-- grid -->\n\n{grid}\n\n<!-- end -->\n<!-- tuning -->\n\n{chosen}\n\n<!-- end -->\nafter\n"
     )
+    # means 1.2, 1.7 and 1.1 at 20 labels, half a pixel more at 10
+    assert "| 10 | 1.700 | 2.200 (**+29.4 %**) | 1.600 (**-5.9 %**) |" in readme.read_text()
+    assert "| 20 | 1.200 | 1.700 (**+41.7 %**) | 1.100 (**-8.3 %**) |" in readme.read_text()
     names = {"labels", "grid", "curves", "cost", "ced_10", "ced_20"}
     assert {path.name for path in (tmp_path / "images").iterdir()} == {f"results_{name}.png" for name in names}
     page.write_text("no mark")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from few_labels_report import PAGE, PARTS, RESULTS, Measured
+from few_labels_report import PAGE, PARTS, README, RESULTS, Measured
 from grid.report import cell_of
 from grid.results import Results
 from marked_page import filled
@@ -16,6 +16,11 @@ def test_tables():
     assert filled(page, tables) == page
     for part in PARTS.keys() - tables.keys():
         assert f"<!-- {part} -->" not in page
+
+
+def test_summary():
+    readme = README.read_text()
+    assert filled(readme, Measured(RESULTS, "frl14").summary()) == readme
 
 
 def test_every_cell_has_its_errors():
