@@ -22,7 +22,7 @@ lint: setup
 	$(RUN) mypy
 
 docs: setup
-	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict
 
 setup: .venv/synced
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -34,14 +35,29 @@ def test_errors_are_one_line_without_traceback(capsys, tmp_path):
     assert "Traceback" not in printed.err
 
 
-@pytest.mark.parametrize(("module", "needed"), [("mmpose", "--no-deps mmpose==1.3.2"), ("cv2", "'xtask-reg[mmpose]'")])
-def test_a_missing_package_comes_with_the_remedy(module, needed, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("command", "module", "needed"),
+    [
+        ("mmpose-tool train", "mmpose", "--no-deps mmpose==1.3.2"),
+        ("mmpose-tool train", "mmengine", "'xtask-reg[mmpose]'"),
+        ("predict c.py c.pth a.png --out o", "cv2", "'xtask-reg[mmpose]'"),
+        ("report run --html r.html", "jinja2", "'xtask-reg[report]'"),
+        ("plot-source run --out p.png", "matplotlib", "'xtask-reg[plots]'"),
+    ],
+)
+def test_a_missing_package_comes_with_the_remedy(command, module, needed, capsys, monkeypatch):
     def run(options):
         raise ModuleNotFoundError(f"No module named {module!r}", name=module)
 
-    monkeypatch.setattr("xtask_reg.cli.mmpose_tool._run", run)
-    assert cli.main(["mmpose-tool", "train"]) == 1
-    assert capsys.readouterr().err == f"xtask-reg mmpose-tool: No module named {module!r}: pip install {needed}\n"
+    name = command.split()[0]
+    monkeypatch.setattr(f"xtask_reg.cli.{name.replace('-', '_')}._run", run)
+    assert cli.main(command.split()) == 1
+    assert capsys.readouterr().err == f"xtask-reg {name}: No module named {module!r}: pip install {needed}\n"
+
+
+def test_extras_of_commands_exist():
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+    assert {"mmpose", *cli.EXTRAS.values()} <= project["optional-dependencies"].keys()
 
 
 @pytest.mark.parametrize("epochs", ["0", "-3", "two"])
@@ -50,13 +66,3 @@ def test_epochs_must_be_positive(epochs, capsys):
         cli.main(["demo", "--epochs", epochs])
     assert stopped.value.code == 2
     assert "--epochs" in capsys.readouterr().err
-
-
-def test_a_missing_package_is_one_line(capsys, monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "jinja2", None)
-    monkeypatch.delitem(sys.modules, "xtask_reg.report_page.page", raising=False)
-    assert cli.main(["report", str(tmp_path), "--html", str(tmp_path / "r.html")]) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("xtask-reg report: ")
-    assert "jinja2" in line
-    assert line.endswith("docs/install.md lists what to install for it")

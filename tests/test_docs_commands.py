@@ -29,14 +29,24 @@ RUN = {
     "xtask-reg doctor": "tests/integrations/doctor/test_doctor_command.py",
     "xtask-reg import-vggface2": "tests/sources/test_vggface2_refused.py",
     "xtask-reg plot-source": "tests/cli/test_plot_source.py",
+    "xtask-reg predict": "tests/integrations/commands/test_pages.py",
+    "xtask-reg export": "tests/integrations/commands/test_pages.py",
+    "xtask-reg report": "tests/integrations/commands/test_pages.py",
     "xtask-reg taps": "tests/cli/test_taps_command.py",
     "make demo": "tests/demo/test_demo.py",
     "python TOOL configs/mmpose/td-hm_res50_ctd-ed_landmarks-256x256.py": "tests/integrations/test_any_source.py",
     "python TOOL configs/mmpose/td-hm_res50_ft_landmarks-256x256.py": "tests/integrations/test_wise_ft.py",
+    "python TOOL configs/mmpose/timm": "tests/integrations/test_any_source.py",
+    "python TOOL work_dirs/ft": "tests/integrations/test_mmpose_runs.py",
     ".venv/bin/python TOOL configs/mmpose/demo": "tests/integrations/test_mmpose_runs.py",
     "python benchmarks/face_parts.py": "tests/benchmarks/test_face_parts.py",
+    "python benchmarks/few_labels.py run": "tests/benchmarks/few_labels/test_run.py",
+    "python benchmarks/few_labels.py tune": "tests/benchmarks/few_labels/test_tuning.py",
+    "python benchmarks/few_labels_report.py": "tests/benchmarks/few_labels/test_report.py",
+    "python benchmarks/step_scale.py": "tests/benchmarks/test_step_scale.py",
     "python benchmarks/prepare_frl.py": "tests/benchmarks/test_prepare.py",
     "python benchmarks/prepare_dlib.py": "tests/benchmarks/test_prepare.py",
+    "python benchmarks/prepare_efficientnet_lite0.py": "tests/benchmarks/test_prepare.py",
     "python train.py": "tests/integrations/test_torchrun_page.py",
     "torchrun": "tests/integrations/test_torchrun_page.py",
 }
@@ -52,14 +62,24 @@ NOT_RUN = {
     "tar": "unpacks that download",
     "D=": "names the folder of the photographs",
     "S=": "names that source network",
+    "pip download": "downloads a source network",
+    "unzip": "unpacks that download",
+    "python benchmarks/few_labels.py prepare": "needs photographs that are fetched by hand, and files of networks",
+    "python benchmarks/confidence.py": "trains the demonstration; its table is looked at where docs/predict.md is run",
+    "python benchmarks/job_cost.py": "is three whole trainings; tests/benchmarks/test_job_cost.py reads such logs",
+    "python benchmarks/synthetic_faces.py": "trains the demonstration; tests/test_docs.py has its table",
     "python benchmarks/real_data.py": "needs photographs that are fetched by hand, and hours",
     "python TOOL configs/mmpose/dlib/": "one run of that benchmark",
 }
 
 
 def commands(page: Path) -> list[list[str]]:
-    """The words of each command in the page's blocks of bash, ``$(xtask-reg mmpose-tool …)`` as the word ``TOOL``."""
+    """The words of each command in the page's blocks of bash, and of each script that its text calls by ``python``.
+
+    ``$(xtask-reg mmpose-tool …)`` is the word ``TOOL``.
+    """
     blocks = re.findall(r"^```bash\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    blocks += re.findall(r"`(?:\w+=\w+ )*(python benchmarks/[^`]+)`", page.read_text())
     text = re.sub(r"\$\(\S*xtask-reg mmpose-tool \w+\)", "TOOL", "\n".join(blocks).replace("\\\n", " "))
     lines = [line for block in text.splitlines() for line in block.split("&&")]
     return [words for line in lines if (words := shlex.split(line.replace("<", "").replace(">", ""), comments=True))]
@@ -99,7 +119,8 @@ def check_config(words: list[str]) -> None:
     parser.add_argument("--work-dir")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction)
     given = parser.parse_args(words[2:])
-    config = Config.fromfile(REPOSITORY / given.files[0])
+    (file,) = (REPOSITORY / "configs").rglob(Path(given.files[0]).name)  # a work folder has a copy
+    config = Config.fromfile(file)
     config.merge_from_dict(given.cfg_options or {})
 
 

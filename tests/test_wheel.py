@@ -80,7 +80,8 @@ def on_disk(folder: str, pattern: str = "*.py") -> set[str]:
 def test_files(wheel: Path) -> None:
     configs = {f"xtask_reg/{name}" for name in on_disk("configs/mmpose")}
     assert len(configs) > 15
-    assert in_the_wheel(wheel, r"xtask_reg/") == on_disk("xtask_reg") | configs | {"xtask_reg/py.typed"}
+    others_inside = {"xtask_reg/py.typed", "xtask_reg/report_page/page.html"}
+    assert in_the_wheel(wheel, r"xtask_reg/") == on_disk("xtask_reg") | configs | others_inside
     others = {Path(name).name for name in in_the_wheel(wheel, r"(?!xtask_reg/)")}
     assert others == {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "LICENSE"}
 

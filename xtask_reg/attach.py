@@ -59,7 +59,7 @@ def _description(term: Term) -> str:
     if is_left_out(term.weighting):
         return f"{term.name}: left out, its weight is 0"
     sides = {"student": (term.student, term.student_connector), "teacher": (term.teacher, term.teacher_connector)}
-    taps = [f"{side} {_tap(*what)}" for side, what in sides.items() if what[0] is not None]
+    taps = [f"{side} {_tap(path, connector)}" for side, (path, connector) in sides.items() if path is not None]
     return f"{term.name}: {type(term.loss).__name__}, {', '.join(taps)}, weight {term.weighting}"
 
 

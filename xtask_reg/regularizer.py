@@ -6,7 +6,7 @@ total loss = task loss + sum over terms of weight * loss(student_connector(stude
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -98,8 +98,7 @@ class CrossTaskRegularizer(nn.Module):
             return {}
 
     def _check_teacher(self) -> None:
-        paths = [term.teacher for term in self._terms() if _runs_teacher(term)]
-        paths += self._meter.stages.values()
+        paths = [*_teacher_taps(self._terms()), *self._meter.stages.values()]
         if self.teacher is None:
             if any(term.teacher is not None for term in self._terms()) or paths:
                 raise ValueError("the terms compare with a teacher: give the regularizer FrozenTeacher(source)")
@@ -142,7 +141,7 @@ class CrossTaskRegularizer(nn.Module):
     @property
     def needs_images(self) -> bool:
         """Whether a teacher is ever run: a term, or the monitor, compares with its outputs."""
-        return bool(self._meter.stages) or any(map(_runs_teacher, self._terms()))
+        return bool(self._meter.stages or _teacher_taps(self._terms()))
 
     @property
     def progress(self) -> float | None:
@@ -189,6 +188,7 @@ class CrossTaskRegularizer(nn.Module):
                 student, teacher = self._read(term, outputs, targets)
                 self._warn_of_missing_gradient(term, student)
                 if isinstance(student, Tensor):
+                    assert teacher is None or isinstance(teacher, Tensor)
                     self._order.check(term, student, teacher)
                 losses[term.name] = step.weighted(term, student, teacher)
             else:
@@ -213,13 +213,14 @@ class CrossTaskRegularizer(nn.Module):
     def _targets(
         self, images: Tensor | None, active: Sequence[Term], stages: Mapping[str, str]
     ) -> Mapping[str, Tensor]:
-        paths = {term.teacher for term in active if _runs_teacher(term)}
+        paths = set(_teacher_taps(active))
         if not (paths or stages):
             return {}
         if images is None:
             raise ValueError(
                 "the student was not called with a tensor, or changed it in place: name the images, regularizer(images)"
             )
+        assert self.teacher is not None
         return self.teacher.features(images, sorted(paths), stages.values())
 
     def _read(
@@ -328,8 +329,8 @@ def _settle(regularizer: CrossTaskRegularizer, *unused: Any) -> None:
     regularizer._meter.settle(regularizer._terms())
 
 
-def _runs_teacher(term: Term) -> bool:
-    return term.teacher is not None and not term.reads_parameters
+def _teacher_taps(terms: Iterable[Term]) -> list[str]:
+    return [term.teacher for term in terms if term.teacher is not None and not term.reads_parameters]
 
 
 def _same_images(given: Tensor | None, called_with: tuple[Tensor, ...]) -> Tensor | None:

@@ -111,7 +111,9 @@ def _followed(features: Tensor, calls: Sequence[_Call], scores: Tensor) -> Found
                 break
         else:
             return None
-        last, features, calls = calls[number].module, calls[number].gave, calls[number + 1 :]
+        gave = calls[number].gave
+        assert gave is not None  # such calls do not matter
+        last, features, calls = calls[number].module, gave, calls[number + 1 :]
         steps += [*step, last]
     precise = torch.promote_types(start.dtype, torch.float32)
     connector = _trainable(steps).to(precise)

@@ -110,7 +110,7 @@ class FrozenTeacher(nn.Module):
 
         Raises:
             RuntimeError: if the network is on another device than the images.
-            ValueError: for an unknown path, or what :meth:`TeacherCache.features` refuses.
+            ValueError: for an unknown path, or what :meth:`~xtask_reg.TeacherCache.features` refuses.
             TapError: if a submodule did not give exactly one tensor.
             OSError: if the cache cannot be written.
         """

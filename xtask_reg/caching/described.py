@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from xtask_reg.caching.raw_bytes import raw_bytes
 
-_ATOMS = (bool, int, float, complex, str, bytes, type(None), type(...), enum.Enum)
-_ATOMS += (torch.dtype, torch.device, torch.layout, torch.memory_format)
+_ATOMS = (
+    *(bool, int, float, complex, str, bytes, type(None), type(...), enum.Enum),
+    *(torch.dtype, torch.device, torch.layout, torch.memory_format),
+)
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 
 

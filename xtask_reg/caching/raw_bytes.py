@@ -19,7 +19,7 @@ def raw_bytes(tensor: Tensor) -> memoryview:
     if not values.nbytes:
         return memoryview(b"")
     array = (ctypes.c_char * values.nbytes).from_address(values.data_ptr())
-    array.owner = values  # the memory lives as long as the view
+    array.owner = values  # type: ignore[attr-defined]  # the memory lives as long as the view
     return memoryview(array).cast("B")
 
 

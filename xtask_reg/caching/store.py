@@ -47,7 +47,9 @@ class Layout:
             ForeignFileError: if the header has something else.
         """
         try:
-            dtypes = [getattr(torch, str(header[name]).removeprefix("torch."), None) for name in ("dtype", "stored")]
+            dtypes: list[Any] = [
+                getattr(torch, str(header[name]).removeprefix("torch."), None) for name in ("dtype", "stored")
+            ]
             layout = cls(tuple(map(int, header["shape"])), *dtypes)
         except (KeyError, TypeError, ValueError) as error:
             raise ForeignFileError(f"its header lacks what it should say: {error}") from error
@@ -66,7 +68,7 @@ class Store:
 
     def __init__(self, folder: Path, identity: Mapping[str, str]) -> None:
         self.folder = folder
-        self.layout: Layout | None = None
+        self._layout: Layout | None = None
         self._identity = dict(identity)
         self._files: dict[str, RecordFile | None] = {}
         self._places: dict[bytes, tuple[RecordFile, int]] = {}
@@ -107,9 +109,9 @@ class Store:
         if {key: file.header.get(key) for key in self._identity} != self._identity:
             raise ForeignFileError("by its header it belongs to another teacher, tap or kind of image")
         layout = Layout.from_header(file.header)
-        if self.layout not in (None, layout):
-            raise ForeignFileError(f"it stores {layout}, the others {self.layout}")
-        self.layout = layout
+        if self._layout not in (None, layout):
+            raise ForeignFileError(f"it stores {layout}, the others {self._layout}")
+        self._layout = layout
         self._files[path.name] = file
         return file
 
@@ -134,12 +136,18 @@ class Store:
 
     def use(self, layout: Layout) -> None:
         """Raise ``ValueError`` if what is to be stored is of another layout than what already is."""
-        if self.layout not in (None, layout):
+        if self._layout not in (None, layout):
             raise ValueError(
-                f"the teacher's output at {self._identity['tap']!r} was {self.layout} and is {layout} now, for images "
+                f"the teacher's output at {self._identity['tap']!r} was {self._layout} and is {layout} now, for images "
                 "of one shape: such outputs cannot be cached"
             )
-        self.layout = layout
+        self._layout = layout
+
+    @property
+    def layout(self) -> Layout:
+        """How they are stored, from the first file that was read or the first :meth:`use` on."""
+        assert self._layout is not None
+        return self._layout
 
     @property
     def record_size(self) -> int:

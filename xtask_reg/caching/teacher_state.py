@@ -30,8 +30,8 @@ class TeacherState:
     def digest(self, modules: Sequence[nn.Module]) -> str:
         """The digest of the modules as they are now."""
         parts = [part for module in modules for part in module.modules()]
-        tensors = [tensor for part in parts for tensor in (*part._parameters.values(), *part._buffers.values())]
-        tensors = [tensor for tensor in tensors if tensor is not None]
+        places = [place for part in parts for place in (*part._parameters.values(), *part._buffers.values())]
+        tensors = [tensor for tensor in places if tensor is not None]
         if not self._holds(parts, tensors):
             self._digest = _digest(modules)
             self._modules, self._marks = parts, [_Mark(tensor) for tensor in tensors]

@@ -31,6 +31,9 @@ COMMANDS = (
     *(predict, export, report, plot_source, wise_ft, mmpose_tool),
 )
 
+EXTRAS = {"plot-source": "plots", "report": "report"}
+"""What the commands need; those that are not here need ``mmpose``."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
@@ -42,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever reads has seen enough, as in `xtask-reg configs | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except ModuleNotFoundError as error:
-        needed = "--no-deps mmpose==1.3.2" if error.name == "mmpose" else "'xtask-reg[mmpose]'"
+        extra = EXTRAS.get(options.command, "mmpose")
+        needed = "--no-deps mmpose==1.3.2" if error.name == "mmpose" else f"'xtask-reg[{extra}]'"
         print(f"xtask-reg {options.command}: {error}: pip install {needed}", file=sys.stderr)
         return 1
     except (OSError, ValueError, RuntimeError, ImportError) as error:

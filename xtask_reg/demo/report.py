@@ -58,7 +58,7 @@ def write_qualitative(
         batches = predict(load_student(config, checkpoint), [Face(Path(file)) for file in files])
         found = [face for batch in batches for face in batch]
         points[method] = np.stack([face.points for face in found])
-        heatmaps[method] = np.stack([face.heatmaps.sum(axis=0) for face in found])
+        heatmaps[method] = np.stack([face.heatmaps.sum(axis=0) for face in found if face.heatmaps is not None])
     pictures = [cv2.imread(file)[:, :, ::-1] for file in files]
     figure = plot_qualitative(pictures, predictions.target[chosen], points, heatmaps, predictions.visible[chosen])
     figure.savefig(out / "qualitative.png", dpi=120, bbox_inches="tight")

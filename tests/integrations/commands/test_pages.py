@@ -14,11 +14,11 @@ import pytest
 from xtask_reg.data.synthetic.landmarks import LANDMARK_NAMES
 
 REPOSITORY = Path(__file__).parents[3]
-PAGES = ("predict", "report-page", "export")
+PAGES = ("predict.md", "report-page.md", "export.md")
 
 
 def page(name: str) -> str:
-    return (REPOSITORY / "docs" / f"{name}.md").read_text()
+    return (REPOSITORY / "docs" / name).read_text()
 
 
 def blocks(name: str) -> list[tuple[str, str]]:
@@ -46,19 +46,19 @@ def test_page_runs_from_top_to_bottom(name, folder, command):
     namespace: dict[str, object] = {}
     for language, text in blocks(name):
         if language == "python":
-            exec(compile(text, f"docs/{name}.md", "exec"), namespace)
+            exec(compile(text, f"docs/{name}", "exec"), namespace)
         if language == "bash" and not text.startswith("python"):
             program, *arguments = shlex.split(text.replace("\\\n", " "))
             assert program == "xtask-reg"
             assert command(*arguments) == 0
-    made = {"predict": "predicted/distances.csv", "report-page": "comparison.html", "export": "student.pt2"}
+    made = dict(zip(PAGES, ("predicted/distances.csv", "comparison.html", "student.pt2")))
     assert (folder / made[name]).stat().st_size > 100
 
 
 def test_boxes_and_distances_of_the_page(folder, command):
     """The CSV file of the boxes and the JSON file of the distances, for an image of that name."""
-    (boxes,) = (text for language, text in blocks("predict") if not language)
-    (pairs,) = (text for language, text in blocks("predict") if language == "json")
+    (boxes,) = (text for language, text in blocks("predict.md") if not language)
+    (pairs,) = (text for language, text in blocks("predict.md") if language == "json")
     assert {name for pair in json.loads(pairs).values() for name in pair} <= set(LANDMARK_NAMES)
     Path("visit1").mkdir()
     shutil.copy("runs/demo/landmarks/images/test_03000_0000.png", "visit1/a.jpg")
@@ -71,8 +71,9 @@ def test_boxes_and_distances_of_the_page(folder, command):
 
 def test_numbers_of_confidence():
     results = json.loads((REPOSITORY / "benchmarks/results/confidence.json").read_text())
-    words = " ".join(page("predict").split())
-    assert confidence.markdown_table(results) in page("predict")
+    text = page("predict.md")
+    words = " ".join(text.split())
+    assert confidence.markdown_table(results) in text
     assert confidence.sentence(results) in words
     assert f"on {results['faces']} drawn faces" in words
     assert (REPOSITORY / "docs/images/predict.jpg").exists()
@@ -80,4 +81,4 @@ def test_numbers_of_confidence():
 
 @pytest.mark.parametrize("name", PAGES)
 def test_readme_links_to_it(name):
-    assert f"](docs/{name}.md)" in (REPOSITORY / "README.md").read_text()
+    assert f"](docs/{name})" in (REPOSITORY / "README.md").read_text()

@@ -210,13 +210,15 @@ class SourceTeacher(FrozenTeacher):
             "the teacher's images are converted, the student's are not; set model.data_preprocessor accordingly if "
             "the student starts from that source"
         )
-        self.network.stated_input = stated
+        network: Any = self.network
+        network.stated_input = stated
         self._convert_to_stated()
 
     def _convert_to_stated(self) -> None:
         """Also in a deep copy from before the weights were read, as that of EMA: it shares the network."""
-        if self.network.stated_input is not None and self.adapter is None:
-            self.use_adapter(InputAdapter(self.student_input, self.network.stated_input))
+        network: Any = self.network
+        if network.stated_input is not None and self.adapter is None:
+            self.use_adapter(InputAdapter(self.student_input, network.stated_input))
 
     def prepared(self, images: Tensor) -> Tensor:
         if not self.network.has_weights:

@@ -11,6 +11,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import torch
+from mmengine.model import BaseModel
 from mmpose.structures import PoseDataSample
 from torch import Tensor, nn
 
@@ -36,7 +37,7 @@ class HeatmapNetwork(nn.Module):
     Shape: images ``(B, 3, H, W)``, RGB from 0 to 255; heatmaps ``(B, K, h, w)``.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: BaseModel) -> None:
         super().__init__()
         self.adapter = InputAdapter(PIXELS, input_convention(model.data_preprocessor))
         self.estimator = model
@@ -50,7 +51,7 @@ class HeatmapNetwork(nn.Module):
         return heatmaps
 
 
-def save_student(model: nn.Module, config: Path, path: Path) -> float:
+def save_student(model: BaseModel, config: Path, path: Path) -> float:
     """Write the weights of an estimator, under their own names, to a ``.safetensors`` file.
 
     Its metadata state the names of the landmarks and what the network expects of its images. Read again into a new
@@ -72,7 +73,7 @@ def save_student(model: nn.Module, config: Path, path: Path) -> float:
     return compare(model, HeatmapNetwork(load_student(config, path)))
 
 
-def save_onnx(model: nn.Module, path: Path) -> float:
+def save_onnx(model: BaseModel, path: Path) -> float:
     """Write an ONNX file: ``images`` of any number to ``heatmaps``, as :class:`HeatmapNetwork`. Otherwise as above.
 
     Raises:
@@ -90,6 +91,7 @@ def save_onnx(model: nn.Module, path: Path) -> float:
             HeatmapNetwork(model), (_images(model, 2),), dynamo=True, verbose=False,
             input_names=["images"], output_names=["heatmaps"], dynamic_shapes={"images": {0: "batch"}},
         )  # fmt: skip
+        assert program is not None  # only without dynamo
         program.model.metadata_props.update(_metadata(model))
         program.save(str(path), external_data=False)
         onnx.checker.check_model(str(path))
@@ -97,7 +99,7 @@ def save_onnx(model: nn.Module, path: Path) -> float:
     return compare(model, lambda images: torch.from_numpy(session.run(["heatmaps"], {"images": images.numpy()})[0]))
 
 
-def save_torch_export(model: nn.Module, path: Path) -> float:
+def save_torch_export(model: BaseModel, path: Path) -> float:
     """Write what ``torch.export.load(path).module()`` reads, a :class:`HeatmapNetwork` for any number of images.
 
     Otherwise as above; ``metadata.json`` among its extra files has the metadata.
@@ -117,7 +119,7 @@ def save_torch_export(model: nn.Module, path: Path) -> float:
     return compare(model, again)
 
 
-def compare(model: nn.Module, other: Callable[[Tensor], Tensor]) -> float:
+def compare(model: BaseModel, other: Callable[[Tensor], Tensor]) -> float:
     """The largest difference of heatmaps of random images, in batches of 1 and 3, as a share of the largest value.
 
     Raises:
@@ -135,7 +137,7 @@ def compare(model: nn.Module, other: Callable[[Tensor], Tensor]) -> float:
     return max(differences)
 
 
-def input_size(model: nn.Module) -> tuple[int, int]:
+def input_size(model: BaseModel) -> tuple[int, int]:
     """Width and height of the images that the config's test pipeline makes.
 
     Raises:
@@ -148,12 +150,12 @@ def input_size(model: nn.Module) -> tuple[int, int]:
     raise ValueError("no step of test_dataloader.dataset.pipeline has an input_size")
 
 
-def _images(model: nn.Module, count: int) -> Tensor:
+def _images(model: BaseModel, count: int) -> Tensor:
     width, height = input_size(model)
     return 255 * torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(count))
 
 
-def _heatmaps(model: nn.Module, images: Tensor) -> Tensor:
+def _heatmaps(model: BaseModel, images: Tensor) -> Tensor:
     """By MMPose's own preprocessor and modules; it is given BGR, as its image loader reads."""
     samples = [PoseDataSample() for _ in images]
     inputs = model.data_preprocessor({"inputs": list(images.flip(1)), "data_samples": samples})["inputs"]
@@ -161,7 +163,7 @@ def _heatmaps(model: nn.Module, images: Tensor) -> Tensor:
     return heatmaps[-1] if isinstance(heatmaps, list) else heatmaps
 
 
-def _metadata(model: nn.Module) -> dict[str, str]:
+def _metadata(model: BaseModel) -> dict[str, str]:
     return {**export_metadata(model), **PIXELS.to_metadata(), "size": ",".join(map(str, input_size(model)[::-1]))}
 
 

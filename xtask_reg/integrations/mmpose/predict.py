@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dataset import Compose, pseudo_collate
+from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
-from torch import nn
 
 from xtask_reg.data.images import read_image
 from xtask_reg.landmarks.faces import Face, LandmarkedFace
 
 
-def predict(model: nn.Module, faces: Sequence[Face], batch_size: int = 16) -> Iterator[list[LandmarkedFace]]:
+def predict(model: BaseModel, faces: Sequence[Face], batch_size: int = 16) -> Iterator[list[LandmarkedFace]]:
     """Run an estimator over faces, batch by batch.
 
     Each face is read, cut out and scaled by the pipeline of the config's ``test_dataloader``, and decoded by the

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.model import BaseModel
 from mmengine.model.utils import revert_sync_batchnorm
 from mmpose.registry import MODELS
-from torch import nn
 
 from xtask_reg.integrations.checkpoint import checkpoint_meta
 from xtask_reg.integrations.mmpose.errors import one_line_errors
@@ -23,7 +23,7 @@ from xtask_reg.sources import load_covering, load_metadata, load_weights
 NOT_OF_THE_STUDENT = ("teacher", "terms", "monitor")
 
 
-def build_student(path: Path, changes: Mapping[str, Any] | None = None) -> nn.Module:
+def build_student(path: Path, changes: Mapping[str, Any] | None = None) -> BaseModel:
     """The network of an MMPose config, with random weights; no checkpoint is read.
 
     Args:
@@ -37,7 +37,7 @@ def build_student(path: Path, changes: Mapping[str, Any] | None = None) -> nn.Mo
     return _build(read_config(path), changes or {})
 
 
-def load_student(path: Path, checkpoint: Path, device: str = "cpu") -> nn.Module:
+def load_student(path: Path, checkpoint: Path, device: str = "cpu") -> BaseModel:
     """A trained estimator as ``mmpose.apis.init_model`` gives it, without its teacher, whose file is not needed.
 
     Args:
@@ -66,19 +66,19 @@ def load_student(path: Path, checkpoint: Path, device: str = "cpu") -> nn.Module
     return model.to(device).eval()
 
 
-def landmark_names(model: nn.Module) -> tuple[list[str], list[int]]:
+def landmark_names(model: BaseModel) -> tuple[list[str], list[int]]:
     """The names of an estimator's landmarks, and for each the index of its mirror image."""
     names = [str(name) for _, name in sorted(model.dataset_meta["keypoint_id2name"].items())]
     return names, [int(index) for index in model.dataset_meta["flip_indices"]]
 
 
-def export_metadata(model: nn.Module) -> dict[str, str]:
+def export_metadata(model: BaseModel) -> dict[str, str]:
     """What :func:`load_student` needs to know of an estimator beside its weights, as strings."""
     names, flip = landmark_names(model)
     return {"landmarks": json.dumps(names), "flip_index": json.dumps(flip)}
 
 
-def _build(config: Config, changes: Mapping[str, Any]) -> nn.Module:
+def _build(config: Config, changes: Mapping[str, Any]) -> BaseModel:
     model = config.get("model")
     if model is None:
         raise ValueError("the config has no model")
@@ -98,7 +98,7 @@ def _dataset_meta(checkpoint: Path) -> dict[str, Any]:
     return {"keypoint_id2name": dict(enumerate(names)), "flip_indices": flip, "num_keypoints": len(names)}
 
 
-def _check_names(model: nn.Module, checkpoint: Path) -> None:
+def _check_names(model: BaseModel, checkpoint: Path) -> None:
     known = {"keypoint_id2name", "flip_indices"} <= model.dataset_meta.keys()
     if not known:
         raise ValueError(
