@@ -110,11 +110,12 @@ def test_bad_input_leaves_nothing_behind(tmp_path, monkeypatch, tuned, source, a
 
 
 def test_failure_while_writing_leaves_nothing_behind(tmp_path, monkeypatch, tuned, source) -> None:
-    def half(content: object, path: Path) -> None:
-        path.write_bytes(b"half")
+    def half(path: Path, content: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(content[:4])
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(torch, "save", half)
+    monkeypatch.setattr(Path, "write_bytes", half)
     with pytest.raises(OSError, match="no space"):
         run(tuned, source, "--out", tmp_path / "out.pth")
     assert {path.name for path in tmp_path.iterdir()} == {"tuned.pth", "source.safetensors"}

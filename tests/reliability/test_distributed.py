@@ -124,6 +124,14 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return found_by_each(__file__, tmp_path_factory.mktemp("ranks"))
 
 
+@pytest.mark.parametrize("how", ["in_ddp", "in_fsdp"])
+def test_teacher_s_tensors_are_untouched(ranks: list[dict[str, Any]], how: str) -> None:
+    """DDP or FSDP changes the teacher's parameters or statistics: here not a bit, nor their type."""
+    for found in ranks:
+        torch.testing.assert_close(found[how]["teacher"], found[how]["teacher before"], rtol=0, atol=0)
+        assert not found[how].get("types")
+
+
 def test_teacher_is_not_sent_over_the_wire(ranks: list[dict[str, Any]]) -> None:
     """DDP broadcasts the teacher at the start, and its statistics before each call: here only the student's."""
     one, other = (found["in_ddp"] for found in ranks)
