@@ -119,8 +119,13 @@ def short_table(rows: pd.DataFrame, names: Sequence[str]) -> str:
 def _change(estimate: Estimate | None) -> str:
     if estimate is None:
         return ""
-    text = f"{estimate.mean:+.1f} %"
+    text = f"{_signed(estimate.mean)} %"
     return f" (**{text}**)" if estimate.is_clear else f" ({text})"
+
+
+def _signed(value: float) -> str:
+    """To one digit, without a negative zero."""
+    return f"{round(value, 1) + 0.0:+.1f}"
 
 
 def _ratio(value: float | None) -> str:
@@ -129,7 +134,7 @@ def _ratio(value: float | None) -> str:
 
 def as_text(estimate: Estimate) -> str:
     """``-3.1 (-5.0 to -1.2)``, in bold where the interval leaves out zero."""
-    text = f"{estimate.mean:+.1f} ({estimate.low:+.1f} to {estimate.high:+.1f})"
+    text = f"{_signed(estimate.mean)} ({_signed(estimate.low)} to {_signed(estimate.high)})"
     return f"**{text}**" if estimate.is_clear else text
 
 
