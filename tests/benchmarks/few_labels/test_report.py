@@ -73,7 +73,8 @@ def test_another_source_is_compared_with_its_own_fine_tuning(tmp_path):
     ):
         for fold in range(5):
             cell = dataclasses.replace(grid_cell(method, fold), source=source)
-            results.add(line(cell, dict.fromkeys(FOLDS[fold], factor * (1 + fold)), seconds=seconds))
+            slow = 5 if (source, fold) == ("dlib", 4) else 1  # an outlier, which a median does not mind
+            results.add(line(cell, dict.fromkeys(FOLDS[fold], factor * (1 + fold)), seconds=slow * seconds))
     rows, lines = report.images(results), report.lines(results)
     found, time = report.differences(rows), report.times(lines)
     assert found["FT, imagenet", 20].mean == pytest.approx(100)
