@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import xtask_reg as xr
-from steps.names import FLOOR, OFF, OURS, PLAIN, TORCHDISTILL, WRAPPER
+from steps.names import FIRST, FLOOR, OFF, OURS, PLAIN, TORCHDISTILL, WRAPPER
 from steps.networks import Case, Detector
 from xtask_reg.integrations.mmengine.source import SourceNetwork
 
@@ -68,17 +68,25 @@ def fine_tuning(given: Parts) -> Forward:
     return lambda images, target: task_loss(student(images), target)
 
 
-def by_hand(given: Parts) -> Forward:
-    """The floor: a bare forward pass of each source up to its last stage, and the losses. No hooks, no checks."""
+def by_hand(given: Parts, first: bool = False) -> Forward:
+    """The floor: a bare forward pass of each source up to its last stage, and the losses. No hooks, no checks.
+
+    Args:
+        given: the networks.
+        first: whether the sources run before the student.
+    """
+
+    @torch.no_grad()
+    def bare(images: Tensor) -> list[Any]:
+        return [source.backbone(images) for source in given.sources]
 
     def forward(images: Tensor, target: Tensor) -> Tensor:
+        theirs = bare(images) if first else []
         own = given.student.backbone(images)
         loss = task_loss(given.student.head(own), target)
-        for source in given.sources:
-            with torch.no_grad():
-                theirs = source.backbone(images)
+        for features in theirs or bare(images):
             for stage, criterion in given.terms:
-                loss = loss + WEIGHT * criterion(own[stage], theirs[stage])
+                loss = loss + WEIGHT * criterion(own[stage], features[stage])
         return loss
 
     return forward
@@ -166,6 +174,7 @@ class Wrapper(nn.Module):
 METHODS: dict[str, Callable[[Parts], Forward]] = {
     PLAIN: fine_tuning,
     FLOOR: by_hand,
+    FIRST: partial(by_hand, first=True),
     OURS: ours,
     OFF: partial(ours, weight=0.0),
     WRAPPER: Wrapper,

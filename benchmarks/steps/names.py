@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-PLAIN, FLOOR = "FT", "floor: FT + bare teacher"
+PLAIN, FLOOR, FIRST = "FT", "floor: FT + bare teacher", "bare teacher, then FT"
 OURS, OFF = "xtask_reg", "xtask_reg, all weights 0"
 TORCHDISTILL, WRAPPER = "torchdistill's hooks", "module wrapper"
 TEACHER, LOSSES = "bare teachers alone", "losses alone"
