@@ -31,7 +31,8 @@ from rich.progress import track
 
 from xtask_reg.data import synthetic
 from xtask_reg.demo.source import train_source
-from xtask_reg.integrations.mmpose.tools import configs, read_config, train_and_test
+from xtask_reg.integrations.mmpose.tools import read_config, train_and_test
+from xtask_reg.integrations.mmpose_files import configs
 from xtask_reg.landmarks.predictions import read_predictions
 from xtask_reg.measuring import mean_cosine
 from xtask_reg.measuring.plots import plot_measurements

@@ -21,7 +21,8 @@ from provenance import provenance
 
 from xtask_reg.data import synthetic
 from xtask_reg.integrations.mmpose import caffe_resnet
-from xtask_reg.integrations.mmpose.tools import configs, run_tool
+from xtask_reg.integrations.mmpose.tools import run_tool
+from xtask_reg.integrations.mmpose_files import configs
 from xtask_reg.sources import save_weights
 
 RESULTS = Path(__file__).parent / "results" / "job_cost.json"

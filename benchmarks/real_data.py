@@ -18,7 +18,8 @@ from provenance import provenance
 from tqdm import tqdm
 
 from xtask_reg.demo.stages import Stage
-from xtask_reg.integrations.mmpose.tools import configs, read_config, train_and_test
+from xtask_reg.integrations.mmpose.tools import read_config, train_and_test
+from xtask_reg.integrations.mmpose_files import configs
 from xtask_reg.landmarks.predictions import markdown_table, read_predictions
 
 SYSTEMS = {"FT": "ft", "CTD-ED": "ctd-ed"}

@@ -38,7 +38,7 @@ RUN = {
     "python TOOL configs/mmpose/td-hm_res50_ft_landmarks-256x256.py": "tests/integrations/test_wise_ft.py",
     "python TOOL configs/mmpose/timm": "tests/integrations/test_any_source.py",
     "python TOOL work_dirs/ft": "tests/integrations/test_mmpose_runs.py",
-    ".venv/bin/python TOOL configs/mmpose/demo": "tests/integrations/test_mmpose_runs.py",
+    "python TOOL configs/mmpose/demo": "tests/integrations/test_mmpose_runs.py",
     "python benchmarks/face_parts.py": "tests/benchmarks/test_face_parts.py",
     "python benchmarks/few_labels.py run": "tests/benchmarks/few_labels/test_run.py",
     "python benchmarks/few_labels.py tune": "tests/benchmarks/few_labels/test_tuning.py",
@@ -48,11 +48,14 @@ RUN = {
     "python benchmarks/prepare_dlib.py": "tests/benchmarks/test_prepare.py",
     "python benchmarks/prepare_efficientnet_lite0.py": "tests/benchmarks/test_prepare.py",
     "python train.py": "tests/integrations/test_torchrun_page.py",
+    "python benchmarks/step_cost.py": "tests/benchmarks/test_step_cost.py",
+    "python benchmarks/step_report.py": "tests/benchmarks/test_step_cost.py",
     "torchrun": "tests/integrations/test_torchrun_page.py",
 }
 NOT_RUN = {
     "make docs": "is part of `make test`",
     "make test": "is this",
+    "export OMP_NUM_THREADS": "sets how many threads are measured",
     "git clone": "has no address here",
     "cd xtask-reg": "follows the clone",
     "pip install": "downloads; its pins and extras are looked at below, and tests/test_wheel.py installs the wheel",

@@ -11,7 +11,8 @@ import pytest
 from mmengine.config import Config, DictAction
 
 import xtask_reg.integrations.mmpose  # noqa: F401
-from xtask_reg.integrations.mmpose.tools import configs, read_config
+from xtask_reg.integrations.mmpose.tools import read_config
+from xtask_reg.integrations.mmpose_files import configs
 
 REPOSITORY = Path(__file__).parent.parent
 PAGE = (REPOSITORY / "docs/paper.md").read_text()

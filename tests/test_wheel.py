@@ -11,6 +11,8 @@ import zipfile
 from email.parser import Parser
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -63,7 +65,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The programs of an environment in which the wheel was installed, with the PyTorch of these tests."""
-    folder = tmp_path_factory.mktemp("clean") / "env"
+    return installed(str(wheel), tmp_path_factory.mktemp("clean") / "env")
+
+
+def installed(wheel: str, folder: Path) -> Path:
     uv("venv", folder, "--python", f"{PROJECT['requires-python'].split(',')[0]},<3.13")
     uv("pip", "install", "--python", folder, wheel, f"torch=={torch.__version__.split('+')[0]}")
     return folder / "bin"
@@ -111,7 +116,20 @@ def test_the_command_says_what_is_missing(environment: Path, tmp_path: Path) -> 
         return subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
 
     assert "convert-landmarks" in run("--help").stdout
+    assert len(run("configs").stdout.splitlines()) > 20
     missing = run("mmpose-tool", "train")
     assert missing.returncode == 1
     *_, line = missing.stderr.splitlines()  # torch warns of a missing NumPy first
     assert line.startswith("xtask-reg mmpose-tool: No module named 'numpy': pip install 'xtask-reg[mmpose]'")
+
+
+def test_data_is_converted_and_checked_without_mmpose(wheel: Path, tmp_path: Path) -> None:
+    programs = installed(f"{wheel}[data]", tmp_path / "env")
+    cv2.imwrite(str(tmp_path / "face.png"), np.zeros((128, 128, 3), np.uint8))
+    (tmp_path / "labels.csv").write_text("file,left_x,left_y,right_x,right_y,split\nface.png,40,60,90,61,train\n")
+    for words in ("convert-landmarks labels.csv --out faces", "check-data faces/train.json --picture look.png"):
+        result = subprocess.run(
+            [programs / "xtask-reg", *words.split()], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 0, result.stderr[-3000:]
+    assert (tmp_path / "look.png").exists()

@@ -83,6 +83,10 @@ class InputConvention:
             raise ValueError(f"the metadata {stated} do not state an input convention: {error}") from error
 
 
+PIXELS = InputConvention(mean=(0, 0, 0), std=(1, 1, 1), value_range=255)
+"""RGB images as they are read, 0..255."""
+
+
 class InputAdapter(nn.Module):
     """Converts images ``(B, 3, H, W)`` from the student's input convention to the teacher's.
 

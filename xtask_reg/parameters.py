@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from xtask_reg.taps import find_module, plain_path
 
 
-class SharedParameters:
+class CommonParameters:
     """The parameters of the same name and shape in a submodule of the student and one of the teacher.
 
     Those of the student that the teacher has not, or in another shape (a new head), are left out.

@@ -11,17 +11,17 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from xtask_reg.channel_order import ChannelOrder
+from xtask_reg.gradient_reach import GradientReach
 from xtask_reg.measuring.meter import Meter
 from xtask_reg.measuring.monitor import Monitor
-from xtask_reg.parameters import SharedParameters
+from xtask_reg.parameters import CommonParameters
 from xtask_reg.sharing import check_nothing_shared
 from xtask_reg.shorthands import shorthand
 from xtask_reg.stages import corresponding_stages
+from xtask_reg.synchronised import check_synchronised
 from xtask_reg.taps import TapRecorder, find_module, unwrap
 from xtask_reg.teacher import FrozenTeacher
 from xtask_reg.teachers import FrozenTeachers
@@ -74,11 +74,11 @@ class CrossTaskRegularizer(nn.Module):
         self.terms = nn.ModuleDict({term.name: term for term in terms if not is_left_out(term.weighting)})
         self._meter = Meter(monitor, {} if monitor is None else self._stages(monitor, student))
         self._progress: float | None = None
-        self._without_gradient: set[str] = set()
+        self._reach = GradientReach()
         self._check_teacher()
         student = None if student is None else unwrap(student)
         self._parameters_of = {
-            term.name: self._shared_parameters(student, term) for term in self._terms() if term.reads_parameters
+            term.name: self._common_parameters(student, term) for term in self._terms() if term.reads_parameters
         }
         self._trained = () if student is None else tuple(student.parameters())
         self._order = ChannelOrder({})
@@ -109,12 +109,12 @@ class CrossTaskRegularizer(nn.Module):
                 raise ValueError(f"the path {path!r} is a whole teacher; expected a submodule of it, '{path}.layer'")
             find_module(self.teacher.network, path)
 
-    def _shared_parameters(self, student: nn.Module | None, term: Term) -> SharedParameters:
+    def _common_parameters(self, student: nn.Module | None, term: Term) -> CommonParameters:
         if student is None:
             raise ValueError(f"term {term.name!r} compares parameters: give the regularizer the student")
         assert self.teacher is not None
         assert term.teacher is not None
-        return SharedParameters(student, self.teacher.network, term.student, term.teacher)
+        return CommonParameters(student, self.teacher.network, term.student, term.teacher)
 
     def _attached(self, student: nn.Module) -> TapRecorder:
         if self.teacher is not None:
@@ -176,7 +176,7 @@ class CrossTaskRegularizer(nn.Module):
         """
         if not (self.terms or self._meter.stages):
             return {}
-        self._check_distributed()
+        check_synchronised(self)
         step = self._meter.begin(self._terms(), self._trained)
         images, outputs = self._student(images, features, step.stages)
         active = [term for term in self._terms() if term.weight > 0 or term.name in step.terms]
@@ -186,7 +186,7 @@ class CrossTaskRegularizer(nn.Module):
         for term in self._terms():
             if term in active:
                 student, teacher = self._read(term, outputs, targets)
-                self._warn_of_missing_gradient(term, student)
+                self._reach.check(term, student)
                 if isinstance(student, Tensor):
                     assert teacher is None or isinstance(teacher, Tensor)
                     self._order.check(term, student, teacher)
@@ -205,6 +205,8 @@ class CrossTaskRegularizer(nn.Module):
             return _same_images(images, called_with), outputs
         if features is None or images is None:
             raise ValueError("without hooks on the student both are needed: regularizer(images, features={path: ...})")
+        if self._recorder is not None:
+            self._recorder.forget()
         missing = sorted(paths - features.keys())
         if missing:
             raise ValueError(f"features lacks the student's taps {missing}; it has {sorted(features)}")
@@ -230,21 +232,6 @@ class CrossTaskRegularizer(nn.Module):
             assert self.teacher is not None
             return self._parameters_of[term.name].read(self.teacher.network)
         return outputs[term.student], None if term.teacher is None else targets.get(term.teacher)
-
-    def _warn_of_missing_gradient(self, term: Term, student: Read) -> None:
-        """Once a term: it costs a forward pass of the teacher and does nothing."""
-        tensors = (student,) if isinstance(student, Tensor) else student.values()
-        if term.name in self._without_gradient or not torch.is_grad_enabled() or any(t.requires_grad for t in tensors):
-            return
-        self._without_gradient.add(term.name)
-        found = (
-            f"its parameters at {term.student!r} do not train"
-            if term.reads_parameters
-            else f"its tap {term.student!r} carries no gradient (frozen up to there, or the output is detached)"
-        )
-        warnings.warn(
-            f"term {term.name!r} cannot act on the student: {found}; tap a layer that trains, or leave it out"
-        )
 
     @property
     def report(self) -> dict[str, float]:
@@ -296,25 +283,6 @@ class CrossTaskRegularizer(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         _settle(self)
         return self.__dict__
-
-    def _check_distributed(self) -> None:
-        distributed = torch.distributed
-        if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
-            return
-        trains = any(parameter.requires_grad for parameter in self.parameters())
-        if trains and not self._is_synchronised():
-            raise RuntimeError(
-                "the regularizer has trainable connectors but is called outside DistributedDataParallel, which would "
-                "let them drift apart between the processes: wrap xtask_reg.Regularized(student, regularizer) in DDP, "
-                "or shard it, fully_shard(regularizer), before what owns it"
-            )
-
-    def _is_synchronised(self) -> bool:
-        if getattr(DistributedDataParallel, "_active_ddp_module", None) is not None:
-            return True
-        from torch.distributed.fsdp import FSDPModule
-
-        return isinstance(self, FSDPModule)
 
 
 def _by_name(names: str, student: nn.Module | None, teacher: object) -> list[Term]:

@@ -5,129 +5,41 @@ from __future__ import annotations
 import copy
 import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
-from typing import Any
+from functools import partial
 
 from torch import Tensor, nn
 
 from xtask_reg import losses
-from xtask_reg.connectors import ChannelsFirst
-from xtask_reg.source_answers import answers
-from xtask_reg.stages import called_with, check_corresponding, stage_shapes
-from xtask_reg.taps import find_module, plain_path, unwrap
 from xtask_reg.teacher import FrozenTeacher
 from xtask_reg.term import Term, Weight
+from xtask_reg.two_encoders import TwoEncoders, in_channel_order
 from xtask_reg.weights.balanced import Balanced
-
-
-class _Networks:
-    """Where student and teacher are tapped. Each is called once, when that is first asked for."""
-
-    def __init__(
-        self, student: nn.Module, teacher: nn.Module | None, stages: Mapping[str, str] | None, images: Tensor | None
-    ) -> None:
-        self.student = student
-        self._teacher = teacher
-        self._stages = stages
-        self._images = images
-
-    @property
-    def teacher(self) -> nn.Module:
-        """The source network."""
-        if self._teacher is None:
-            raise ValueError("the regularizer compares with a teacher: give one, FrozenTeacher(source)")
-        return self._teacher
-
-    @cached_property
-    def own(self) -> dict[str, tuple[int, ...]]:
-        """The student's stages, and the shapes of what they give."""
-        return self._shapes(self.student, None if self._stages is None else list(self._stages))
-
-    @cached_property
-    def source(self) -> dict[str, tuple[int, ...]]:
-        """The teacher's."""
-        return self._shapes(self.teacher, None if self._stages is None else list(self._stages.values()))
-
-    def paths(self) -> tuple[list[str], list[str]]:
-        """The stages of student and teacher; neither is called for those that are given."""
-        if self._stages is None:
-            return list(self.own), list(self.source)
-        return list(self._stages), list(self._stages.values())
-
-    def _shapes(self, network: nn.Module, paths: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
-        return stage_shapes(network, self._images) if paths is None else _shapes_at(network, paths, self._images)
-
-    def pairs(self) -> list[dict[str, Any]]:
-        """The arguments of a term at each stage; tokens are brought into the order of feature maps."""
-        sides = zip(check_corresponding(self.own, self.source).items(), self.own.values(), self.source.values())
-        return [
-            {
-                "student": student,
-                "teacher": teacher,
-                "student_connector": _connector(own),
-                "teacher_connector": _connector(source),
-            }
-            for (student, teacher), own, source in sides
-        ]
-
-    def answers(self) -> tuple[str, nn.Module]:
-        """Where the teacher classifies, and what the student's last stage goes through to get its scores."""
-        stage, shape = list(self.source.items())[-1]
-        found = answers(self.teacher, stage, self._images)
-        if found is None:
-            name = type(self.teacher).__name__
-            raise ValueError(
-                f"how {name} comes from its last stage {stage!r} {shape} to class scores (B, classes) could not be "
-                "followed (it has none, or does something on the way that is no module of its own): write the term "
-                f"out, xr.Term(xr.SoftmaxL2Loss(temperature=2.0), student={list(self.own)[-1]!r}, teacher=<path of "
-                f"what gives the scores>, student_connector=<a copy of what {name} puts between, "
-                "xr.retained_classifier(...) if that is an average and one layer>, weight=0.002, name='cd')"
-            )
-        return found
-
-
-def _shapes_at(network: nn.Module, paths: Sequence[str], images: Tensor | None) -> dict[str, tuple[int, ...]]:
-    """What named modules give, by path."""
-    taps = {tap.path: tap for tap in called_with(unwrap(network), images)[0]}
-    shapes = {}
-    for path in paths:
-        find_module(network, path)
-        tap = taps[plain_path(path)]
-        if tap.shape is None or tap.reason:
-            raise ValueError(f"{path!r} of {type(network).__name__} cannot be tapped: {tap.reason}")
-        shapes[path] = tap.shape
-    return shapes
-
-
-def _connector(shape: tuple[int, ...]) -> nn.Module | None:
-    return ChannelsFirst() if len(shape) == 3 else None
-
 
 UNSET = 0.0
 """The weight of a term before it is given its own."""
 
 
-def _at_last(loss: Callable[[], nn.Module], networks: _Networks, name: str) -> Iterator[Term]:
+def _at_last(loss: Callable[[], nn.Module], networks: TwoEncoders, name: str) -> Iterator[Term]:
     yield Term(loss(), **networks.pairs()[-1], weight=UNSET, name=name)
 
 
-def _at_each(loss: Callable[[], nn.Module], networks: _Networks, name: str) -> Iterator[Term]:
+def _at_each(loss: Callable[[], nn.Module], networks: TwoEncoders, name: str) -> Iterator[Term]:
     for number, pair in enumerate(networks.pairs(), start=1):
         yield Term(loss(), **pair, weight=UNSET, name=f"{name}{number}")
 
 
-def _at_logits(loss: Callable[[], nn.Module], networks: _Networks, name: str) -> Iterator[Term]:
+def _at_logits(loss: Callable[[], nn.Module], networks: TwoEncoders, name: str) -> Iterator[Term]:
     student = list(networks.own)[-1]
     path, connector = networks.answers()
     yield Term(loss(), student=student, teacher=path, weight=UNSET, name=name, student_connector=connector)
 
 
-def _of_student(loss: Callable[[], nn.Module], networks: _Networks, name: str) -> Iterator[Term]:
+def _of_student(loss: Callable[[], nn.Module], networks: TwoEncoders, name: str) -> Iterator[Term]:
     stage, shape = list(networks.own.items())[-1]
-    yield Term(loss(), student=stage, weight=UNSET, name=name, student_connector=_connector(shape))
+    yield Term(loss(), student=stage, weight=UNSET, name=name, student_connector=in_channel_order(shape))
 
 
-def _of_parameters(loss: Callable[[], nn.Module], networks: _Networks, name: str) -> Iterator[Term]:
+def _of_parameters(loss: Callable[[], nn.Module], networks: TwoEncoders, name: str) -> Iterator[Term]:
     student, teacher = map(_parent, networks.paths())
     yield Term(loss(), student=student, teacher=teacher, weight=UNSET, name=name)
 
@@ -203,7 +115,7 @@ def shorthand(
         >>> [term.student for term in shorthand("ctd-ed", torchvision.models.resnet18(), torchvision.models.resnet18())]
         ['layer4']
     """
-    networks = _Networks(student, teacher.network if isinstance(teacher, FrozenTeacher) else teacher, stages, images)
+    networks = TwoEncoders(student, teacher.network if isinstance(teacher, FrozenTeacher) else teacher, stages, images)
     terms: list[Term] = []
     for name in _single(names):
         make, stated = NAMES[name]

@@ -246,6 +246,10 @@ class TapRecorder:
         unchanged = tuple(t for t, version in zip(step.called_with, step.versions) if _version(t) == version)
         return unchanged, {path: output for path, output in step.outputs.items() if path in paths}
 
+    def forget(self) -> None:
+        """Drop what was recorded and will not be read."""
+        self._step = None
+
     def _silent(self, path: str, reason: str) -> str:
         return (
             f"the {self.owner} tap {path!r} did not fire in this step: {reason} (if it ran under torch.compile before "

@@ -13,7 +13,8 @@ from grid.datasets import DATASETS
 from grid.methods import changes_of
 from grid.places import Places
 from grid.sources import SOURCES, weights_file
-from xtask_reg.integrations.mmpose.tools import configs, read_config
+from xtask_reg.integrations.mmpose.tools import read_config
+from xtask_reg.integrations.mmpose_files import configs
 
 BATCH, POINTS = 5, 4
 """Images in a training step, and how often a cell is tested on the way."""

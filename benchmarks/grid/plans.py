@@ -27,11 +27,12 @@ CORE: Sequence[Compared] = (
 LABELS = (20, 10, 50)
 COST_STEPS = 100
 REPEATED = ("FT", "CTD-ED", "CTD-ED decayed", "L2-SP")
-# what else is asked: which layer, which form of the cosine, the paper's weight, another regularizer
+# what else is asked: the paper's weight, a random teacher whose term acts, which layer, which cosine, which regularizer
 VARIANTS: Sequence[Compared] = (
     ("dlib", "source", "CTD-ED 0.002"),
     ("dlib", "source", "CTD-CD 0.002"),
     ("dlib", "source", "CTD-ED balanced"),
+    ("dlib", "random", "CTD-ED balanced"),
     ("dlib", "source", "CTD-ED balanced, earlier layer"),
     ("dlib", "source", "CTD-ED balanced, per location"),
     ("dlib", "source", "CTD-ED balanced, pooled"),

@@ -17,13 +17,13 @@ from grid.sources import SOURCES
 from xtask_reg import InputAdapter, InputConvention
 from xtask_reg.data.synthetic import write_landmark_set
 from xtask_reg.demo.source import train_source
+from xtask_reg.inputs import PIXELS
 from xtask_reg.integrations.mmengine.source import untrained_source
-from xtask_reg.integrations.mmpose.tools import configs, read_config
-from xtask_reg.sources import dlib_resnet29_dense, load_covering, load_weights, save_weights
-from xtask_reg.sources.classification import PIXELS, read_identities
-from xtask_reg.sources.dlib_resnet import MEAN, STD
+from xtask_reg.integrations.mmpose.tools import read_config
+from xtask_reg.integrations.mmpose_files import configs
+from xtask_reg.sources import DLIB_INPUT, dlib_resnet29_dense, load_covering, load_weights, save_weights
+from xtask_reg.sources.classification import read_identities
 
-DLIB = InputConvention(MEAN, STD, value_range=255)
 BEYOND_ENCODER = ("fc.", "blocks.256_down_out.")
 WEIGHT_DECAY = 1e-5
 HELD_OUT, EPOCHS = 5, 20
@@ -67,7 +67,7 @@ def prepare_dlib(data_root: Path, out: Path) -> None:
     fc = _fit(features[~held_out], labels[~held_out], len(people))
     accuracy = (fc(features[held_out]).argmax(1) == labels[held_out]).float().mean().item()
     weights |= {f"fc.{key}": value for key, value in fc.state_dict().items()}
-    save_weights(weights, out, {"lfw158_accuracy": f"{accuracy:.4f}", **DLIB.to_metadata()})
+    save_weights(weights, out, {"lfw158_accuracy": f"{accuracy:.4f}", **DLIB_INPUT.to_metadata()})
 
 
 def prepare_lfw(data_root: Path, out: Path) -> None:
@@ -91,7 +91,7 @@ def _res18() -> Config:
 @torch.no_grad()
 def _pooled(encoder: nn.Module, images: Tensor) -> Tensor:
     """Averaged features ``(N, C)`` of images ``(N, 3, H, W)``."""
-    adapter = InputAdapter(PIXELS, DLIB)
+    adapter = InputAdapter(PIXELS, DLIB_INPUT)
     return torch.cat([encoder(adapter(batch.float())).mean((2, 3)) for batch in images.split(64)])
 
 

@@ -32,7 +32,8 @@ def test_code_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys) -> None:
 def test_config_is_one(tmp_path) -> None:
     from mmpose.registry import TRANSFORMS
 
-    from xtask_reg.integrations.mmpose.tools import configs, read_config
+    from xtask_reg.integrations.mmpose.tools import read_config
+    from xtask_reg.integrations.mmpose_files import configs
 
     path = tmp_path / "cached.py"
     path.write_text(CONFIG.replace("./", f"{configs()}/"))

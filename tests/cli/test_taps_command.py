@@ -135,3 +135,12 @@ def test_without_rich(monkeypatch, capsys):
         run("timm/resnet10t", "--size", "64")
     run("timm/resnet10t", "--size", "64", "--json")
     assert json.loads(capsys.readouterr().out)["stages"] == LAYERS
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "extra"), [("timm/x", "timm", "timm"), ("smp/a/b", "segmentation_models_pytorch", "smp")]
+)
+def test_what_to_install(name, package, extra, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ValueError, match=rf"{package} is not installed: pip install 'xtask-reg\[{extra}\]'"):
+        run(name)

@@ -314,3 +314,11 @@ def test_parameters_at_given_stages_need_no_call():
     keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [term])
     student(torch.rand(3, 7))
     assert keep()["l2_sp"] > 0
+
+
+@pytest.mark.parametrize("path", ["module.layer4", "layer4"])
+def test_given_stages_below_a_child_named_as_a_wrapper(path):
+    """``module.`` in a path does not matter, and one that is there by that name does not either."""
+    student = nn.Sequential(OrderedDict(module=resnet10(POINTS)))
+    (term,) = shorthand("ctd-ed", student, resnet10(CLASSES), stages={path: "layer4"})
+    assert (term.student, term.teacher) == (path, "layer4")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
+import weakref
 
 import pytest
 import torch
@@ -24,6 +26,18 @@ def test_features_given_are_the_taps(plain, images, values) -> None:
     reg = xr.CrossTaskRegularizer(None, teacher, list(plain.regularizer.terms.values()))
     assert {name: loss.item() for name, loss in hooked.items()} == values(reg(images, features=taps))
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in student.modules())
+
+
+def test_nothing_is_kept_of_a_hooked_student_either(net, ed) -> None:
+    student = net(2)
+    keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(net()), [ed()])
+    images = torch.randn(2, 3, 9, 11)
+    student(images)
+    keep(images, features={"layer2": torch.ones(2, 6, 4, 5)})
+    watched = weakref.ref(images)
+    del images
+    gc.collect()
+    assert watched() is None
 
 
 def test_fullgraph(net, ed, images) -> None:

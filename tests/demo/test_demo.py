@@ -14,7 +14,7 @@ from xtask_reg.demo import run
 from xtask_reg.demo.stages import Stage
 from xtask_reg.integrations.mmpose.predict import predict
 from xtask_reg.integrations.mmpose.student import load_student
-from xtask_reg.integrations.mmpose.tools import configs
+from xtask_reg.integrations.mmpose_files import configs
 from xtask_reg.landmarks.faces import Face
 from xtask_reg.landmarks.predictions import read_predictions
 

@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 
 import xtask_reg.integrations.mmpose  # noqa: F401
 from xtask_reg.data import synthetic
-from xtask_reg.integrations.mmpose.tools import configs, tool
+from xtask_reg.integrations.mmpose_files import configs, tool
 from xtask_reg.sources import save_weights
 
 SIZE = 64

@@ -9,7 +9,7 @@ import pytest
 import timm
 import torch
 
-from xtask_reg.integrations.mmpose.tools import configs
+from xtask_reg.integrations.mmpose_files import configs
 from xtask_reg.sources import dlib_resnet29, load_weights, save_weights
 
 DOCS = Path(__file__).parents[2] / "docs" / "mmpose.md"

@@ -63,10 +63,6 @@ def test_stand_in_where_they_are_missing(monkeypatch):
         _ = module.__path__
 
 
-def test_the_package_names_it_too():
-    assert importlib.import_module("xtask_reg.integrations.mmpose.compat") is compat
-
-
 # -- checkpoints -------------------------------------------------------------------------------------------------------
 
 

@@ -382,6 +382,18 @@ def test_a_name_that_compares_with_nothing_needs_no_teacher(model):
     assert regularizer.teacher is None
 
 
+def test_a_classifier_without_pooling_is_copied(model):
+    backbone = dict(type="ModuleBackbone", module="torchvision.models:resnet18")
+    teacher = dict(type="FrozenTeacher", backbone=backbone, checkpoint="random")
+    built = MODELS.build(model("own", terms="ctd-cd", teacher=teacher))
+    source = built.regularizer.teacher.network.backbone.net.fc
+    torch.nn.init.constant_(source.weight, 0.25)  # as if it were read from a file after the copy was made
+    built.init_weights()
+    copied = built.regularizer.terms["loss_ctd_cd"].student_connector.fc
+    assert (copied.weight == 0.25).all()
+    assert torch.equal(copied.bias, source.bias)
+
+
 def test_a_copy_that_could_not_be_filled_is_refused(model):
     """More of the source than its classifier: its weights are read after the copy is made."""
     backbone = dict(type="ModuleBackbone", module="torchvision.models:mobilenet_v3_small")

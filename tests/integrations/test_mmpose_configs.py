@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 from mmpose.registry import MODELS
 
-from xtask_reg.integrations.mmpose.tools import configs, tool
+from xtask_reg.integrations.mmpose_files import configs, tool
 
 CONFIGS = sorted(path.relative_to(configs()).as_posix() for path in configs().rglob("td-hm_*.py"))
 SYSTEMS = ("fe", "ftp", "ft", "hg", "ctd-cd", "ctd-ed", "ctd-com", "ctd-att")

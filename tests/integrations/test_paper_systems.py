@@ -16,7 +16,7 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 from xtask_reg.data import synthetic
-from xtask_reg.integrations.mmpose.tools import configs
+from xtask_reg.integrations.mmpose_files import configs
 from xtask_reg.sources import caffe_resnet50, load_weights
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]

@@ -153,9 +153,8 @@ def test_the_checkpoint_of_a_segmentation_network_fills_another(encoder: str, pr
 def test_weights_that_do_not_cover_the_encoder_change_nothing(weights: Any, options: Any, message: str) -> None:
     encoder = get_encoder("resnet18")
     before = copy.deepcopy(encoder.state_dict())
-    with pytest.raises(ValueError, match=message) as refused:
+    with pytest.raises(ValueError, match=message):
         load_encoder(encoder, weights(), name="weights.pt", **options)
-    assert "ignore" in refused.value.__notes__[0]
     assert all(torch.equal(tensor, before[key]) for key, tensor in encoder.state_dict().items())
 
 

@@ -75,7 +75,7 @@ def test_old_files_lack_num_batches_tracked() -> None:
         (changed(conv__bias=torch.ones(1)), r"conv\.bias: \(2,\) in the module, \(1,\) in the file$"),
         (changed(index=torch.ones(2)), r"index: torch\.int64 in the module, torch\.float32 in the file$"),
         (changed(conv__bias=torch.ones(2).int()), r"conv\.bias: torch\.float32 in the module, torch\.int32 in the"),
-        (changed(fc__weight=torch.ones(1)), r"1 extra \(allow_extra=True ignores them\): fc\.weight$"),
+        (changed(fc__weight=torch.ones(1)), r"1 extra \(ignore=.*\): fc\.weight$"),
         (changed(scratch=torch.zeros(4)), r"1 extra .*: scratch$"),
         (changed(**{f"fc{i}": torch.ones(1) for i in range(12)}), r"12 extra .*: fc0, .*fc9, \.\.\.$"),
         (changed(conv__bias=None, fc=torch.ones(1)), r"1 missing: conv\.bias.*1 extra .*: fc$"),
@@ -105,10 +105,17 @@ def test_another_prefix_is_suggested(in_file: str, asked: str, fit: str) -> None
         load_covering(Net(), other_weights(in_file), prefix=asked)
 
 
-def test_extra_entries_can_be_allowed() -> None:
+@pytest.mark.parametrize("prefix", ["", "backbone."])
+@pytest.mark.parametrize("ignore", ["fc.", ("head.", "fc")])
+def test_what_is_ignored_is_left_out(prefix: str, ignore: str | tuple[str, ...]) -> None:
     net = Net()
-    load_covering(net, changed(fc__weight=torch.ones(1)), allow_extra=True)
+    load_covering(net, other_weights(prefix) | {f"{prefix}fc.weight": torch.ones(1)}, prefix=prefix, ignore=ignore)
     assert_same(net.state_dict(), other_weights())
+
+
+def test_what_the_module_needs_is_not_to_be_ignored() -> None:
+    with pytest.raises(ValueError, match=r"2 missing: norm\.weight, norm\.bias"):
+        load_covering(Net(), other_weights(), ignore=("norm.weight", "norm.bias"))
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,10 @@ COMMANDS = (
     *(predict, export, report, plot_source, wise_ft, mmpose_tool),
 )
 
-EXTRAS = {"plot-source": "plots", "report": "report"}
+EXTRAS = {
+    **dict.fromkeys(("check-data", "convert-landmarks", "import-vggface2", "taps", "wise-ft"), "data"),
+    **{"plot-source": "plots", "report": "report"},
+}
 """What the commands need; those that are not here need ``mmpose``."""
 
 

@@ -17,7 +17,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def _run(options: argparse.Namespace) -> None:
-    from xtask_reg.integrations.mmpose.tools import configs
+    from xtask_reg.integrations.mmpose_files import configs
 
     folder = configs()
     files = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("td-hm_*.py"))}

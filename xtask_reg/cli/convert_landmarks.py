@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xtask_reg.cli.options import comma_list
+
 if TYPE_CHECKING:
     from xtask_reg.data.conversion.convert import Summary
     from xtask_reg.data.conversion.formats import LandmarkTable
@@ -34,7 +36,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "(default: these for 68 or 98 landmarks of a list or of .pts files)",
     )  # fmt: skip
     parser.add_argument(
-        "--mirror", type=_names, default=[], metavar="NAME,NAME",
+        "--mirror", type=comma_list, default=[], metavar="NAME,NAME",
         help="landmarks of which one side alone is annotated: each gets a partner NAME_mirrored",
     )  # fmt: skip
     parser.add_argument("--persons", type=Path, help="CSV file with the columns file and person")
@@ -54,10 +56,6 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=_run)
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",")]
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -21,6 +21,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def _run(options: argparse.Namespace) -> None:
-    from xtask_reg.demo.run import run_demo
+    from rich.console import Console
 
-    run_demo(options.out, options.epochs)
+    from xtask_reg.demo.run import Demo
+
+    Demo(options.out, options.epochs, Console()).run()

@@ -13,6 +13,6 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def _run(options: argparse.Namespace) -> None:
-    from xtask_reg.integrations.mmpose.tools import tool
+    from xtask_reg.integrations.mmpose_files import tool
 
     print(tool(options.name))

@@ -24,6 +24,11 @@ def positive_number(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text!r}; expected a number above 0")
 
 
+def comma_list(text: str) -> tuple[str, ...]:
+    """Words between commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def device(text: str) -> str:
     """A device of PyTorch that exists here; for ``auto`` the first GPU, or the CPU if there is none."""
     import torch

@@ -49,8 +49,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def _run(options: argparse.Namespace) -> None:
-    from xtask_reg.data.conversion.new_folder import new_folder
     from xtask_reg.landmarks.distances import check_distances, parse_distances
+    from xtask_reg.new_folder import new_folder
 
     pairs = parse_distances(options.distance)
     if options.mm_per_pixel and not pairs:

@@ -93,7 +93,7 @@ def _arguments(given: Sequence[str]) -> dict[str, Any]:
 
 def _model(name: str, arguments: dict[str, Any]) -> nn.Module:
     """The network, with random weights; whatever goes wrong is a ``ValueError`` of one line."""
-    from xtask_reg.sources.named import build_module
+    from xtask_reg.integrations.named import build_module
 
     try:
         if name.endswith(".py"):

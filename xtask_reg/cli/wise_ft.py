@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xtask_reg.cli.options import comma_list
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -27,7 +29,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.add_argument("--prefix", default="backbone.", help="of the encoder's names in TUNED (default: %(default)s)")
     parser.add_argument("--source-prefix", default="", help="of the encoder's names in SOURCE (default: none)")
     parser.add_argument(
-        "--ignore", type=_names, default=("fc.",), metavar="NAME,NAME",
+        "--ignore", type=comma_list, default=("fc.",), metavar="NAME,NAME",
         help="beginnings of names in SOURCE, behind its prefix, that are not the encoder's (default: fc.)",
     )  # fmt: skip
     parser.set_defaults(run=_run)
@@ -40,13 +42,9 @@ def _fraction(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text!r}; expected a number from 0 to 1")
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
 def _run(options: argparse.Namespace) -> None:
     from xtask_reg.finetune import interpolate
-    from xtask_reg.integrations.checkpoint import checkpoint_meta
+    from xtask_reg.integrations.checkpoint_meta import checkpoint_meta
     from xtask_reg.sources import load_weights
 
     with suppress(ImportError):  # without MMEngine, files with nothing but tensors can be read
@@ -77,12 +75,9 @@ def _target(out: Path, alpha: float | None) -> Path:
 
 
 def _part(weights: Mapping[str, Tensor], prefix: str, ignore: Sequence[str], file: Path) -> dict[str, Tensor]:
-    ignored = tuple(prefix + beginning for beginning in ignore)
-    part = {
-        name.removeprefix(prefix): value
-        for name, value in weights.items()
-        if name.startswith(prefix) and not (ignored and name.startswith(ignored))
-    }
+    from xtask_reg.sources.covering import part_of
+
+    part = part_of(weights, prefix, ignore)
     if not part:
         beginnings = sorted({name.partition(".")[0] + "." for name in weights})
         raise ValueError(f"{file} has no tensor under {prefix!r}; its names begin with {', '.join(beginnings[:10])}")

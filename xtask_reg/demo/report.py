@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
+from xtask_reg.data.images import read_image
 from xtask_reg.integrations.mmpose.predict import predict
 from xtask_reg.integrations.mmpose.student import load_student
 from xtask_reg.landmarks.faces import Face
@@ -59,6 +59,6 @@ def write_qualitative(
         found = [face for batch in batches for face in batch]
         points[method] = np.stack([face.points for face in found])
         heatmaps[method] = np.stack([face.heatmaps.sum(axis=0) for face in found if face.heatmaps is not None])
-    pictures = [cv2.imread(file)[:, :, ::-1] for file in files]
+    pictures = [read_image(Path(file))[:, :, ::-1] for file in files]
     figure = plot_qualitative(pictures, predictions.target[chosen], points, heatmaps, predictions.visible[chosen])
     figure.savefig(out / "qualitative.png", dpi=120, bbox_inches="tight")

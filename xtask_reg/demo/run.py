@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +17,8 @@ from xtask_reg.data import synthetic
 from xtask_reg.demo.report import write_qualitative, write_report
 from xtask_reg.demo.source import train_source
 from xtask_reg.demo.stages import Stage
-from xtask_reg.integrations.mmpose.tools import configs, read_config, train_and_test
+from xtask_reg.integrations.mmpose.tools import read_config, train_and_test
+from xtask_reg.integrations.mmpose_files import configs
 from xtask_reg.landmarks.predictions import read_predictions
 
 METHODS = ("FT", "CTD-CD", "CTD-ED", "CTD-Com")
@@ -147,9 +147,3 @@ class Demo:
 
 def _config_file(method: str) -> Path:
     return configs() / "demo" / f"td-hm_res18_{method.lower()}_synthetic-128x128.py"
-
-
-def run_demo(out: Path, epochs: int = 30) -> None:
-    """Run the demonstration into the folder ``out``."""
-    warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
-    Demo(out, epochs, Console()).run()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
+
+from xtask_reg.weights.schedule import check_value
 
 
 class SelectiveProjectionDecay:
@@ -62,10 +62,8 @@ class SelectiveProjectionDecay:
         source: Mapping[str, Tensor],
         weight: float = 1.0,
     ) -> None:
-        if not (isinstance(weight, Real) and weight >= 0 and math.isfinite(weight)):
-            raise ValueError(f"weight={weight!r}; expected a finite number >= 0")
+        self.weight = check_value(weight, "weight")
         _check(optimizer, parameters, source)
-        self.weight = float(weight)
         self._pairs = [
             (parameter, source[name].detach().to(parameter.device, _wide(parameter), copy=True))
             for name, parameter in parameters.items()

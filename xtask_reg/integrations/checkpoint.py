@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
-from pathlib import Path
 from typing import Any
-
-import torch
 
 from xtask_reg.regularizer import CrossTaskRegularizer
 
 KEY = "xtask_reg"
-
-
-def checkpoint_meta(file: Path) -> dict[str, Any]:
-    """What an MMEngine checkpoint says of its run and its data set; empty for any other file."""
-    if file.suffix.lower() == ".safetensors":
-        return {}
-    content = torch.load(file, map_location="cpu", weights_only=True)
-    return content["meta"] if {"meta", "state_dict"} <= content.keys() else {}
 
 
 def save_state(checkpoint: MutableMapping[str, Any], regularizer: CrossTaskRegularizer | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from xtask_reg.losses.attention import attention, check_power
+from xtask_reg.losses.locations import check_same_locations
 from xtask_reg.losses.precision import at_least_float32
 from xtask_reg.losses.reduction import Reduction, check_reduction, reduce_images
 
@@ -43,11 +44,7 @@ def attention_transfer_loss(
     """
     check_power(power)
     check_reduction(reduction)
-    if min(student.ndim, teacher.ndim) < 3 or student[:, :1].shape != teacher[:, :1].shape:
-        raise ValueError(
-            f"student features {tuple(student.shape)} and teacher features {tuple(teacher.shape)} must have the same "
-            "images and locations, (images, channels, *spatial); where they cannot, resize one of them in a connector"
-        )
+    check_same_locations(student, teacher, "(images, channels, *spatial)")
     student, teacher = (attention(features, power, summed=1) for features in at_least_float32(student, teacher))
     return reduce_images((student - teacher).square().sum(dim=1), reduction)
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from xtask_reg.losses.precision import at_least_float32
 from xtask_reg.losses.reduction import Reduction, check_reduction, reduce_images
+from xtask_reg.losses.shapes import check_same_shape
 
 
 def softmax_l2_loss(
@@ -41,11 +42,7 @@ def softmax_l2_loss(
     """
     check_temperature(temperature)
     check_reduction(reduction)
-    if student.shape != teacher.shape or student.ndim != 2:
-        raise ValueError(
-            f"student logits {tuple(student.shape)} and teacher logits {tuple(teacher.shape)} "
-            "must both have the same shape (images, classes)"
-        )
+    check_same_shape(student, teacher, "(images, classes)")
     student, teacher = at_least_float32(student, teacher)
     difference = (student / temperature).softmax(dim=1) - (teacher / temperature).softmax(dim=1)
     return reduce_images(difference.square().sum(dim=1), reduction)

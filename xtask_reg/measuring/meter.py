@@ -12,6 +12,7 @@ from torch import Tensor
 from xtask_reg.measuring.gradients import GradientMeasurement, Place
 from xtask_reg.measuring.monitor import Monitor
 from xtask_reg.measuring.similarity import linear_cka, mean_cosine
+from xtask_reg.processes import in_several_processes
 from xtask_reg.term import Read, Term
 from xtask_reg.weights.balanced import Balanced
 from xtask_reg.weights.schedule import value_at
@@ -151,7 +152,7 @@ class Meter:
         In several processes they wait for the next step, which all of them begin.
         """
         over = self._last is not None and any(math.isfinite(norm) for norm, _ in self._last.norms().values())
-        if over and not _in_several_processes():
+        if over and not in_several_processes():
             self._finish(list(terms))
 
     def close(self) -> None:
@@ -209,7 +210,7 @@ def _of_all_processes(
     norms: dict[str, tuple[float, float]], moved: bool
 ) -> tuple[dict[str, tuple[float, float]], bool]:
     """The norms over the batches of all processes together, and whether the student has changed in any."""
-    if not norms or not _in_several_processes():
+    if not norms or not in_several_processes():
         return norms, moved
     names = sorted(norms)
     every: list[Any] = [None] * torch.distributed.get_world_size()
@@ -219,8 +220,3 @@ def _of_all_processes(
         for index, name in enumerate(names)
     }
     return together, any(moved for _, moved in every)  # type: ignore[return-value]
-
-
-def _in_several_processes() -> bool:
-    distributed = torch.distributed
-    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1

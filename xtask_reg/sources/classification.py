@@ -10,10 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xtask_reg.inputs import InputAdapter, InputConvention
-
-PIXELS = InputConvention(mean=(0, 0, 0), std=(1, 1, 1), value_range=255)
-"""RGB images as they are read, 0..255."""
+from xtask_reg.inputs import PIXELS, InputAdapter, InputConvention
 
 
 def read_identities(table: Path) -> tuple[Tensor, Tensor, list[str]]:

@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .weights import load_covering, load_weights
+from xtask_reg.inputs import InputConvention
 
-MEAN = (122.782, 117.001, 104.298)
-"""Subtracted from the RGB values, which are in 0..255."""
-STD = (255.0, 255.0, 255.0)
-"""Divides what is left."""
+from .covering import load_covering
+from .weights import load_weights
+
+DLIB_INPUT = InputConvention(mean=(122.782, 117.001, 104.298), std=(255, 255, 255), value_range=255)
+"""What dlib's networks expect: RGB in 0..255 minus the mean, divided by 255."""
 
 _BLOCKS = (
     *("32_1", "32_2", "32_3", "64_down", "64_1", "64_2", "64_3"),
@@ -71,7 +72,7 @@ class DlibResNet29(nn.Module):
             (nominally 150). ``True`` stops before the block ``256_down_out`` and pads stem and pooling, so that H and W
             divisible by 32 give (B, 256, H / 32, W / 32), for H, W >= 45; it has no parameters of the parts left out.
 
-    The images are RGB, ``(x - MEAN) / STD`` for x in 0..255.
+    The images are as :data:`DLIB_INPUT` says.
 
     Raises:
         ValueError: in ``forward``, for anything but a batch of three-channel images that are large enough.
@@ -127,5 +128,5 @@ def dlib_resnet29_dense(weights: str | os.PathLike[str] | None = None) -> DlibRe
     """
     net = DlibResNet29(dense=True)
     if weights is not None:
-        load_covering(net, load_weights(weights), name=str(weights), allow_extra=True)
+        load_covering(net, load_weights(weights), ignore=("blocks.256_down_out.", "fc."), name=str(weights))
     return net

@@ -1,23 +1,23 @@
-"""Weights of source networks: read without trusting the file, load without gaps, write without leaving halves."""
+"""Files of weights: read without trusting them, written without leaving halves."""
 
 from __future__ import annotations
 
 import os
 import re
 import reprlib
-import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TypeGuard
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from xtask_reg.whole_file import whole_file
 
 from .stored_archive import MAGIC, check_stored
 
 _CONTAINERS = ("state_dict", "model")
-_SHOWN = 10
 SAFE_TORCH = "2.10"
 """The first torch whose ``torch.load(weights_only=True)`` has no hole that is known."""
 
@@ -49,45 +49,6 @@ def load_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     return _dense_tensors(_find_state_dict(content, path), path)
 
 
-def load_covering(
-    module: nn.Module,
-    weights: Mapping[str, Tensor],
-    *,
-    prefix: str = "",
-    name: str = "source checkpoint",
-    allow_extra: bool = False,
-) -> None:
-    """Copy ``weights`` into ``module``, or nothing at all unless they cover it.
-
-    Every parameter and persistent buffer of the module must be there with its shape (``num_batches_tracked`` may be
-    missing, as in old files). The module keeps its devices and dtypes.
-
-    Args:
-        module: what is filled.
-        weights: the file's tensors by name.
-        prefix: only names that start with it are read, without it (``"backbone."``).
-        name: what error messages call the weights, the file's path for example.
-        allow_extra: accept names (under the prefix) that the module does not have.
-
-    Raises:
-        ValueError: for missing, misshapen or extra entries, integers where floating point numbers belong (or the
-            reverse), and modules without anything to fill; it suggests another prefix if that fits.
-    """
-    targets = _targets(module)
-    entries = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
-    if targets.keys().isdisjoint(entries):
-        found = sorted({key.partition(".")[0] + "." for key in weights if "." in key})
-        problems = [f"no entry matches; prefixes in the file: {_listed(map(repr, found))}"]
-    else:
-        problems = _problems(targets, entries, allow_extra)
-    if problems:
-        what = f"{name} (prefix {prefix!r}) does not fit {type(module).__name__}"
-        raise ValueError("\n  ".join([what, *problems, *_suggestion(targets, weights, prefix)]))
-    with torch.no_grad():
-        for key in filter(entries.__contains__, targets):
-            targets[key].copy_(entries[key])
-
-
 def save_weights(
     weights: Mapping[str, Tensor], path: str | os.PathLike[str], metadata: dict[str, str] | None = None
 ) -> None:
@@ -105,10 +66,8 @@ def save_weights(
         raise ValueError(f"cannot write {path}: expected tensors by name (not '__metadata__'), got {_outline(weights)}")
     tensors = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in weights.items()}
     content = _safetensors().torch.save(tensors, metadata)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
-        complete = Path(folder, target.name)
-        complete.write_bytes(content)
-        os.replace(complete, target)
+    with whole_file(target) as part:
+        part.write_bytes(content)
 
 
 def check_target(path: str | os.PathLike[str]) -> Path:
@@ -237,55 +196,3 @@ def _dense_tensors(weights: Mapping[str, Tensor], path: Path) -> dict[str, Tenso
         if value.nbytes > value.untyped_storage().nbytes():
             raise ValueError(f"{path}: {key} repeats few stored values ({tuple(value.shape)}); export it .contiguous()")
     return {key: value.detach() for key, value in weights.items()}
-
-
-def _targets(module: nn.Module) -> dict[str, Tensor]:
-    persistent = module.state_dict(keep_vars=True).keys()
-    targets: dict[str, Tensor] = dict(module.named_parameters(remove_duplicate=False))
-    targets |= {key: buffer for key, buffer in module.named_buffers(remove_duplicate=False) if key in persistent}
-    if not targets:
-        raise ValueError(f"{type(module).__name__} has no parameters or persistent buffers to fill")
-    if any(target.is_meta for target in targets.values()):
-        raise ValueError(f"{type(module).__name__} is on the meta device; give it memory first, by module.to_empty()")
-    return targets
-
-
-def _optional(key: str) -> bool:
-    return key.endswith("num_batches_tracked")
-
-
-def _problems(targets: Mapping[str, Tensor], entries: Mapping[str, Tensor], allow_extra: bool) -> list[str]:
-    pairs = [(key, target, entries[key]) for key, target in targets.items() if key in entries]
-    found = {
-        "missing": [key for key in targets if key not in entries and not _optional(key)],
-        "of another shape": [
-            f"{key}: {tuple(target.shape)} in the module, {tuple(entry.shape)} in the file"
-            for key, target, entry in pairs
-            if target.shape != entry.shape
-        ],
-        "of another kind of number": [
-            f"{key}: {target.dtype} in the module, {entry.dtype} in the file"
-            for key, target, entry in pairs
-            if target.is_floating_point() != entry.is_floating_point()
-        ],
-        "extra (allow_extra=True ignores them)": [] if allow_extra else [key for key in entries if key not in targets],
-    }
-    return [f"{len(keys)} {what}: {_listed(keys)}" for what, keys in found.items() if keys]
-
-
-def _listed(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "") if names else "none"
-
-
-def _suggestion(targets: Mapping[str, Tensor], weights: Mapping[str, Tensor], prefix: str) -> list[str]:
-    """Other prefixes under which every required entry is found with its shape."""
-    shapes = {key: target.shape for key, target in targets.items() if not _optional(key)}
-    probe = next(iter(shapes), "")
-    heads = [key.removesuffix(probe) for key in weights if key.endswith(probe)]
-    fitting = [
-        head
-        for head in heads
-        if all(head + key in weights and weights[head + key].shape == shape for key, shape in shapes.items())
-    ]
-    return [f"prefix={_listed(map(repr, fitting))} would fit"] if fitting and prefix not in fitting else []

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from xtask_reg.integrations.mmpose.doctor import examine
 from xtask_reg.integrations.mmpose.doctor.gradients import gradients_of
-from xtask_reg.integrations.mmpose.tools import configs
+from xtask_reg.integrations.mmpose_files import configs
 from xtask_reg.sources import load_weights
 
 MEAN = [123.675, 116.28, 103.53]

@@ -12,12 +12,13 @@ from typing import Any
 import cv2
 import numpy as np
 
+from xtask_reg.new_folder import new_folder
+
 from ..images import MIN_SIZE
 from ..progress import track
 from .faces import Face, Outside, cut_face
 from .formats import LandmarkTable
 from .formats.csv_table import SPLITS
-from .new_folder import new_folder
 from .splits import check_splits
 
 _FAULTS_SHOWN = 20

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+from xtask_reg.whole_file import whole_file
 
 from .identity import Identity
 from .render import MIN_SIZE, Face, render
@@ -59,9 +60,5 @@ def write_face(root: Path, prefix: str, seed: int, person: int, index: int, size
 
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file completely, or leave what was there."""
-    part = path.with_name(path.name + ".part")
-    try:
+    with whole_file(path) as part:
         part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

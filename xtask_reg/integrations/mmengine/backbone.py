@@ -9,7 +9,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from xtask_reg.sources.named import build_module
+from xtask_reg.integrations.named import build_module
 
 
 @MODELS.register_module()
@@ -20,7 +20,7 @@ class ModuleBackbone(BaseModule):
 
     Args:
         module: its name, ``'timm/<model name>'`` (the ``features_only`` form) or ``'package.module:function'``, as in
-            :func:`xtask_reg.sources.named.build_module`.
+            :func:`xtask_reg.integrations.named.build_module`.
         kwargs: arguments of ``timm.create_model`` or of that function.
         norm_eval: keep batch norms in eval mode in training: they use and keep the source's running statistics.
         init_cfg: for instance ``dict(type='SourceWeights', checkpoint=...)``.

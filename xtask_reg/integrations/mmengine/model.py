@@ -114,7 +114,8 @@ class CrossTaskModel(BaseModel):
         for term in self.regularizer.terms.values():
             if isinstance(term.student_connector, PooledClassifier):
                 classifier = find_module(self.regularizer.teacher.network, str(term.teacher))
-                term.student_connector.load_state_dict(classifier.state_dict())
+                own = term.student_connector if isinstance(classifier, PooledClassifier) else term.student_connector.fc
+                own.load_state_dict(classifier.state_dict())
 
     def forward(self, inputs: Any, data_samples: Any = None, mode: str = "tensor") -> Any:
         """What the model returns; in the mode ``'loss'`` with the weighted terms.

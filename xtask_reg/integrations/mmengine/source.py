@@ -25,27 +25,6 @@ PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": to
 BY_ITSELF = "the backbone's own (pretrained=True)"
 
 
-def load_encoder(
-    backbone: nn.Module, weights: dict[str, Tensor], name: str, prefix: str = "", ignore: Sequence[str] = (CLASSIFIER,)
-) -> None:
-    """Fill a backbone with the encoder of a source checkpoint; every tensor must be covered.
-
-    Args:
-        backbone: a backbone of an MMEngine model.
-        weights: the checkpoint's tensors.
-        name: what to call the checkpoint in messages.
-        prefix: where the encoder's keys begin in the checkpoint.
-        ignore: beginnings of keys (after ``prefix``) that are not the encoder's.
-
-    Raises:
-        ValueError: if a tensor is missing, left over or misshapen.
-    """
-    ignored = tuple(prefix + beginning for beginning in ignore)
-    encoder = {key: value for key, value in weights.items() if not key.startswith(ignored)} if ignored else weights
-    network = backbone.net if isinstance(backbone, ModuleBackbone) else backbone
-    load_covering(network, encoder, prefix=prefix, name=name)
-
-
 @WEIGHT_INITIALIZERS.register_module()
 class SourceWeights:
     """``init_cfg`` of a backbone that starts as the source network's encoder.
@@ -65,7 +44,12 @@ class SourceWeights:
         self.ignore = (ignore,) if isinstance(ignore, str) else tuple(ignore)
 
     def __call__(self, module: nn.Module) -> None:
-        load_encoder(module, load_weights(self.checkpoint), str(self.checkpoint), self.prefix, self.ignore)
+        self.fill(module, load_weights(self.checkpoint), self.ignore)
+
+    def fill(self, backbone: nn.Module, weights: Mapping[str, Tensor], ignore: Sequence[str]) -> None:
+        """Fill a backbone with the encoder among the file's tensors; see :func:`xtask_reg.sources.load_covering`."""
+        network = backbone.net if isinstance(backbone, ModuleBackbone) else backbone
+        load_covering(network, weights, prefix=self.prefix, ignore=ignore, name=str(self.checkpoint))
 
 
 class SourceNetwork(nn.Module):
@@ -192,7 +176,7 @@ class SourceTeacher(FrozenTeacher):
         else:
             where = _weights(self._given)
             tensors, name = load_weights(where.checkpoint), str(where.checkpoint)
-            load_encoder(network.backbone, tensors, name, where.prefix, (CLASSIFIER, *where.ignore))
+            where.fill(network.backbone, tensors, (CLASSIFIER, *where.ignore))
             if network.classifier is not None:
                 load_covering(network.classifier.fc, tensors, prefix=where.prefix + CLASSIFIER, name=name)
             self._take_input_from(InputConvention.from_metadata(load_metadata(where.checkpoint)), name)

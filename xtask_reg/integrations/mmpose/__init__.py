@@ -4,9 +4,7 @@
 :mod:`xtask_reg.integrations.mmengine` has for every package on top of MMEngine.
 """
 
-import sys
-
-from xtask_reg.integrations import mmpose_compat as compat  # isort: skip  (first: it makes mmpose importable)
+import xtask_reg.integrations.mmpose_compat  # isort: skip  (first: it makes mmpose importable)
 
 import xtask_reg.integrations.mmengine  # noqa: F401  (registers its components)
 from xtask_reg.integrations.mmpose.caffe_resnet import CaffeResNet
@@ -18,8 +16,6 @@ from xtask_reg.integrations.mmpose.hook import CrossTaskPoseHook
 from xtask_reg.integrations.mmpose.metric import LandmarkMetric
 from xtask_reg.integrations.mmpose.quantized import QuantizedBBoxTransform
 
-sys.modules[f"{__name__}.compat"] = compat  # a second name for it, of those who have the package anyway
-
 __all__ = [
     "CaffeResNet",
     "CrossTaskPoseHook",
@@ -29,5 +25,4 @@ __all__ = [
     "LandmarkDataset",
     "LandmarkMetric",
     "QuantizedBBoxTransform",
-    "compat",
 ]

@@ -15,12 +15,11 @@ from mmengine.model import BaseModel
 from mmpose.structures import PoseDataSample
 from torch import Tensor, nn
 
-from xtask_reg.inputs import InputAdapter, InputConvention
+from xtask_reg.inputs import PIXELS, InputAdapter
 from xtask_reg.integrations.mmengine.model import input_convention
 from xtask_reg.integrations.mmpose.student import export_metadata, load_student
 from xtask_reg.sources import save_weights
 
-PIXELS = InputConvention(mean=(0, 0, 0), std=(1, 1, 1), channels="rgb", value_range=255)
 LIMIT = 1e-4
 """A file whose heatmaps differ by more, as a share of their largest value, is not kept."""
 

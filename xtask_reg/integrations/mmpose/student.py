@@ -15,7 +15,7 @@ from mmengine.model import BaseModel
 from mmengine.model.utils import revert_sync_batchnorm
 from mmpose.registry import MODELS
 
-from xtask_reg.integrations.checkpoint import checkpoint_meta
+from xtask_reg.integrations.checkpoint_meta import checkpoint_meta
 from xtask_reg.integrations.mmpose.errors import one_line_errors
 from xtask_reg.integrations.mmpose.tools import read_config
 from xtask_reg.sources import load_covering, load_metadata, load_weights

@@ -41,14 +41,9 @@ def load_encoder(
         >>> load_encoder(smp.Unet("resnet18", encoder_weights=None).encoder, torchvision.models.resnet18().state_dict())
     """
     network = encoder.model if isinstance(encoder, TimmUniversalEncoder) else encoder
-    unused = tuple(prefix + beginning for beginning in ([ignore] if isinstance(ignore, str) else ignore))
     parts = dict(network.named_children())
-    kept = {_renamed(key, prefix, parts): value for key, value in weights.items() if not key.startswith(unused)}
-    try:
-        load_covering(network, kept, prefix=prefix, name=name)
-    except ValueError as error:
-        error.add_note(f"what begins with ignore={ignore!r} is left out: name there what else is not the encoder's")
-        raise
+    renamed = {_renamed(key, prefix, parts): value for key, value in weights.items()}
+    load_covering(network, renamed, prefix=prefix, ignore=ignore, name=name)
 
 
 def _renamed(key: str, prefix: str, parts: Collection[str]) -> str:

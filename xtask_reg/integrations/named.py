@@ -21,6 +21,7 @@ def build_module(name: str, **kwargs: Any) -> nn.Module:
 
     Raises:
         ValueError: if there is no such model or function.
+        ImportError: if timm or segmentation_models_pytorch is not installed.
     """
     kind, slash, model = name.partition("/")
     if kind in ("timm", "smp") and slash:
@@ -35,24 +36,31 @@ def build_module(name: str, **kwargs: Any) -> nn.Module:
     return factory(**kwargs)
 
 
-def _timm_features(model: str, **kwargs: Any) -> nn.Module:
-    import timm
+def _package(name: str, extra: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ImportError(f"{name} is not installed: pip install 'xtask-reg[{extra}]'") from error
 
+
+def _timm_features(model: str, **kwargs: Any) -> nn.Module:
+    timm = _package("timm", "timm")
     if not timm.is_model(model.split(".")[0]):
         near = ", ".join(timm.list_models(f"*{model[:6]}*")[:5])
         raise ValueError(f"timm has no model {model!r}" + (f"; similar ones are {near}" if near else ""))
-    return timm.create_model(model, **{"features_only": True, "pretrained": False, **kwargs})
+    network: nn.Module = timm.create_model(model, **{"features_only": True, "pretrained": False, **kwargs})
+    return network
 
 
 def _segmentation(model: str, **kwargs: Any) -> nn.Module:
-    import segmentation_models_pytorch as smp
-
+    smp = _package("segmentation_models_pytorch", "smp")
     architecture, _, encoder = model.partition("/")
     try:
-        return smp.create_model(architecture, encoder, **{"encoder_weights": None, **kwargs})
+        network: nn.Module = smp.create_model(architecture, encoder, **{"encoder_weights": None, **kwargs})
     except KeyError as error:  # of the architecture or of the encoder
         near = difflib.get_close_matches(encoder, smp.encoders.get_encoder_names(), n=5)
         raise ValueError(
             f"segmentation_models_pytorch has no architecture {architecture!r} or no encoder {encoder!r}; expected "
             f"'smp/<architecture>/<encoder>'" + (f", encoders of similar names are {', '.join(near)}" if near else "")
         ) from error
+    return network

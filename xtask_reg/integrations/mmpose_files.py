@@ -1,0 +1,37 @@
+"""Where MMPose's tools are, and the configs that they are given; MMPose itself is not imported."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import xtask_reg
+
+
+def configs() -> Path:
+    """The folder of the MMPose configs: inside the installed package, or in the repository.
+
+    Raises:
+        FileNotFoundError: if it is in neither place.
+    """
+    package = Path(xtask_reg.__file__).parent
+    folders = (package / "configs" / "mmpose", package.parent / "configs" / "mmpose")
+    for folder in folders:
+        if folder.is_dir():
+            return folder
+    raise FileNotFoundError(f"no configs in {' or '.join(map(str, folders))}")
+
+
+def tool(name: str) -> Path:
+    """MMPose's ``tools/<name>.py`` (``train`` or ``test``), as its package carries it.
+
+    Raises:
+        FileNotFoundError: if MMPose is not installed, or without its tools.
+    """
+    spec = importlib.util.find_spec("mmpose")
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError("mmpose is not installed; see docs/install.md")
+    path = Path(spec.origin).parent / ".mim" / "tools" / f"{name}.py"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist: use tools/{name}.py of your copy of MMPose")
+    return path

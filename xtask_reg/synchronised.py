@@ -1,0 +1,31 @@
+"""Connectors that train must be synchronised between the processes of a distributed run."""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from xtask_reg.processes import in_several_processes
+
+
+def check_synchronised(regularizer: nn.Module) -> None:
+    """Refuse, within a forward pass, parameters that would drift apart between the processes.
+
+    Raises:
+        RuntimeError: if the regularizer has some that train, and neither DDP is active nor it is sharded itself.
+    """
+    trains = any(parameter.requires_grad for parameter in regularizer.parameters())
+    if trains and in_several_processes() and not _is_synchronised(regularizer):
+        raise RuntimeError(
+            "the regularizer has trainable connectors but is called outside DistributedDataParallel, which would "
+            "let them drift apart between the processes: wrap xtask_reg.Regularized(student, regularizer) in DDP, "
+            "or shard it, fully_shard(regularizer), before what owns it"
+        )
+
+
+def _is_synchronised(regularizer: nn.Module) -> bool:
+    if getattr(DistributedDataParallel, "_active_ddp_module", None) is not None:
+        return True
+    from torch.distributed.fsdp import FSDPModule
+
+    return isinstance(regularizer, FSDPModule)
