@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from xtask_reg.caching.audit import check_rows, is_same
 from xtask_reg.caching.circumstances import circumstances
+from xtask_reg.caching.disk_space import announce
 from xtask_reg.caching.raw_bytes import image_key
-from xtask_reg.caching.room import announce
 from xtask_reg.caching.store import Layout, Store
 from xtask_reg.caching.teacher_state import TeacherState
 

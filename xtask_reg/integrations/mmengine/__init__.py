@@ -24,7 +24,8 @@ from xtask_reg.integrations.mmengine.freeze_until import FreezeUntilHook
 from xtask_reg.integrations.mmengine.hook import CrossTaskHook
 from xtask_reg.integrations.mmengine.model import CrossTaskModel
 from xtask_reg.integrations.mmengine.selective_decay import SelectiveProjectionDecayHook
-from xtask_reg.integrations.mmengine.source import SourceTeacher, SourceWeights
+from xtask_reg.integrations.mmengine.source import SourceTeacher
+from xtask_reg.integrations.mmengine.source_weights import SourceWeights
 from xtask_reg.integrations.mmengine.stage_decay import StageDecayConstructor
 from xtask_reg.integrations.mmengine.sync_buffers import SyncTrainedBuffersHook
 from xtask_reg.weights import Balanced, CosineDecay, LinearDecay, Steps, Warmup

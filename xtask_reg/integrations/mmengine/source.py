@@ -1,4 +1,4 @@
-"""Source networks in MMEngine configs: their weights in the student's encoder, and as the frozen teacher."""
+"""A source network in MMEngine configs as the frozen teacher."""
 
 from __future__ import annotations
 
@@ -7,49 +7,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from mmengine.registry import MODELS, WEIGHT_INITIALIZERS
+from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from xtask_reg.caching import TeacherCache
 from xtask_reg.connectors import PooledClassifier
 from xtask_reg.inputs import InputAdapter, InputConvention
-from xtask_reg.integrations.mmengine.backbone import ModuleBackbone
+from xtask_reg.integrations.mmengine.source_weights import CLASSIFIER, SourceWeights
 from xtask_reg.integrations.random_state import preserved_random_state
 from xtask_reg.integrations.timm import input_convention
 from xtask_reg.sources import load_covering, load_metadata, load_weights
 from xtask_reg.teacher import FrozenTeacher
 
-CLASSIFIER = "fc."
 RANDOM = "random"
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 BY_ITSELF = "the backbone's own (pretrained=True)"
-
-
-@WEIGHT_INITIALIZERS.register_module()
-class SourceWeights:
-    """``init_cfg`` of a backbone that starts as the source network's encoder.
-
-    Unlike MMEngine's ``Pretrained`` it does not go on when keys are missing, and does not unpickle arbitrary objects.
-
-    Args:
-        checkpoint: path of a ``.safetensors`` file or of a PyTorch file with nothing but tensors.
-        prefix: where the encoder's keys begin in it.
-        ignore: beginnings of keys (after ``prefix``) that are not the encoder's; by default the classifier's, ``fc.``.
-            A single one may be a string.
-    """
-
-    def __init__(self, checkpoint: str, prefix: str = "", ignore: str | Sequence[str] = (CLASSIFIER,)) -> None:
-        self.checkpoint = checkpoint
-        self.prefix = prefix
-        self.ignore = (ignore,) if isinstance(ignore, str) else tuple(ignore)
-
-    def __call__(self, module: nn.Module) -> None:
-        self.fill(module, load_weights(self.checkpoint), self.ignore)
-
-    def fill(self, backbone: nn.Module, weights: Mapping[str, Tensor], ignore: Sequence[str]) -> None:
-        """Fill a backbone with the encoder among the file's tensors; see :func:`xtask_reg.sources.load_covering`."""
-        network = backbone.net if isinstance(backbone, ModuleBackbone) else backbone
-        load_covering(network, weights, prefix=self.prefix, ignore=ignore, name=str(self.checkpoint))
 
 
 class SourceNetwork(nn.Module):
