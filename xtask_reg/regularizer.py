@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from xtask_reg.channel_order import ChannelOrder
@@ -83,6 +84,7 @@ class CrossTaskRegularizer(nn.Module):
         self._trained = () if student is None else tuple(student.parameters())
         self._order = ChannelOrder({})
         self._recorder = None if student is None else self._attached(student)
+        self._ahead: tuple[Tensor, Mapping[str, Tensor]] | None = None
         self.register_state_dict_pre_hook(_settle)  # type: ignore[no-untyped-call]  # torch's has no types
 
     def _stages(self, monitor: Monitor, student: nn.Module | None) -> Mapping[str, str]:
@@ -177,10 +179,13 @@ class CrossTaskRegularizer(nn.Module):
         if not (self.terms or self._meter.stages):
             return {}
         check_synchronised(self)
+        ahead, self._ahead = self._ahead, None
         step = self._meter.begin(self._terms(), self._trained)
         images, outputs = self._student(images, features, step.stages)
         active = [term for term in self._terms() if term.weight > 0 or term.name in step.terms]
-        targets = self._targets(images, active, step.stages)
+        wanted = {*_teacher_taps(active), *step.stages.values()}
+        known = ahead is not None and ahead[0] is images and wanted <= ahead[1].keys()
+        targets = ahead[1] if ahead is not None and known else self._targets(images, active, step.stages)
         step.compare(outputs, targets)
         losses = {}
         for term in self._terms():
@@ -267,12 +272,24 @@ class CrossTaskRegularizer(nn.Module):
         """Take the student's taps inside the block as one step, where the student is not simply called.
 
         Args:
-            images: what the student works on in the block.
+            images: what the student works on in the block. In training the teacher sees them first, before the
+                student's activations fill the memory, which is quicker with large batches.
         """
         if self._recorder is None:
             raise RuntimeError("the regularizer was made without a student: there is nothing to record")
-        with self._recorder.recording(*(() if images is None else (images,))):
-            yield
+        self._ahead = None if images is None else self._looked_ahead(images)
+        try:
+            with self._recorder.recording(*(() if images is None else (images,))):
+                yield
+        except BaseException:
+            self._ahead = None
+            raise
+
+    def _looked_ahead(self, images: Tensor) -> tuple[Tensor, Mapping[str, Tensor]] | None:
+        """What the teacher gives in the step that comes; None if that is no step of training."""
+        if not torch.is_grad_enabled():
+            return None
+        return images, self._targets(images, *self._meter.upcoming(self._terms()))
 
     def remove(self) -> None:
         """Detach from the student: take all hooks away."""
@@ -282,7 +299,7 @@ class CrossTaskRegularizer(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         _settle(self)
-        return self.__dict__
+        return {**self.__dict__, "_ahead": None}
 
 
 def _by_name(names: str, student: nn.Module | None, teacher: object) -> list[Term]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import xtask_reg as xr
-from steps.names import FIRST, FLOOR, OFF, OURS, PLAIN, TORCHDISTILL, WRAPPER
+from steps.names import FIRST, FLOOR, OFF, OURS, OURS_FIRST, PLAIN, TORCHDISTILL, WRAPPER
 from steps.networks import Case, Detector
 from xtask_reg.integrations.mmengine.source import SourceNetwork
 
@@ -121,6 +121,18 @@ def ours(given: Parts, weight: float = WEIGHT, **options: Any) -> Forward:
     return forward
 
 
+def ours_first(given: Parts) -> Forward:
+    """The same with the teacher before the student."""
+    keep = regularizer(given)
+
+    def forward(images: Tensor, target: Tensor) -> Tensor:
+        with keep.recording(images):
+            task = task_loss(given.student(images), target)
+        return sum(keep().values(), task)
+
+    return forward
+
+
 def through_torchdistill(given: Parts) -> Forward:
     """Through torchdistill's forward hooks: both networks run to their end."""
     from torchdistill.core.forward_hook import ForwardHookManager
@@ -176,6 +188,7 @@ METHODS: dict[str, Callable[[Parts], Forward]] = {
     FLOOR: by_hand,
     FIRST: partial(by_hand, first=True),
     OURS: ours,
+    OURS_FIRST: ours_first,
     OFF: partial(ours, weight=0.0),
     WRAPPER: Wrapper,
 }

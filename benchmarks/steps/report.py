@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import quantile_test
 
-from steps.names import FLOOR, OFF, OURS, PLAIN, TORCHDISTILL
+from steps.names import FLOOR, OFF, OURS, OURS_FIRST, PLAIN, TORCHDISTILL
 
 SETTING = ["case", "batch", "device", "precision", "channels_last"]
 FLOOR_TARGET = {"cpu": 1.02, "cuda": 1.05}
@@ -82,7 +82,8 @@ def targets(results: pd.DataFrame) -> Iterator[tuple[pd.Series, str, np.ndarray,
         yield record, "xtask_reg / floor", within_rounds(record.seconds, OURS, FLOOR), bound
         yield record, "all weights 0 / FT", within_rounds(record.seconds, OFF, PLAIN), 1.01
         if TORCHDISTILL in record.seconds:
-            yield record, "xtask_reg / torchdistill", within_rounds(record.seconds, OURS, TORCHDISTILL), 1.0
+            own = OURS_FIRST if OURS_FIRST in record.seconds else OURS
+            yield record, f"{own} / torchdistill", within_rounds(record.seconds, own, TORCHDISTILL), 1.0
         if memory is not None:
             yield record, "memory / floor", np.array([memory[OURS] / memory[FLOOR]]), 1.02
     for _, record in _measured(results, "options").iterrows():

@@ -118,6 +118,11 @@ class Meter:
         """The student's paths that are not wanted in the step that comes, all ``taps`` of terms being wanted."""
         return set() if self.monitor is None or self.monitor.is_due else self.stages.keys() - taps
 
+    def upcoming(self, terms: Iterable[Term]) -> tuple[list[Term], Mapping[str, str]]:
+        """The terms and stages that the step that comes will compare, as far as is known before it begins."""
+        watched = self.monitor is not None and self.monitor.is_due
+        return [term for term in terms if term.weight > 0 or _is_due(term)], self.stages if watched else {}
+
     def begin(self, terms: Iterable[Term], student: Sequence[Tensor]) -> MeasuredStep:
         """Finish the last step, and begin the next one.
 
