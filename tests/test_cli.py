@@ -39,7 +39,7 @@ def test_errors_are_one_line_without_traceback(capsys, tmp_path):
     ("command", "module", "needed"),
     [
         ("mmpose-tool train", "mmpose", "--no-deps mmpose==1.3.2"),
-        ("mmpose-tool train", "mmengine", "'xtask-reg[mmpose]'"),
+        ("doctor c.py", "mmengine", "'xtask-reg[mmpose]'"),
         ("predict c.py c.pth a.png --out o", "cv2", "'xtask-reg[mmpose]'"),
         ("report run --html r.html", "jinja2", "'xtask-reg[report]'"),
         ("plot-source run --out p.png", "matplotlib", "'xtask-reg[plots]'"),

@@ -120,7 +120,7 @@ def test_the_command_says_what_is_missing(environment: Path, tmp_path: Path) -> 
     missing = run("mmpose-tool", "train")
     assert missing.returncode == 1
     *_, line = missing.stderr.splitlines()  # torch warns of a missing NumPy first
-    assert line.startswith("xtask-reg mmpose-tool: No module named 'numpy': pip install 'xtask-reg[mmpose]'")
+    assert line == "xtask-reg mmpose-tool: No module named 'mmpose': pip install --no-deps mmpose==1.3.2"
 
 
 def test_data_is_converted_and_checked_without_mmpose(wheel: Path, tmp_path: Path) -> None:

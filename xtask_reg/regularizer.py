@@ -6,8 +6,9 @@ total loss = task loss + sum over terms of weight * loss(student_connector(stude
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -23,11 +24,25 @@ from xtask_reg.sharing import check_nothing_shared
 from xtask_reg.shorthands import shorthand
 from xtask_reg.stages import corresponding_stages
 from xtask_reg.synchronised import check_synchronised
-from xtask_reg.taps import TapRecorder, find_module, unwrap
+from xtask_reg.taps import TapRecorder, find_module, unwrap, version_of
 from xtask_reg.teacher import FrozenTeacher
 from xtask_reg.teachers import FrozenTeachers
 from xtask_reg.term import Read, Term, Weight, is_left_out
 from xtask_reg.weights.balanced import Balanced
+
+
+@dataclass(frozen=True)
+class _Ahead:
+    """What a teacher that ran before the student gave."""
+
+    images: Tensor
+    version: int | None
+    targets: Mapping[str, Tensor]
+
+    def known(self, images: Tensor | None, paths: Set[str]) -> Mapping[str, Tensor] | None:
+        """The targets, if they are those of these images as they are now, and all that is wanted."""
+        same = images is self.images and version_of(self.images) == self.version
+        return self.targets if same and paths <= self.targets.keys() else None
 
 
 class CrossTaskRegularizer(nn.Module):
@@ -84,7 +99,7 @@ class CrossTaskRegularizer(nn.Module):
         self._trained = () if student is None else tuple(student.parameters())
         self._order = ChannelOrder({})
         self._recorder = None if student is None else self._attached(student)
-        self._ahead: tuple[Tensor, Mapping[str, Tensor]] | None = None
+        self._ahead: _Ahead | None = None
         self.register_state_dict_pre_hook(_settle)  # type: ignore[no-untyped-call]  # torch's has no types
 
     def _stages(self, monitor: Monitor, student: nn.Module | None) -> Mapping[str, str]:
@@ -176,16 +191,16 @@ class CrossTaskRegularizer(nn.Module):
             RuntimeError: if connectors would train unsynchronised in a distributed run, or a weight needs the progress
                 of training and there is none.
         """
+        ahead, self._ahead = self._ahead, None
         if not (self.terms or self._meter.stages):
             return {}
         check_synchronised(self)
-        ahead, self._ahead = self._ahead, None
         step = self._meter.begin(self._terms(), self._trained)
         images, outputs = self._student(images, features, step.stages)
         active = [term for term in self._terms() if term.weight > 0 or term.name in step.terms]
         wanted = {*_teacher_taps(active), *step.stages.values()}
-        known = ahead is not None and ahead[0] is images and wanted <= ahead[1].keys()
-        targets = ahead[1] if ahead is not None and known else self._targets(images, active, step.stages)
+        known = ahead.known(images, wanted) if ahead else None
+        targets = self._targets(images, active, step.stages) if known is None else known
         step.compare(outputs, targets)
         losses = {}
         for term in self._terms():
@@ -272,12 +287,20 @@ class CrossTaskRegularizer(nn.Module):
         """Take the student's taps inside the block as one step, where the student is not simply called.
 
         Args:
-            images: what the student works on in the block. In training the teacher sees them first, before the
-                student's activations fill the memory, which is quicker with large batches.
+            images: what the student works on in the block: the very tensor that the teacher is to see. In training it
+                sees them first, under the autocast of the block's beginning, before the student's activations fill the
+                memory: that is quicker with large batches. Set :attr:`progress` before the block. Where the student is
+                given another tensor, or they are changed within the block, the teacher runs a second time.
+
+        Raises:
+            RuntimeError: without a student; and at the beginning, what :meth:`forward` raises where a teacher runs.
         """
         if self._recorder is None:
             raise RuntimeError("the regularizer was made without a student: there is nothing to record")
-        self._ahead = None if images is None else self._looked_ahead(images)
+        self._ahead = None
+        if images is not None and torch.is_grad_enabled():
+            version = version_of(images)
+            self._ahead = _Ahead(images, version, self._targets(images, *self._meter.upcoming(self._terms())))
         try:
             with self._recorder.recording(*(() if images is None else (images,))):
                 yield
@@ -285,15 +308,10 @@ class CrossTaskRegularizer(nn.Module):
             self._ahead = None
             raise
 
-    def _looked_ahead(self, images: Tensor) -> tuple[Tensor, Mapping[str, Tensor]] | None:
-        """What the teacher gives in the step that comes; None if that is no step of training."""
-        if not torch.is_grad_enabled():
-            return None
-        return images, self._targets(images, *self._meter.upcoming(self._terms()))
-
     def remove(self) -> None:
         """Detach from the student: take all hooks away."""
         self._meter.close()
+        self._ahead = None
         if self._recorder is not None:
             self._recorder.remove()
 

@@ -159,7 +159,7 @@ class TapRecorder:
 
     def begin(self, *called_with: Tensor) -> None:
         """Start a step: whatever an earlier one left unread is discarded."""
-        versions = tuple(map(_version, called_with))
+        versions = tuple(map(version_of, called_with))
         self._step = _Step(called_with, versions, torch.is_grad_enabled(), self.ignored())
 
     def _end(self) -> None:
@@ -243,7 +243,7 @@ class TapRecorder:
                 raise TapError(self._silent(path, never + self._inner(path)))
             if isinstance(step.outputs[path], TapError):
                 raise step.outputs[path]
-        unchanged = tuple(t for t, version in zip(step.called_with, step.versions) if _version(t) == version)
+        unchanged = tuple(t for t, version in zip(step.called_with, step.versions) if version_of(t) == version)
         return unchanged, {path: output for path, output in step.outputs.items() if path in paths}
 
     def forget(self) -> None:
@@ -270,6 +270,6 @@ class TapRecorder:
         return {**self.__dict__, "_step": None}
 
 
-def _version(tensor: Tensor) -> int | None:
+def version_of(tensor: Tensor) -> int | None:
     """Counts the in-place changes of a tensor; inference tensors do not count them."""
     return None if tensor.is_inference() else tensor._version

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 import xtask_reg as xr
 from parts.datasets import Case, Identities
+from xtask_reg.inputs import PIXELS
 from xtask_reg.integrations.smp import load_encoder
-from xtask_reg.sources.classification import PIXELS, accuracy, train_classifier
+from xtask_reg.sources.classification import accuracy, train_classifier
 
 RATIO = 0.1
 """Of the gradient of L_ED to that of the cross entropy, at the tap (``xr.Balanced``)."""

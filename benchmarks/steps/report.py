@@ -53,7 +53,11 @@ def times_table(record: pd.Series, memory: Mapping[str, int] | None) -> str:
     ]
     for name, values in record.seconds.items():
         median, lower, upper = ratio(record.seconds, name, FLOOR)
-        held = "|  |" if memory is None else f"{memory[name] / 1e6:.0f} | {memory[name] / memory[FLOOR]:.3f} |"
+        held = (
+            "|  |"
+            if memory is None or name not in memory
+            else f"{memory[name] / 1e6:.0f} | {memory[name] / memory[FLOOR]:.3f} |"
+        )
         lines.append(
             f"| {name} | {np.median(values):.4g} | {ratio(record.seconds, name, PLAIN)[0]:.3f} | {median:.3f} "
             f"| {lower:.3f} to {upper:.3f} | {held}"

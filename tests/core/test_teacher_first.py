@@ -79,6 +79,15 @@ def test_images_that_are_named_later_count(net, ed, images, values) -> None:
     assert {"ed": found} == values(watched.keep(others))
 
 
+def test_images_that_change_in_the_block_are_seen_as_the_student_sees_them(net, ed, images, values) -> None:
+    watched = Watched(net, ed())
+    watched.student(images + 1)
+    expected = watched.keep()["ed"].item()
+    with watched.keep.recording(images):
+        watched.student(images.add_(1))
+    assert {"ed": expected} == values(watched.keep())
+
+
 def test_nothing_of_it_is_left(net, ed, images) -> None:
     watched = Watched(net, ed())
     with pytest.raises(OSError, match="broken"), watched.keep.recording(images):
@@ -87,4 +96,7 @@ def test_nothing_of_it_is_left(net, ed, images) -> None:
     watched.call(images)
     assert copy.deepcopy(watched.keep)._ahead is None
     watched.keep()
+    assert watched.keep._ahead is None
+    watched.call(images)
+    watched.keep.remove()
     assert watched.keep._ahead is None

@@ -15,8 +15,8 @@ from segmentation_models_pytorch.encoders import get_encoder, preprocess_input
 from torch import nn
 
 import xtask_reg as xr
+from xtask_reg.inputs import PIXELS
 from xtask_reg.integrations.smp import input_convention, load_encoder
-from xtask_reg.sources.classification import PIXELS
 
 ARCHITECTURES = ("Unet", "FPN", "DeepLabV3Plus")
 TAPS = {

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from xtask_reg import InputConvention
-from xtask_reg.sources.classification import PIXELS, accuracy, read_identities, train_classifier
+from xtask_reg.inputs import PIXELS
+from xtask_reg.sources.classification import accuracy, read_identities, train_classifier
 
 
 def network() -> nn.Module:

@@ -26,11 +26,12 @@ def tool(name: str) -> Path:
     """MMPose's ``tools/<name>.py`` (``train`` or ``test``), as its package carries it.
 
     Raises:
-        FileNotFoundError: if MMPose is not installed, or without its tools.
+        ModuleNotFoundError: if MMPose is not installed.
+        FileNotFoundError: if it is installed without its tools.
     """
     spec = importlib.util.find_spec("mmpose")
     if spec is None or spec.origin is None:
-        raise FileNotFoundError("mmpose is not installed; see docs/install.md")
+        raise ModuleNotFoundError("No module named 'mmpose'", name="mmpose")
     path = Path(spec.origin).parent / ".mim" / "tools" / f"{name}.py"
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: use tools/{name}.py of your copy of MMPose")
