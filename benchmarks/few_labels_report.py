@@ -49,6 +49,7 @@ class Measured:
     def __init__(self, folder: Path, dataset: str) -> None:
         self._results, self._dataset = Results(folder / "few_labels.jsonl"), {"dataset": [dataset]}
         self._tuning = Results(folder / "few_labels_tuning.jsonl")
+        self._again = Results(folder / "few_labels_repeat.jsonl")
         self.time = report.times(self.lines(steps=[plans.COST_STEPS]))
 
     def lines(self, **wanted: Collection[Any]) -> pd.DataFrame:
@@ -69,7 +70,11 @@ class Measured:
             part: report.main_table(self.images(**PARTS[part]), self.lines(**PARTS[part]), self.time)
             for part in self.parts()
         }
-        return {**tables, "tuning": report.tuning_table(self._tuning, self.images(), self.lines())}
+        tables["tuning"] = report.tuning_table(self._tuning, self.images(), self.lines())
+        if self._again.lines:
+            once = self.images(**PARTS["grid"])
+            tables["repeat"] = report.repeat_table(once, report.images(self._again, **self._dataset))
+        return tables
 
     def summary(self) -> dict[str, str]:
         """README's table, by the name of its mark."""

@@ -80,6 +80,11 @@ def longer(dataset: str) -> list[Cell]:
     return [dataclasses.replace(cell, steps=3 * STEPS) for cell in cells]
 
 
+def repeat(dataset: str) -> list[Cell]:
+    """FT of the core once more, to be run on another machine into another folder of results."""
+    return _cells(dataset, CORE[:1], LABELS[:1])
+
+
 def _cells(dataset: str, compared: Sequence[Compared], labels: Sequence[int]) -> list[Cell]:
     return [
         Cell(dataset, source, teacher, method, n_labels, fold)
@@ -89,4 +94,7 @@ def _cells(dataset: str, compared: Sequence[Compared], labels: Sequence[int]) ->
     ]
 
 
-PLANS = {"core": core, "variants": variants, "seeds": seeds, "longer": longer, "cost": cost, "sources": sources}
+PLANS = {
+    **{"core": core, "variants": variants, "seeds": seeds, "longer": longer},
+    **{"cost": cost, "sources": sources, "repeat": repeat},
+}

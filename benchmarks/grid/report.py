@@ -116,6 +116,28 @@ def short_table(rows: pd.DataFrame, names: Sequence[str]) -> str:
     return "\n".join(table)
 
 
+def repeat_table(once: pd.DataFrame, again: pd.DataFrame) -> str:
+    """Trainings that were made again on another machine, as Markdown.
+
+    Args:
+        once: the images of the trainings; see :func:`images`.
+        again: those of the same trainings on the other machine.
+    """
+    head = "| labels | method | ME | on the other machine | difference of a training, % | of all, % |"
+    table = [head, "|" + "---|" * 6]
+    for (n_labels, name), second in again.groupby(["n_labels", "label"], sort=False):
+        first = once[(once.label == name) & (once.n_labels == n_labels) & once.fold.isin(second.fold)]
+        of_folds = 100 * (second.groupby("fold").error.mean() / first.groupby("fold").error.mean() - 1)
+        both = paired(second, first)
+        all_of_it = bootstrap(both.assign(percent=100 * both.difference / first.error.mean()), "percent")
+        span = f"{_signed(of_folds.min())} to {_signed(of_folds.max())}"
+        table.append(
+            f"| {n_labels} | {name} | {first.error.mean():.3f} | {second.error.mean():.3f} | {span} "
+            f"| {as_text(all_of_it)} |"
+        )
+    return "\n".join(table)
+
+
 def _change(estimate: Estimate | None) -> str:
     if estimate is None:
         return ""
