@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 REPOSITORY = Path(__file__).parent.parent
 RESULTS = REPOSITORY / "benchmarks" / "results"
 PAGE, README = REPOSITORY / "docs" / "results.md", REPOSITORY / "README.md"
-SHOWN = ("FT", "CTD-ED", "CTD-ED decayed", "CTD-CD", "CTD-Com", "L2-SP", "LP-FT", "FE")
+SHOWN = ("FT", "CTD-ED", "CTD-ED decayed", "CTD-CD", "CTD-Com", "L2-SP", "LP-FT", "FE", "FT, imagenet")
 SUMMED_UP = ("FT", "CTD-CD", "CTD-ED", "CTD-Com", "CTD-ED decayed", "CTD-ED, random teacher", "L2-SP", "FE")
 MIDDLE, MOST = plans.LABELS[0], max(plans.LABELS)
 PARTS: Mapping[str, Mapping[str, Collection[Any]]] = {

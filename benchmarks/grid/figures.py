@@ -108,10 +108,11 @@ def cost(differences: Mapping[tuple[str, int], Estimate], time: Mapping[str, flo
                 bounds = [[found.mean - found.low], [found.high - found.mean]]
                 label = name if n_labels == counts[0] else None
                 colour = COLOURS[index % len(COLOURS)]
-                axes.errorbar(where, found.mean, bounds, fmt="os^D"[shift], color=colour, label=label, alpha=0.8)
+                inside = colour if index < len(COLOURS) else "white"
+                axes.errorbar(where, found.mean, bounds, fmt="os^D"[shift], color=colour, mfc=inside, label=label)
     axes.axhline(0, color="0.3", linewidth=0.8)
     order = ", ".join(map(str, counts))
-    axes.set(xlabel="training time, FT = 1", ylabel=f"error against FT, %, with {order} labels from left to right")
+    axes.set(xlabel=f"training time, FT = 1; {order} labels from left to right", ylabel="error against FT, %")
     _finish(figure, axes)
     return figure
 
