@@ -56,6 +56,7 @@ class Results:
     def add(self, line: Mapping[str, Any]) -> None:
         """Write a result, its ``errors`` by image first: a line never stands there without them."""
         cell = cell_of(line)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         own = pd.DataFrame({"cell": cell.folder, "image": line["errors"].keys(), "error": line["errors"].values()})
         others = self.errors[self.errors.cell != cell.folder]
         partial = self.errors_path.with_name(f"{self.errors_path.name}.partial")
