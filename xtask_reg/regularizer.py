@@ -41,8 +41,8 @@ class _Ahead:
 
     def known(self, images: Tensor | None, paths: Set[str]) -> Mapping[str, Tensor] | None:
         """The targets, if they are those of these images as they are now, and all that is wanted."""
-        same = images is self.images and version_of(self.images) == self.version
-        return self.targets if same and paths <= self.targets.keys() else None
+        unchanged = self.version is not None and version_of(self.images) == self.version
+        return self.targets if images is self.images and unchanged and paths <= self.targets.keys() else None
 
 
 class CrossTaskRegularizer(nn.Module):
