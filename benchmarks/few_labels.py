@@ -65,7 +65,7 @@ def tuned(cells: Sequence[Cell], tuning: Results, places: Places) -> list[Cell]:
     if len(ready) < len(cells):
         console.print(f"{len(cells) - len(ready)} of {len(cells)} cells are left out: run the command tune first")
     settings = [chosen(tuning, cell, images[cell.dataset][cell.fold]) for cell in ready]
-    return [dataclasses.replace(cell, setting=setting) for cell, setting in zip(ready, settings)]
+    return [dataclasses.replace(cell, setting={**setting, **cell.setting}) for cell, setting in zip(ready, settings)]
 
 
 def main() -> None:

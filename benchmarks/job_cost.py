@@ -1,9 +1,10 @@
-"""What the teacher adds to a whole job: MMPose's tools/train.py with FT, CTD-ED, and CTD-ED with a teacher in bfloat16.
+"""What the teacher adds to a whole job, MMPose's tools/train.py: plain FT, CTD-ED, and what makes that quick.
 
-Synthetic faces and an untrained ResNet-50 as source, as time does not depend on what it knows. Each method trains some
+Synthetic faces and an untrained ResNet-50 as source, as time does not depend on what it knows. Each job trains some
 epochs and validates after the last; the log says how long a step took, and for how long of it the data was waited for.
 
     OMP_NUM_THREADS=2 python benchmarks/job_cost.py
+    python benchmarks/job_cost.py --device cuda --images 1024 --workers 8      # and mixed precision, larger batches
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import argparse
 import json
 import os
 import tempfile
-import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from provenance import provenance
+from result_lines import append
 
 from xtask_reg.data import synthetic
 from xtask_reg.integrations.mmpose import caffe_resnet
@@ -25,19 +27,45 @@ from xtask_reg.integrations.mmpose.tools import run_tool
 from xtask_reg.integrations.mmpose_files import configs
 from xtask_reg.sources import save_weights
 
-RESULTS = Path(__file__).parent / "results" / "job_cost.json"
-METHODS: dict[str, tuple[str, dict[str, str]]] = {
-    "FT": ("ft", {}),
-    "CTD-ED": ("ctd-ed", {}),
-    "CTD-ED, teacher in bfloat16": ("ctd-ed", {"model.teacher.dtype": "bfloat16"}),
-}
+RESULTS = Path(__file__).parent / "results" / "job_cost.jsonl"
 WARM_UP = 2
-"""Steps of each epoch that are left out: the workers start in them."""
+"""Steps of each epoch that are left out of a step's median: the workers start in them."""
+AMP = {"optim_wrapper.type": "AmpOptimWrapper", "optim_wrapper.dtype": "bfloat16"}
+FAST = {"model.teacher.dtype": "bfloat16", "model.teacher.channels_last": "True"}
+GRAPH = {"model.teacher.compile": "reduce-overhead"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training.
+
+    Attributes:
+        config: the system, as in the names of the configs.
+        batch: images of a step.
+        options: further ``--cfg-options``.
+    """
+
+    config: str
+    batch: int = 2
+    options: dict[str, str] = field(default_factory=dict)
+
+
+USUAL = {"FT": Job("ft"), "CTD-ED": Job("ctd-ed")}
+JOBS = {
+    "cpu": {**USUAL, "CTD-ED, teacher in bfloat16": Job("ctd-ed", 2, {"model.teacher.dtype": "bfloat16"})},
+    "cuda": {
+        **USUAL,
+        **{f"CTD-ED, AMP, batch {batch}": Job("ctd-ed", batch, AMP | FAST) for batch in (2, 8, 32, 64, 128)},
+        "CTD-ED, AMP, CUDA graph, batch 2": Job("ctd-ed", 2, AMP | FAST | GRAPH),
+        "CTD-ED, AMP, CUDA graph, batch 32": Job("ctd-ed", 32, AMP | FAST | GRAPH),
+        "FT, AMP, batch 32": Job("ft", 32, AMP),
+    },
+}
 
 
 def prepare(folder: Path, images: int) -> dict[str, object]:
     """Write faces and source; the ``--cfg-options`` that name them."""
-    for split, people in {"train": range(images), "val": range(1000, 1000 + images // 2)}.items():
+    for split, people in {"train": range(images), "val": range(2000, 2000 + max(images // 8, 12))}.items():
         synthetic.write_landmark_set(folder / "faces", people, 1, 256, split=split)
     torch.manual_seed(0)
     weights = {
@@ -51,46 +79,57 @@ def prepare(folder: Path, images: int) -> dict[str, object]:
     return chosen
 
 
-def run(method: str, folder: Path, options: dict[str, object], epochs: int) -> dict[str, Any]:
-    """Train with one method; what its log says of time."""
-    name, own = METHODS[method]
-    config = configs() / f"td-hm_res50_{name}_landmarks-256x256.py"
-    work = folder / name / str(len(own))
+def run(job: Job, work: Path, options: dict[str, object], images: int, epochs: int) -> dict[str, Any]:
+    """Train, and read what the log says of time."""
+    config = configs() / f"td-hm_res50_{job.config}_landmarks-256x256.py"
     every = {"default_hooks.logger.interval": 1, "log_processor.window_size": 1}
     length = {"train_cfg.max_epochs": epochs, "train_cfg.val_interval": epochs}
-    start = time.monotonic()
+    own = {"train_dataloader.batch_size": job.batch, **job.options}
     run_tool("train", [str(config), "--work-dir", str(work)], {**options, **own, **every, **length}, work / "train.txt")
-    return {"job_seconds": round(time.monotonic() - start, 1), **times(work)}
+    return {"batch": job.batch, **times(work, images)}
 
 
-def times(work: Path) -> dict[str, Any]:
-    """Seconds of each step and of the validation, and how much of it the data took, from a work folder's log."""
+def times(work: Path, images: int) -> dict[str, Any]:
+    """What a work folder's log says of time.
+
+    Of each step and of the validation, the seconds and how many of them the data was waited for. Of the whole epochs
+    after the first one, the starting of the workers included: the images a second, and the part that was waited.
+    """
     (file,) = work.glob("*/vis_data/scalars.json")
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     steps = [line for line in lines if "loss" in line]
     first = {line["epoch"]: line["step"] for line in reversed(steps)}
     steady = [line for line in steps if line["step"] >= first[line["epoch"]] + WARM_UP]
+    whole = [line for line in steps if line["epoch"] > 1]
+    seconds = sum(line["time"] for line in whole)
     (validation,) = [line for line in lines if "landmark/ME" in line]
     return {
-        "step_seconds": [round(line["time"], 4) for line in steady],
-        "data_seconds": [round(line["data_time"], 4) for line in steady],
+        "step_seconds": [round(line["time"], 5) for line in steady],
+        "data_seconds": [round(line["data_time"], 5) for line in steady],
+        "images_per_second": round(images * (len(first) - 1) / seconds, 2),
+        "waited": round(sum(line["data_time"] for line in whole) / seconds, 4),
         "validation": {key: round(validation[key], 4) for key in ("time", "data_time")},
     }
 
 
 def main() -> None:
-    """Run all methods and write the result file."""
+    """Run the jobs; each adds a line to the result file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=24, help="to train on, two a step")
+    parser.add_argument("--device", choices=JOBS, default="cpu", help="MMEngine takes a GPU wherever it finds one")
+    parser.add_argument("--images", type=int, default=48, help="to train on")
     parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2, help="processes that read the images")
+    parser.add_argument("--only", nargs="+", help="some of the jobs")
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
+    settings = {name: getattr(arguments, name) for name in ("device", "images", "epochs", "workers")}
+    settings["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS")
+    jobs = JOBS[arguments.device]
     with tempfile.TemporaryDirectory() as folder:
-        options = prepare(Path(folder), arguments.images)
-        runs = {name: run(name, Path(folder), options, arguments.epochs) for name in METHODS}
-    threads = os.environ.get("OMP_NUM_THREADS")
-    settings = {"batch": 2, "images": arguments.images, "epochs": arguments.epochs, "OMP_NUM_THREADS": threads}
-    arguments.results.write_text(json.dumps({"settings": settings, "runs": runs, **provenance()}, indent=1) + "\n")
+        options = prepare(Path(folder), arguments.images) | {"train_dataloader.num_workers": arguments.workers}
+        for number, name in enumerate(arguments.only or jobs):
+            found = run(jobs[name], Path(folder) / str(number), options, arguments.images, arguments.epochs)
+            append(arguments.results, {"job": name, **settings, **found, **provenance()})
 
 
 if __name__ == "__main__":

@@ -2,14 +2,16 @@
 
 Features (32, 2048, 8, 8), logits (32, 1000), the parameters of a ResNet-50 for L2SPPenalty; the teacher sees images
 (32, 3, 256, 256). Each repetition times the teacher and then every loss once, so that a machine that is busy for a
-while is so for all; the ratios are those within a repetition. On the CPU with one thread; on a GPU, where there is
-one, also under bfloat16 autocast.
+while is so for all; the ratios are those within a repetition. On the CPU with one thread; on a GPU also under bfloat16
+autocast.
 
 OMP_NUM_THREADS=1 python benchmarks/loss_cost.py        # some minutes
+python benchmarks/loss_cost.py --device cuda
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +32,7 @@ NAMES = [name for name in xr.__all__ if name.endswith(("Loss", "Penalty")) and n
 REPETITIONS = {"cpu": 11, "cuda": 101}
 TARGET, TARGET_OF_BATCH = 5, 15
 """Percent of the teacher's forward pass; the second for what compares all images of a batch."""
-RESULTS = Path(__file__).parent / "results" / "loss_cost.json"
+RESULTS = {"cpu": "loss_cost.json", "cuda": "loss_cost_gpu.json"}
 
 
 def target(name: str) -> int:
@@ -110,12 +112,13 @@ def measure(device: str, dtype: torch.dtype) -> dict[str, Any]:
     }
 
 
-def settings() -> Iterator[tuple[str, str, torch.dtype]]:
-    """What is measured here, by name: device and precision of the features."""
-    yield "cpu, float32, 1 thread", "cpu", torch.float32
-    if torch.cuda.is_available():
-        yield "cuda, float32", "cuda", torch.float32
-        yield "cuda, bfloat16 autocast", "cuda", torch.bfloat16
+def settings(device: str) -> Iterator[tuple[str, torch.dtype]]:
+    """What is measured on a device, by name: the precision of the features."""
+    if device == "cpu":
+        yield "cpu, float32, 1 thread", torch.float32
+    else:
+        yield "cuda, float32", torch.float32
+        yield "cuda, bfloat16 autocast", torch.bfloat16
 
 
 def markdown_table(measured: Mapping[str, Any]) -> str:
@@ -133,12 +136,17 @@ def markdown_table(measured: Mapping[str, Any]) -> str:
 
 def main() -> None:
     """Measure everything, print it and write the result file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=RESULTS, default="cpu")
+    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results", help="folder of the file")
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    measured = {name: measure(device, dtype) for name, device, dtype in settings()}
-    RESULTS.write_text(json.dumps({"settings": measured, "provenance": provenance()}, indent=1) + "\n")
+    measured = {name: measure(arguments.device, dtype) for name, dtype in settings(arguments.device)}
+    file = arguments.results / RESULTS[arguments.device]
+    file.write_text(json.dumps({"settings": measured, "provenance": provenance()}, indent=1) + "\n")
     for name, each in measured.items():
-        print(f"{name}: the teacher takes {each['teacher_milliseconds']['median']:.0f} ms\n\n{markdown_table(each)}\n")
+        print(f"{name}: the teacher takes {each['teacher_milliseconds']['median']:.2f} ms\n\n{markdown_table(each)}\n")
 
 
 if __name__ == "__main__":

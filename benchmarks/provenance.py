@@ -15,10 +15,13 @@ PACKAGES = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "mmen
 
 
 def provenance() -> dict[str, Any]:
-    """Versions, commit and hardware of this run."""
+    """Versions, commit and hardware of this run.
+
+    Where the files lie without their Git repository, the commit is what the environment's ``GIT_COMMIT`` says.
+    """
     installed = {package.name.replace("_", "-"): package.version for package in distributions()}
     return {
-        "commit": _git("rev-parse", "HEAD"),
+        "commit": _git("rev-parse", "HEAD") or os.environ.get("GIT_COMMIT"),
         "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "python": platform.python_version(),
         "versions": {package: installed[package] for package in PACKAGES if package in installed},

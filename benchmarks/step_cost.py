@@ -14,9 +14,8 @@ torchdistill is measured where it is installed: uv sync --group benchmarks
 from __future__ import annotations
 
 import argparse
-import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,9 +23,10 @@ from typing import Any
 
 import torch
 from provenance import provenance
+from result_lines import append
 from steps.measuring import CLOCKS, Work, interleaved, peak_bytes
-from steps.methods import METHODS, ON_A_GPU, OPTIONS, Parts, ours, parts, regularizer, step
-from steps.names import FLOOR, OURS
+from steps.methods import METHODS, ON_A_GPU, OPTIONS, Parts, ours, ours_beside, parts, regularizer, step
+from steps.names import BESIDE, FLOOR, OURS
 from steps.networks import CASES
 from torch import Tensor
 
@@ -73,9 +73,13 @@ def fast_teachers(device: str, compiled: bool) -> dict[str, Callable[[Parts], Ca
     """What the options make of the step, beside the floor and the ordinary teacher."""
     usual = {name: METHODS[name] for name in (FLOOR, OURS)}
     chosen = {name: each for name, each in OPTIONS.items() if compiled or "compile" not in each}
-    return usual | {
-        name: partial(ours, **each) for name, each in chosen.items() if device == "cuda" or name not in ON_A_GPU
-    }
+    if device != "cuda":
+        chosen = {name: each for name, each in chosen.items() if name not in ON_A_GPU}
+    fast = {name: partial(ours, **each) for name, each in chosen.items()}
+    if device == "cuda":
+        name, options = list(chosen.items())[-1]
+        fast[name + BESIDE] = partial(ours_beside, **options)
+    return usual | fast
 
 
 def measure(what: str, setting: Setting, budget: float, clock: str, compiled: bool) -> dict[str, Any]:
@@ -83,21 +87,17 @@ def measure(what: str, setting: Setting, budget: float, clock: str, compiled: bo
     if what == "memory":
         build = {name: partial(setting.step, method) for name, method in METHODS.items()}
         return {"peak_bytes": {name: peak_bytes(each, setting.device) for name, each in build.items()}}
-    methods = METHODS if what == "times" else fast_teachers(setting.device, compiled)
+    found: dict[str, Any] = {}
+    methods = METHODS
+    if what == "options":
+        methods = fast_teachers(setting.device, compiled)
+        found["term"] = {OURS: setting.term()}
+        found["term"] |= {name: setting.term(**OPTIONS[name]) for name in methods if name in OPTIONS}
     works = {name: setting.step(method) for name, method in methods.items()}
     first = {name: float(work()) for name, work in works.items()}
     times = interleaved(works, setting.device, budget, clock)
-    found = {
-        "first_loss": first,
-        "clock": clock,
-        "seconds": {name: [*map(_rounded, each)] for name, each in times.items()},
-    }
-    if what == "options":
-        found["term"] = {
-            OURS: setting.term(),
-            **{name: setting.term(**OPTIONS[name]) for name in works if name in OPTIONS},
-        }
-    return found
+    seconds = {name: [*map(_rounded, each)] for name, each in times.items()}
+    return {"first_loss": first, "clock": clock, "seconds": seconds, **found}
 
 
 def _rounded(value: float) -> float:
@@ -135,13 +135,6 @@ def main() -> None:
     chosen = {name: getattr(arguments, name) for name in ("case", "batch", "device", "precision", "channels_last")}
     found = measure(arguments.measure, Setting(arguments), arguments.seconds, arguments.clock, arguments.compiled)
     append(arguments.results, {"measured": arguments.measure, **chosen, **found, **known})
-
-
-def append(path: Path, record: Mapping[str, Any]) -> None:
-    """Add a line to a result file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        file.write(json.dumps(record) + "\n")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ python benchmarks/step_report.py
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from marked_page import filled
@@ -19,7 +18,7 @@ REPOSITORY = Path(__file__).parent.parent
 def tables(results: Path) -> dict[str, str]:
     """The tables of the page by name; those of a missing result file are missing."""
     found: dict[str, str] = {}
-    cost, scale, job = (results / name for name in ("step_cost.jsonl", "step_scale.jsonl", "job_cost.json"))
+    cost, scale, job = (results / name for name in ("step_cost.jsonl", "step_scale.jsonl", "job_cost.jsonl"))
     if cost.exists():
         measured = report.read(cost)
         found |= {"targets": report.targets_table(measured), "settings": report.settings_tables(measured)}
@@ -31,7 +30,7 @@ def tables(results: Path) -> dict[str, str]:
         if "processes" in measured:
             found["processes"] = scale_report.processes_table(measured)
     if job.exists():
-        found["job"] = job_report.table(json.loads(job.read_text()))
+        found["job"] = job_report.table(job_report.read(job))
     return found
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from provenance import provenance
-from step_cost import append
+from result_lines import append
 from steps.measuring import CLOCKS, Work, interleaved
 from steps.methods import WEIGHT, Parts, by_hand, fine_tuning, ours, parts, step
 from steps.names import FLOOR, LOSSES, OURS, PLAIN, TEACHER

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 KEYS = ("split", "dataset", "source", "teacher", "method", "n_labels", "seed", "fold", "steps", "setting")
-STEPS = 400
+STEPS, BATCH = 400, 5
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Cell:
         fold: of the people.
         seed: of the decoder, of the chosen people, of the batches and of the augmentations.
         steps: of training; the same for all that is compared.
-        setting: learning rate, weight and what else the method has.
+        setting: learning rate, weight and what else the method has; ``batch``, if not :data:`BATCH` images a step; and
+            ``rate``, a factor of all learning rates.
         split: ``'test'`` trains on people outside the fold and tests on the fold. ``'tuning'`` trains on people of
             the fold and tests on all the others, of whom the choice then leaves out those that it must not see.
     """

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from grid.cell import Cell
+from grid.cell import BATCH, Cell
 from grid.datasets import DATASETS
 from grid.methods import changes_of
 from grid.places import Places
@@ -16,8 +16,8 @@ from grid.sources import SOURCES, weights_file
 from xtask_reg.integrations.mmpose.tools import read_config
 from xtask_reg.integrations.mmpose_files import configs
 
-BATCH, POINTS = 5, 4
-"""Images in a training step, and how often a cell is tested on the way."""
+POINTS = 4
+"""How often a cell is tested on the way."""
 
 
 def cell_config(cell: Cell, places: Places, folder: Path) -> Config:
@@ -35,7 +35,7 @@ def cell_config(cell: Cell, places: Places, folder: Path) -> Config:
         loader = config[f"{split}_dataloader"]
         loader.num_workers, loader.persistent_workers = 0, False
         loader.dataset.update({**data, "ann_file": str(folder / file)})
-    config.train_dataloader.batch_size = min(BATCH, cell.n_labels)
+    config.train_dataloader.batch_size = min(int(cell.setting.get("batch", BATCH)), cell.n_labels)
     epochs = round(cell.steps / (cell.n_labels // config.train_dataloader.batch_size))
     config.train_dataloader.drop_last = True
     points = 1 if cell.split == "tuning" else POINTS
@@ -53,6 +53,7 @@ def cell_config(cell: Cell, places: Places, folder: Path) -> Config:
     config.model.head.decoder.decode = "quarter_offset"
     _add_teacher(config, cell)
     _merge(config, changes_of(cell.method, cell.source, cell.setting))
+    config.optim_wrapper.optimizer.lr *= cell.setting.get("rate", 1)
     return config
 
 

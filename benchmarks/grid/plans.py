@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
-from grid.cell import STEPS, Cell
+from grid.cell import BATCH, STEPS, Cell
 from grid.datasets import FOLDS
 
 Compared = tuple[str, str, str]
@@ -26,6 +27,7 @@ CORE: Sequence[Compared] = (
 )
 LABELS = (20, 10, 50)
 COST_STEPS = 100
+BATCHES = (2, 10, 50)
 REPEATED = ("FT", "CTD-ED", "CTD-ED decayed", "L2-SP")
 # what else is asked: the paper's weight, a random teacher whose term acts, which layer, which cosine, which regularizer
 VARIANTS: Sequence[Compared] = (
@@ -80,6 +82,20 @@ def longer(dataset: str) -> list[Cell]:
     return [dataclasses.replace(cell, steps=3 * STEPS) for cell in cells]
 
 
+def batches(dataset: str) -> list[Cell]:
+    """FT and CTD-ED at the most labels, in other batches but with as many images in all.
+
+    At the tuned learning rates, and at these times the square root of how much larger the batch is.
+    """
+    cells = _cells(dataset, CORE[:2], LABELS[-1:])
+    return [
+        dataclasses.replace(cell, steps=STEPS * BATCH // batch, setting={"batch": batch, "rate": rate})
+        for batch in BATCHES
+        for rate in (1, round(math.sqrt(batch / BATCH), 3))
+        for cell in cells
+    ]
+
+
 def repeat(dataset: str) -> list[Cell]:
     """FT of the core once more, to be run on another machine into another folder of results."""
     return _cells(dataset, CORE[:1], LABELS[:1])
@@ -95,6 +111,6 @@ def _cells(dataset: str, compared: Sequence[Compared], labels: Sequence[int]) ->
 
 
 PLANS = {
-    **{"core": core, "variants": variants, "seeds": seeds, "longer": longer},
+    **{"core": core, "variants": variants, "seeds": seeds, "longer": longer, "batches": batches},
     **{"cost": cost, "sources": sources, "repeat": repeat},
 }

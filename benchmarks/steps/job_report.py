@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from steps.names import PLAIN
 
 
-def table(results: dict[str, Any]) -> str:
-    """The methods in Markdown."""
+def read(path: Path) -> pd.DataFrame:
+    """The lines of the result file, the last one of each job."""
+    return pd.read_json(path, lines=True).drop_duplicates(["device", "job"], keep="last")
+
+
+def table(results: pd.DataFrame) -> str:
+    """The jobs in Markdown, each beside plain fine-tuning on the same device."""
     lines = [
-        "| tools/train.py | step, s | quartiles | / FT | waiting for data, s | of it, % | validation, s a batch |",
-        "|" + "---|" * 7,
+        "| on | tools/train.py | step, s | quartiles | images/s | / FT | waiting for data, % of a step | of an epoch |",
+        "|" + "---|" * 8,
     ]
-    plain = np.median(results["runs"][PLAIN]["step_seconds"])
-    for name, run in results["runs"].items():
-        lower, median, upper = np.quantile(run["step_seconds"], (0.25, 0.5, 0.75))
-        data = np.median(run["data_seconds"])
+    plain = results[results.job == PLAIN].set_index("device").images_per_second
+    for _, run in results.iterrows():
+        lower, median, upper = np.quantile(run.step_seconds, (0.25, 0.5, 0.75))
+        waited = np.median(run.data_seconds) / median
         lines.append(
-            f"| {name} | {median:.3f} | {lower:.3f} to {upper:.3f} | {median / plain:.3f} | {data:.4f} "
-            f"| {100 * data / median:.1f} | {run['validation']['time']:.3f} |"
+            f"| {run.device} | {run.job} | {median:.3f} | {lower:.3f} to {upper:.3f} | {run.images_per_second:.1f} "
+            f"| {run.images_per_second / plain[run.device]:.2f} | {100 * waited:.1f} | {100 * run.waited:.1f} |"
         )
     return "\n".join(lines)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import xtask_reg as xr
-from steps.names import FIRST, FLOOR, OFF, OURS, OURS_FIRST, PLAIN, TORCHDISTILL, WRAPPER
+from steps.names import BESIDE, FIRST, FLOOR, OFF, OURS, OURS_FIRST, PLAIN, TORCHDISTILL, WRAPPER
 from steps.networks import Case, Detector
 from xtask_reg.integrations.mmengine.source import SourceNetwork
 
@@ -121,13 +122,31 @@ def ours(given: Parts, weight: float = WEIGHT, **options: Any) -> Forward:
     return forward
 
 
-def ours_first(given: Parts) -> Forward:
+def ours_first(given: Parts, **options: Any) -> Forward:
     """The same with the teacher before the student."""
-    keep = regularizer(given)
+    keep = regularizer(given, **options)
 
     def forward(images: Tensor, target: Tensor) -> Tensor:
         with keep.recording(images):
             task = task_loss(given.student(images), target)
+        return sum(keep().values(), task)
+
+    return forward
+
+
+def ours_beside(given: Parts, **options: Any) -> Forward:
+    """The same with the teacher on a CUDA stream of its own, beside the student."""
+    keep = regularizer(given, **options)
+    beside = torch.cuda.Stream()
+
+    def forward(images: Tensor, target: Tensor) -> Tensor:
+        usual = torch.cuda.current_stream()
+        beside.wait_stream(usual)
+        with ExitStack() as step:
+            with torch.cuda.stream(beside):
+                step.enter_context(keep.recording(images))
+            task = task_loss(given.student(images), target)
+        usual.wait_stream(beside)
         return sum(keep().values(), task)
 
     return forward
@@ -194,6 +213,8 @@ METHODS: dict[str, Callable[[Parts], Forward]] = {
 }
 if importlib.util.find_spec("torchdistill"):
     METHODS[TORCHDISTILL] = through_torchdistill
+if torch.cuda.is_available():
+    METHODS[OURS + BESIDE] = ours_beside
 OPTIONS: dict[str, dict[str, Any]] = {
     "teacher in bfloat16": {"dtype": torch.bfloat16},
     "teacher in float16": {"dtype": torch.float16},
@@ -202,9 +223,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "teacher compiled": {"compile": True},
     "teacher as a CUDA graph": {"compile": "reduce-overhead"},
     "teacher in bfloat16, compiled": {"dtype": torch.bfloat16, "compile": True},
+    "teacher in bfloat16, channels_last, as a CUDA graph": {
+        **{"dtype": torch.bfloat16, "channels_last": True, "compile": "reduce-overhead"}
+    },
 }
-"""Beyond the floor: the options of ``FrozenTeacher`` one by one."""
-ON_A_GPU = ("teacher in float16", "teacher as a CUDA graph")
+"""Beyond the floor: the options of ``FrozenTeacher``."""
+ON_A_GPU = tuple(name for name in OPTIONS if "float16" in name.split() or "CUDA" in name)
 """Those that a CPU does not have, or does slowly."""
 
 

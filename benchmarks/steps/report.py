@@ -67,14 +67,17 @@ def times_table(record: pd.Series, memory: Mapping[str, int] | None) -> str:
 
 def options_table(results: pd.DataFrame) -> str:
     """The options of ``FrozenTeacher``: step against the floor of that setting, and what becomes of L_ED."""
-    lines = ["| network | batch | teacher | / floor | quartiles | L_ED | changed by |", "|---|---|---|---|---|---|---|"]
+    lines = ["| network | batch | on | teacher | / floor | quartiles | L_ED | changed by |", "|" + "---|" * 8]
     for _, record in _measured(results, "options").iterrows():
         exact = record.term[OURS]
-        for name, term in record.term.items():
+        for name in (each for each in record.seconds if each != FLOOR):
             median, lower, upper = ratio(record.seconds, name, FLOOR)
+            term = record.term.get(name)
+            value = "| |" if term is None else f"{term:.6f} | {abs(term - exact) / exact:.1e} |"
             lines.append(
-                f"| {record.case} | {record.batch} | {'as it is' if name == OURS else name.removeprefix('teacher ')} "
-                f"| {median:.3f} | {lower:.3f} to {upper:.3f} | {term:.6f} | {abs(term - exact) / exact:.1e} |"
+                f"| {record.case} | {record.batch} | {_where(record)} "
+                f"| {'as it is' if name == OURS else name.removeprefix('teacher ')} "
+                f"| {median:.3f} | {lower:.3f} to {upper:.3f} | {value}"
             )
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""What ``import xtask_reg`` costs and what it pulls in, in a fresh interpreter."""
+"""What the first public name of ``xtask_reg`` costs and what it pulls in, in a fresh interpreter."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 between = time.perf_counter()
 before = set(sys.modules)
 ours = time.perf_counter()
-import xtask_reg
+from xtask_reg import CrossTaskRegularizer
 end = time.perf_counter()
 print(json.dumps({"torch": between - start, "ours": end - ours, "new": sorted(set(sys.modules) - before)}))
 """
@@ -44,8 +44,31 @@ def test_is_fast(measured: dict) -> None:
     assert measured["ours"] <= 0.1 * measured["torch"]
 
 
+def test_the_package_alone_and_the_help_need_no_torch() -> None:
+    """So that the commands answer at once, and Ctrl-C while PyTorch is imported is theirs to answer."""
+    code = (
+        "import sys; from xtask_reg.cli import main\ntry: main(['--help'])\nfinally: assert 'torch' not in sys.modules"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "usage: xtask-reg" in result.stdout
+
+
 def test_exports_what_it_says() -> None:
     import xtask_reg
 
     assert all(hasattr(xtask_reg, name) for name in xtask_reg.__all__)
     assert xtask_reg.__all__ == sorted(xtask_reg.__all__)
+    assert set(xtask_reg.__all__) <= set(dir(xtask_reg))
+
+
+def test_unknown_name_and_modules() -> None:
+    code = (
+        "import xtask_reg\n"
+        "try: xtask_reg.nothing\n"
+        "except AttributeError as error: print(error)\n"
+        "from xtask_reg import *\n"
+        "from xtask_reg import landmarks\n"
+        "print(Term is xtask_reg.term.Term, landmarks.__name__)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines() == ["module 'xtask_reg' has no attribute 'nothing'", "True xtask_reg.landmarks"]
