@@ -4,7 +4,7 @@ Synthetic faces and an untrained ResNet-50 as source, as time does not depend on
 epochs and validates after the last; the log says how long a step took, and for how long of it the data was waited for.
 
     OMP_NUM_THREADS=2 python benchmarks/job_cost.py
-    python benchmarks/job_cost.py --device cuda --images 1024 --workers 8      # and mixed precision, larger batches
+    python benchmarks/job_cost.py --device cuda --images 512 --workers 8      # and mixed precision, larger batches
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ WARM_UP = 2
 """Steps of each epoch that are left out of a step's median: the workers start in them."""
 AMP = {"optim_wrapper.type": "AmpOptimWrapper", "optim_wrapper.dtype": "bfloat16"}
 FAST = {"model.teacher.dtype": "bfloat16", "model.teacher.channels_last": "True"}
-GRAPH = {"model.teacher.compile": "reduce-overhead"}
 
 
 @dataclass(frozen=True)
@@ -55,10 +54,9 @@ JOBS = {
     "cpu": {**USUAL, "CTD-ED, teacher in bfloat16": Job("ctd-ed", 2, {"model.teacher.dtype": "bfloat16"})},
     "cuda": {
         **USUAL,
-        **{f"CTD-ED, AMP, batch {batch}": Job("ctd-ed", batch, AMP | FAST) for batch in (2, 8, 32, 64, 128)},
-        "CTD-ED, AMP, CUDA graph, batch 2": Job("ctd-ed", 2, AMP | FAST | GRAPH),
-        "CTD-ED, AMP, CUDA graph, batch 32": Job("ctd-ed", 32, AMP | FAST | GRAPH),
+        **{f"CTD-ED, AMP, batch {batch}": Job("ctd-ed", batch, AMP | FAST) for batch in (32, 8, 64)},
         "FT, AMP, batch 32": Job("ft", 32, AMP),
+        "CTD-ED, AMP, batch 128": Job("ctd-ed", 128, AMP | FAST),
     },
 }
 

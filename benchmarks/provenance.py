@@ -17,16 +17,23 @@ PACKAGES = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "mmen
 def provenance() -> dict[str, Any]:
     """Versions, commit and hardware of this run.
 
-    Where the files lie without their Git repository, the commit is what the environment's ``GIT_COMMIT`` says.
+    The commit is what the environment's ``GIT_COMMIT`` says, where files were copied without their Git repository.
     """
     installed = {package.name.replace("_", "-"): package.version for package in distributions()}
     return {
-        "commit": _git("rev-parse", "HEAD") or os.environ.get("GIT_COMMIT"),
-        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        **_state(),
         "python": platform.python_version(),
         "versions": {package: installed[package] for package in PACKAGES if package in installed},
         "hardware": {"cpu": _cpu(), "cores": os.cpu_count(), "gpu": _gpu()},
     }
+
+
+def _state() -> dict[str, Any]:
+    named = os.environ.get("GIT_COMMIT")
+    if named:
+        return {"commit": named}
+    changes = bool(_git("status", "--porcelain", "--untracked-files=no"))
+    return {"commit": _git("rev-parse", "HEAD"), "uncommitted_changes": changes}
 
 
 def _git(*arguments: str) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,8 +25,8 @@ import torch
 from provenance import provenance
 from result_lines import append
 from steps.measuring import CLOCKS, Work, interleaved, peak_bytes
-from steps.methods import METHODS, ON_A_GPU, OPTIONS, Parts, ours, ours_beside, parts, regularizer, step
-from steps.names import BESIDE, FLOOR, OURS
+from steps.methods import METHODS, ON_A_GPU, OPTIONS, WEIGHT, Parts, beside, kept, parts, regularizer, step
+from steps.names import FLOOR, OURS
 from steps.networks import CASES
 from torch import Tensor
 
@@ -57,47 +57,42 @@ class Setting:
         """A step that can be called again and again; each call returns the loss."""
         return partial(step(method, self.parts(), self.precision), self.images, self.target)
 
-    def term(self, **options: Any) -> float:
-        """L_ED at the start, with a teacher of these options."""
+    def optional(self, options: Mapping[str, Any]) -> tuple[float, Work]:
+        """L_ED at the start, with a teacher of these options, and the step with it."""
         given = self.parts()
-        keep = regularizer(given, weight=1.0, **options)
-        found: dict[str, Tensor] = {}
+        keep = regularizer(given, **options)
         for _ in range(2):  # what is compiled is so from the second pass on
             with torch.autocast(self.device, self.precision, enabled=self.precision != torch.float32):
                 given.student(self.images)
                 found = keep()
-        return sum(found.values()).item()
+        work = partial(step(partial(kept, keep=keep), given, self.precision), self.images, self.target)
+        return sum(found.values()).item() / WEIGHT, work
 
 
-def fast_teachers(device: str, compiled: bool) -> dict[str, Callable[[Parts], Callable[[Tensor, Tensor], Tensor]]]:
-    """What the options make of the step, beside the floor and the ordinary teacher."""
-    usual = {name: METHODS[name] for name in (FLOOR, OURS)}
-    chosen = {name: each for name, each in OPTIONS.items() if compiled or "compile" not in each}
-    if device != "cuda":
-        chosen = {name: each for name, each in chosen.items() if name not in ON_A_GPU}
-    fast = {name: partial(ours, **each) for name, each in chosen.items()}
-    if device == "cuda":
-        name, options = list(chosen.items())[-1]
-        fast[name + BESIDE] = partial(ours_beside, **options)
-    return usual | fast
+def of_teacher(setting: Setting, names: Sequence[str]) -> tuple[dict[str, float], dict[str, Work]]:
+    """L_ED and the step by the options of the teacher, beside the floor and the ordinary teacher."""
+    chosen = {name: OPTIONS[name] for name in names if setting.device == "cuda" or name not in ON_A_GPU}
+    made = {name: setting.optional(options) for name, options in ({OURS: {}} | chosen).items()}
+    works = {FLOOR: setting.step(METHODS[FLOOR])} | {name: work for name, (_, work) in made.items()}
+    if setting.device == "cuda":
+        last = list(chosen)[-1]
+        works[f"{last}, on a second stream"] = setting.step(partial(beside, **chosen[last]))
+    return {name: term for name, (term, _) in made.items()}, works
 
 
-def measure(what: str, setting: Setting, budget: float, clock: str, compiled: bool) -> dict[str, Any]:
+def measure(what: str, setting: Setting, budget: float, clock: str, options: Sequence[str]) -> dict[str, Any]:
     """One record: ``times`` of all methods, ``options`` of the teacher, or ``memory`` of all methods."""
     if what == "memory":
         build = {name: partial(setting.step, method) for name, method in METHODS.items()}
         return {"peak_bytes": {name: peak_bytes(each, setting.device) for name, each in build.items()}}
     found: dict[str, Any] = {}
-    methods = METHODS
     if what == "options":
-        methods = fast_teachers(setting.device, compiled)
-        found["term"] = {OURS: setting.term()}
-        found["term"] |= {name: setting.term(**OPTIONS[name]) for name in methods if name in OPTIONS}
-    works = {name: setting.step(method) for name, method in methods.items()}
-    first = {name: float(work()) for name, work in works.items()}
+        found["term"], works = of_teacher(setting, options)
+    else:
+        works = {name: setting.step(method) for name, method in METHODS.items()}
+    found["first_loss"] = {name: float(work()) for name, work in works.items()}
     times = interleaved(works, setting.device, budget, clock)
-    seconds = {name: [*map(_rounded, each)] for name, each in times.items()}
-    return {"first_loss": first, "clock": clock, "seconds": seconds, **found}
+    return found | {"clock": clock, "seconds": {name: [*map(_rounded, each)] for name, each in times.items()}}
 
 
 def _rounded(value: float) -> float:
@@ -123,9 +118,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="bfloat16 is by autocast")
     parser.add_argument("--channels-last", action="store_true", help="of images, student and teacher")
     parser.add_argument("--measure", choices=("times", "options", "memory"), default="times")
-    parser.add_argument(
-        "--compiled", action=argparse.BooleanOptionalAction, default=True, help="whether options are compiled as well"
-    )
+    parser.add_argument("--options", nargs="+", choices=OPTIONS, default=list(OPTIONS), help="some of the options")
     parser.add_argument("--seconds", type=float, default=60, help="that the rounds may take; three are made anyway")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: on a machine that others use")
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -133,7 +126,7 @@ def main() -> None:
     logging.disable(logging.INFO)
     known = made_by(arguments.device)
     chosen = {name: getattr(arguments, name) for name in ("case", "batch", "device", "precision", "channels_last")}
-    found = measure(arguments.measure, Setting(arguments), arguments.seconds, arguments.clock, arguments.compiled)
+    found = measure(arguments.measure, Setting(arguments), arguments.seconds, arguments.clock, arguments.options)
     append(arguments.results, {"measured": arguments.measure, **chosen, **found, **known})
 
 

@@ -287,10 +287,11 @@ class CrossTaskRegularizer(nn.Module):
         """Take the student's taps inside the block as one step, where the student is not simply called.
 
         Args:
-            images: what the student works on in the block: the very tensor that the teacher is to see. In training it
-                sees them first, under the autocast of the block's beginning, before the student's activations fill the
-                memory: that is quicker with large batches. Set :attr:`progress` before the block. Where the student is
-                given another tensor, or they are changed within the block, the teacher runs a second time.
+            images: what the student works on in the block: the very tensor that the teacher is to see. In training on a
+                CPU it sees them first, under the autocast of the block's beginning, before the student's activations
+                fill the memory: that is quicker with large batches, on a GPU it is not. Set :attr:`progress` before the
+                block. Where the student is given another tensor, or they are changed within the block, the teacher runs
+                a second time.
 
         Raises:
             RuntimeError: without a student; and at the beginning, what :meth:`forward` raises where a teacher runs.
@@ -298,7 +299,7 @@ class CrossTaskRegularizer(nn.Module):
         if self._recorder is None:
             raise RuntimeError("the regularizer was made without a student: there is nothing to record")
         self._ahead = None
-        if images is not None and torch.is_grad_enabled():
+        if images is not None and torch.is_grad_enabled() and images.device.type == "cpu":
             version = version_of(images)
             self._ahead = _Ahead(images, version, self._targets(images, *self._meter.upcoming(self._terms())))
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any, Self
 
 import torch
@@ -94,8 +94,7 @@ class FrozenTeacher(nn.Module):
         Raises:
             RuntimeError: if the network is on another device than the images.
         """
-        with self._precision(images):
-            return self.network(self.prepared(images))
+        return self._run(images, self.network)
 
     @torch.no_grad()
     def features(self, images: Tensor, paths: Iterable[str], rarely: Iterable[str] = ()) -> dict[str, Tensor]:
@@ -124,8 +123,14 @@ class FrozenTeacher(nn.Module):
         wanted = frozenset(paths)
         if wanted not in self._passes:
             self._passes[wanted] = TappedPass(self.network, wanted, self._compile)
-        with self._precision(images):
-            return self._passes[wanted](self.prepared(images))
+        return self._run(images, self._passes[wanted])
+
+    def _run(self, images: Tensor, network: Callable[[Tensor], Any]) -> Any:
+        """Call the network, without autocast if its precision is another than float32."""
+        like = self._like(images)
+        own = nullcontext() if like.dtype == torch.float32 else torch.autocast(images.device.type, enabled=False)
+        with own:
+            return network(self._prepared(images, like))
 
     def prepared(self, images: Tensor) -> Tensor:
         """What the network is given for the student's ``images``: adapted, and in its own precision.
@@ -133,28 +138,22 @@ class FrozenTeacher(nn.Module):
         Raises:
             RuntimeError: if the network is on another device than the images.
         """
+        return self._prepared(images, self._like(images))
+
+    def _prepared(self, images: Tensor, like: Tensor) -> Tensor:
         if not all(map(_evaluates, self._own())):
             self._freeze()
-        self._check_device(images)
-        images = images if self.adapter is None else self.adapter(images)
-        return images if torch.is_autocast_enabled(images.device.type) else images.to(self._dtype(images))
-
-    def _precision(self, images: Tensor) -> AbstractContextManager[None]:
-        """No autocast for a network of another precision than float32."""
-        own = self._dtype(images) == torch.float32
-        return nullcontext() if own else torch.autocast(images.device.type, enabled=False)
-
-    def _dtype(self, images: Tensor) -> torch.dtype:
-        """The network's own; that of the images if it has no floating point parameter."""
-        return next((p.dtype for p in self.network.parameters() if p.is_floating_point()), images.dtype)
-
-    def _check_device(self, images: Tensor) -> None:
-        own = next(self.network.parameters(), images).device
-        if own != images.device:
+        if like.device != images.device:
             raise RuntimeError(
-                f"the teacher is on {own}, the images are on {images.device}: "
+                f"the teacher is on {like.device}, the images are on {images.device}: "
                 "move the teacher (or the regularizer that owns it) with .to(device)"
             )
+        images = images if self.adapter is None else self.adapter(images)
+        return images if torch.is_autocast_enabled(images.device.type) else images.to(like.dtype)
+
+    def _like(self, images: Tensor) -> Tensor:
+        """A tensor of the network's precision and device: the images if it has no floating point parameter."""
+        return next((p for p in self.network.parameters() if p.is_floating_point()), images)
 
     def train(self, mode: bool = True) -> Self:
         """Stays in eval mode, whatever ``mode`` is."""
@@ -176,4 +175,11 @@ class FrozenTeacher(nn.Module):
 
 def _evaluates(module: nn.Module) -> bool:
     """Whether a module and all within it are in eval mode; asked in each step, so without the cost of ``modules()``."""
-    return not module.training and all(_evaluates(child) for child in module._modules.values() if child is not None)
+    parts: list[nn.Module | None] = [module]
+    while parts:
+        part = parts.pop()
+        if part is not None:
+            if part.training:
+                return False
+            parts += part._modules.values()
+    return True

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -112,8 +111,12 @@ def regularizer(given: Parts, weight: float = WEIGHT, **options: Any) -> xr.Cros
 
 
 def ours(given: Parts, weight: float = WEIGHT, **options: Any) -> Forward:
-    """Through :class:`xtask_reg.CrossTaskRegularizer`."""
-    keep = regularizer(given, weight, **options)
+    """Through :class:`xtask_reg.CrossTaskRegularizer`; ``options`` are those of ``FrozenTeacher``."""
+    return kept(given, regularizer(given, weight, **options))
+
+
+def kept(given: Parts, keep: xr.CrossTaskRegularizer) -> Forward:
+    """Through a regularizer that is there already."""
 
     def forward(images: Tensor, target: Tensor) -> Tensor:
         task = task_loss(given.student(images), target)
@@ -122,9 +125,9 @@ def ours(given: Parts, weight: float = WEIGHT, **options: Any) -> Forward:
     return forward
 
 
-def ours_first(given: Parts, **options: Any) -> Forward:
-    """The same with the teacher before the student."""
-    keep = regularizer(given, **options)
+def ours_first(given: Parts) -> Forward:
+    """The same with the teacher before the student, where that is quicker: on a CPU."""
+    keep = regularizer(given)
 
     def forward(images: Tensor, target: Tensor) -> Tensor:
         with keep.recording(images):
@@ -134,20 +137,29 @@ def ours_first(given: Parts, **options: Any) -> Forward:
     return forward
 
 
-def ours_beside(given: Parts, **options: Any) -> Forward:
-    """The same with the teacher on a CUDA stream of its own, beside the student."""
-    keep = regularizer(given, **options)
-    beside = torch.cuda.Stream()
+def beside(given: Parts, **options: Any) -> Forward:
+    """The sources on a CUDA stream of their own, beside the student, and the losses by hand.
+
+    Args:
+        given: the networks.
+        **options: those of ``FrozenTeacher``.
+    """
+    teachers = [xr.FrozenTeacher(source, **options) for source in given.sources]
+    taps = {given.paths[stage] for stage, _ in given.terms}
+    stream = torch.cuda.Stream()
 
     def forward(images: Tensor, target: Tensor) -> Tensor:
         usual = torch.cuda.current_stream()
-        beside.wait_stream(usual)
-        with ExitStack() as step:
-            with torch.cuda.stream(beside):
-                step.enter_context(keep.recording(images))
-            task = task_loss(given.student(images), target)
-        usual.wait_stream(beside)
-        return sum(keep().values(), task)
+        stream.wait_stream(usual)
+        with torch.cuda.stream(stream):
+            theirs = [teacher.features(images, taps) for teacher in teachers]
+        own = given.student.backbone(images)
+        loss = task_loss(given.student.head(own), target)
+        usual.wait_stream(stream)
+        for features in theirs:
+            for stage, criterion in given.terms:
+                loss = loss + WEIGHT * criterion(own[stage], features[given.paths[stage]])
+        return loss
 
     return forward
 
@@ -214,7 +226,7 @@ METHODS: dict[str, Callable[[Parts], Forward]] = {
 if importlib.util.find_spec("torchdistill"):
     METHODS[TORCHDISTILL] = through_torchdistill
 if torch.cuda.is_available():
-    METHODS[OURS + BESIDE] = ours_beside
+    METHODS[BESIDE] = beside
 OPTIONS: dict[str, dict[str, Any]] = {
     "teacher in bfloat16": {"dtype": torch.bfloat16},
     "teacher in float16": {"dtype": torch.float16},

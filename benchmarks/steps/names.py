@@ -4,6 +4,6 @@ from __future__ import annotations
 
 PLAIN, FLOOR, FIRST = "FT", "floor: FT + bare teacher", "bare teacher, then FT"
 OURS, OURS_FIRST, OFF = "xtask_reg", "xtask_reg, teacher first", "xtask_reg, all weights 0"
-BESIDE = ", teacher on a second stream"
+BESIDE = "by hand, teacher on a second stream"
 TORCHDISTILL, WRAPPER = "torchdistill's hooks", "module wrapper"
 TEACHER, LOSSES = "bare teachers alone", "losses alone"

@@ -150,11 +150,10 @@ def test_targets_on_a_gpu() -> None:
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What the script writes when it measures each thing once."""
     monkeypatch.setitem(step_cost.CASES, "tiny", TINY)
-    monkeypatch.setattr(methods, "OPTIONS", {"teacher in bfloat16": {"dtype": torch.bfloat16}})
-    monkeypatch.setattr(step_cost, "OPTIONS", methods.OPTIONS)
     file = tmp_path / "step_cost.jsonl"
     for what in ("times", "options", "memory"):
-        command = ["--case", "tiny", "--measure", what, "--seconds", "0", "--results", str(file)]
+        command = ["--case", "tiny", "--measure", what, "--options", "teacher in bfloat16", "--seconds", "0"]
+        command += ["--results", str(file)]
         monkeypatch.setattr(sys, "argv", ["step_cost.py", *command])
         step_cost.main()
     return file

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 import xtask_reg as xr
 
+CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"))
+
 
 class Watched:
     """A student, its regularizer, and the order in which student and teacher were called."""
@@ -33,6 +35,16 @@ def test_order(net, ed, images) -> None:
     watched.call(images)
     watched.keep()
     assert watched.calls == ["teacher", "student"]
+
+
+@pytest.mark.parametrize("device", ["meta", CUDA])
+def test_elsewhere_it_waits_for_the_student(net, ed, images, device) -> None:
+    """On a GPU that is no slower: it works at the student's pass while the processor prepares the teacher's."""
+    watched = Watched(net, ed())
+    watched.student.to(device)
+    watched.keep.to(device)
+    watched.call(images.to(device))
+    assert watched.calls == ["student"]
 
 
 def test_the_same_values_as_with_the_teacher_second(plain, images, values) -> None:

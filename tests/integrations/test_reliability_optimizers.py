@@ -109,13 +109,14 @@ class CpuAutocast(OptimWrapper):
             yield
 
 
+on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, which MMEngine then takes")
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="AmpOptimWrapper needs a GPU")
 
 
 @pytest.mark.parametrize(
     ("wrapper", "dtype"),
     [
-        (dict(type="CpuAutocast"), torch.bfloat16),
+        pytest.param(dict(type="CpuAutocast"), torch.bfloat16, marks=on_cpu),
         pytest.param(dict(type="AmpOptimWrapper", dtype="bfloat16"), torch.bfloat16, marks=on_gpu),
         pytest.param(dict(type="AmpOptimWrapper", dtype="float16", loss_scale="dynamic"), torch.float16, marks=on_gpu),
     ],

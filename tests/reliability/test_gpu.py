@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from contextlib import ExitStack
 
 import pytest
 import torch
@@ -92,18 +91,3 @@ def test_cache(resnet, images, tmp_path, dtype) -> None:
     teacher.network.register_forward_hook(lambda *_: called.append(1))
     teacher.features(images, ["layer2", "fc"])
     assert not called
-
-
-def test_teacher_on_a_stream_of_its_own(model, images, expected, numbers) -> None:
-    """The teacher that runs first may do so on another stream, if the usual one waits before the terms are taken."""
-    model, images = model.cuda().eval(), images.cuda()
-    wanted = expected(model, images)
-    beside, usual = torch.cuda.Stream(), torch.cuda.current_stream()
-    for _ in range(3):
-        beside.wait_stream(usual)
-        with ExitStack() as step:
-            with torch.cuda.stream(beside):
-                step.enter_context(model.regularizer.recording(images))
-            model.student(images)
-        usual.wait_stream(beside)
-        assert numbers(model.regularizer()) == wanted
