@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Set
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from xtask_reg.taps import TapRecorder, find_module, may_be_left
+from xtask_reg.taps import Enough, TapRecorder, find_module, may_be_left
 
 Pass = Callable[[Tensor], dict[str, Tensor]]
 
@@ -55,7 +56,7 @@ class TappedPass:
         def run(images: Tensor) -> dict[str, Tensor]:
             recorder = self._recorder()
             try:
-                with recorder.recording(last=last):
+                with recorder.recording(last=last), suppress(Enough):
                     self._network(images)
             finally:
                 recorder.remove()

@@ -20,8 +20,12 @@ class TapError(RuntimeError):
     """A tap did not deliver exactly one tensor in a step."""
 
 
-class _Enough(BaseException):
-    """Ends a call of a model at a tap, as nothing behind it is wanted. Not an error, so that no model catches it."""
+class Enough(BaseException):
+    """Ends a call of a model at a tap, as nothing behind it is wanted. Not an error, so that no model catches it.
+
+    It has to be caught right at the call: a generator that it passes through would keep it until Python's garbage is
+    collected, and with it what was computed on the way.
+    """
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -172,15 +176,13 @@ class TapRecorder:
 
         Args:
             called_with: the tensors that the model is called with.
-            last: the path at whose output the block is left.
+            last: the path at whose output :class:`Enough` is raised.
         """
         self.begin(*called_with)
         assert self._step is not None
         self._step.last = last
         try:
             yield
-        except _Enough:
-            pass
         except BaseException:
             self._step = None
             raise
@@ -195,7 +197,7 @@ class TapRecorder:
         fault = self._fault(path, output, step)
         if path == step.last and fault is None:  # nothing behind it can change it
             step.outputs[path] = output
-            raise _Enough
+            raise Enough
         step.outputs[path] = fault or output.clone()
 
     def _fault(self, path: str, output: Any, step: _Step) -> TapError | None:

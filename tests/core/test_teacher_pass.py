@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 import shutil
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -233,3 +235,45 @@ def test_compiled_by_inductor(plain_source, images) -> None:
     for shift in range(3):
         found = teacher.features(images + shift, ["layer2"])["layer2"]
         torch.testing.assert_close(found, by_hand(plain_source, images + shift)["layer2"])
+
+
+class Remembered(nn.Linear):
+    """A layer that knows of its outputs, and does not keep them alive."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 4)
+        self.outputs: list[weakref.ref[Tensor]] = []
+
+    def forward(self, features: Tensor) -> Tensor:
+        output = super().forward(features)
+        self.outputs.append(weakref.ref(output))
+        return output
+
+
+class Collecting(nn.Module):
+    """A network that holds the outputs of all its layers while it runs, as MMPose's backbones do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Remembered() for _ in range(3))
+
+    def forward(self, features: Tensor) -> list[Tensor]:
+        outputs = []
+        for layer in self.layers:
+            features = layer(features)
+            outputs.append(features)
+        return outputs
+
+
+def test_what_was_computed_on_the_way_is_freed_at_once() -> None:
+    """An exception that ends the pass, and is kept for a while, keeps every frame's tensors (Python 3.12)."""
+    source = Collecting()
+    teacher = xr.FrozenTeacher(source)
+    gc.disable()
+    try:
+        for _ in range(3):
+            teacher.features(torch.rand(2, 4), ["layers.1"])
+        freed = [output() is None for layer in source.layers for output in layer.outputs]
+    finally:
+        gc.enable()
+    assert freed == [True] * (3 + 3 + 1)  # the last layer runs in the first pass only
