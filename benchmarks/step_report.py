@@ -6,8 +6,10 @@ python benchmarks/step_report.py
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 from marked_page import filled
 from matplotlib.figure import Figure
 from steps import job_report, report, scale_report
@@ -19,11 +21,12 @@ def tables(results: Path) -> dict[str, str]:
     """The tables of the page by name; those of a missing result file are missing."""
     found: dict[str, str] = {}
     cost, scale, job = (results / name for name in ("step_cost.jsonl", "step_scale.jsonl", "job_cost.jsonl"))
-    if cost.exists():
-        measured = report.read(cost)
-        found |= {"targets": report.targets_table(measured), "settings": report.settings_tables(measured)}
-        if "term" in measured:
-            found["options"] = report.options_table(measured)
+    for suffix, measured in _by_device(cost):
+        found |= {
+            f"targets{suffix}": report.targets_table(measured),
+            f"settings{suffix}": report.settings_tables(measured),
+            f"options{suffix}": report.options_table(measured),
+        }
     if scale.exists():
         measured = scale_report.read(scale)
         found["points"] = scale_report.points_table(measured)
@@ -36,12 +39,18 @@ def tables(results: Path) -> dict[str, str]:
 
 def pictures(results: Path) -> dict[str, Figure]:
     """The pictures by file name."""
-    drawn = {"step_cost.jsonl": (report.read, report.draw), "step_scale.jsonl": (scale_report.read, scale_report.draw)}
-    return {
-        f"{Path(name).stem}.png": draw(read(results / name))
-        for name, (read, draw) in drawn.items()
-        if (results / name).exists()
-    }
+    drawn = {f"step_cost{suffix}.png": report.draw(own) for suffix, own in _by_device(results / "step_cost.jsonl")}
+    scale = results / "step_scale.jsonl"
+    return drawn | ({"step_scale.png": scale_report.draw(scale_report.read(scale))} if scale.exists() else {})
+
+
+def _by_device(path: Path) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The results of ``step_cost.py`` on each device, with the suffix of its marks and pictures."""
+    if path.exists():
+        measured = report.read(path)
+        for device, suffix in {"cpu": "", "cuda": "_gpu"}.items():
+            if device in set(measured.device):
+                yield suffix, measured[measured.device == device]
 
 
 def main() -> None:

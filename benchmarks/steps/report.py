@@ -167,7 +167,8 @@ def _key(record: pd.Series) -> tuple[object, ...]:
 
 
 def _where(record: pd.Series) -> str:
-    known = [record.device, record.precision] + (["channels_last"] if record.channels_last else [])
+    device = record.hardware["gpu"] if record.device == "cuda" else record.device
+    known = [device, record.precision] + (["channels_last"] if record.channels_last else [])
     if record.device == "cpu":
         known.append(f"{record.threads:.0f} thread" + "s" * (record.threads > 1))
     return ", ".join(known + (["CPU seconds"] if record.clock == "cpu" else []))

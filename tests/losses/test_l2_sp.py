@@ -52,12 +52,24 @@ def test_gradient_is_the_difference(dtype: torch.dtype) -> None:
         torch.testing.assert_close(teacher[name].grad, -difference.to(dtype))
 
 
-def test_gradient_is_the_numerical_one() -> None:
+@pytest.mark.parametrize("check", [torch.autograd.gradcheck, torch.autograd.gradgradcheck])
+def test_gradients_are_the_numerical_ones(check) -> None:
     student, teacher = parameters(1), parameters(2)
-    torch.autograd.gradcheck(
+    check(
         lambda *tensors: l2_sp_penalty(dict(zip(SHAPES, tensors)), dict(zip(SHAPES, tensors[len(SHAPES) :]))),
         [*student.values(), *teacher.values()],
     )
+
+
+def test_a_network_does_not_need_a_kernel_for_each_parameter() -> None:
+    """What is launched is one operation for all tensors together, in both passes."""
+    student, teacher = (
+        {str(number): torch.ones(3, requires_grad=own) for number in range(100)} for own in (True, False)
+    )
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        torch.autograd.grad(l2_sp_penalty(student, teacher), list(student.values()))
+    found = {event.key for event in profiler.key_averages()}
+    assert {"aten::_foreach_sub", "aten::_foreach_norm", "aten::_foreach_mul"} <= found
 
 
 def test_one_float64_parameter_is_not_lowered() -> None:
