@@ -27,6 +27,8 @@ def tables(results: Path) -> dict[str, str]:
             f"settings{suffix}": report.settings_tables(measured),
             f"options{suffix}": report.options_table(measured),
         }
+        if suffix:  # absolute times are of a GPU alone
+            found["throughput"] = report.throughput_table(measured)
     if scale.exists():
         measured = scale_report.read(scale)
         found["points"] = scale_report.points_table(measured)

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import job_cost
+import pytest
 from steps import job_report
 
 
-def test_the_log_is_read_without_the_first_steps_of_an_epoch(tmp_path: Path) -> None:
+def test_the_log_by_hand(tmp_path: Path) -> None:
+    """A step's time leaves out the first steps of each epoch; the images a second leave out the first epoch alone."""
     steps = [
         {"loss": 0.1, "time": float(step), "data_time": step / 10, "epoch": epoch, "step": step}
         for epoch, own in {1: range(1, 5), 2: range(5, 9)}.items()
@@ -19,16 +21,28 @@ def test_the_log_is_read_without_the_first_steps_of_an_epoch(tmp_path: Path) -> 
     log = tmp_path / "now" / "vis_data" / "scalars.json"
     log.parent.mkdir(parents=True)
     log.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert job_cost.times(tmp_path) == {
+    assert job_cost.times(tmp_path, images=13) == {
         "step_seconds": [3.0, 4.0, 7.0, 8.0],
         "data_seconds": [0.3, 0.4, 0.7, 0.8],
+        "images_per_second": 0.5,  # 13 images in 5 + 6 + 7 + 8 s
+        "waited": pytest.approx(0.1),
         "validation": {"time": 0.5, "data_time": 0.25},
     }
 
 
-def test_table_by_hand() -> None:
-    def run(*seconds: float) -> dict[str, object]:
-        return {"step_seconds": seconds, "data_seconds": [0.1] * 3, "validation": {"time": 0.5, "data_time": 0.2}}
+def test_table_by_hand(tmp_path: Path) -> None:
+    def run(job: str, device: str, rate: float, *seconds: float) -> str:
+        times = {"step_seconds": seconds, "data_seconds": [0.1] * 3, "images_per_second": rate, "waited": 0.25}
+        return json.dumps({"job": job, "device": device, **times}) + "\n"
 
-    table = job_report.table({"runs": {"FT": run(1.0, 2.0, 3.0), "CTD-ED": run(2.0, 2.5, 4.0)}})
-    assert "| CTD-ED | 2.500 | 2.250 to 3.250 | 1.250 | 0.1000 | 4.0 | 0.500 |" in table
+    file = tmp_path / "job_cost.jsonl"
+    lines = [
+        run("FT", "cpu", 9, 9.0, 9.0, 9.0),
+        run("FT", "cpu", 2, 1.0, 2.0, 3.0),
+        run("CTD-ED", "cpu", 1, 2.0, 2.5, 4.0),
+    ]
+    file.write_text("".join([*lines, run("FT", "cuda", 50, 0.1, 0.1, 0.1), run("CTD-ED", "cuda", 100, 0.1, 0.1, 0.1)]))
+    table = job_report.table(job_report.read(file))
+    assert "| cpu | FT | 2.000 | 1.500 to 2.500 | 2.0 | 1.00 | 5.0 | 25.0 |" in table
+    assert "| cpu | CTD-ED | 2.500 | 2.250 to 3.250 | 1.0 | 0.50 | 4.0 | 25.0 |" in table
+    assert "| cuda | CTD-ED | 0.100 | 0.100 to 0.100 | 100.0 | 2.00 | 100.0 | 25.0 |" in table

@@ -22,6 +22,7 @@ train_dataloader = dict(
     num_workers=2,
     persistent_workers=False,  # EpochSeedHook seeds them anew in each epoch
     sampler=dict(type="DefaultSampler", shuffle=True),
+    collate_fn=dict(type="stacked_collate"),
     dataset=dict(type="LandmarkDataset", data_root=data_root, ann_file="train.json", pipeline=train_pipeline),
 )
 val_dataloader = dict(

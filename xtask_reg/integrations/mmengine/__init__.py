@@ -19,6 +19,7 @@ from xtask_reg.connectors import (
     retained_classifier,
 )
 from xtask_reg.integrations.mmengine.backbone import ModuleBackbone
+from xtask_reg.integrations.mmengine.collate import stacked_collate
 from xtask_reg.integrations.mmengine.epoch_seed import EpochSeedHook
 from xtask_reg.integrations.mmengine.freeze_until import FreezeUntilHook
 from xtask_reg.integrations.mmengine.hook import CrossTaskHook
@@ -49,4 +50,5 @@ __all__ = [
     "SourceWeights",
     "StageDecayConstructor",
     "SyncTrainedBuffersHook",
+    "stacked_collate",
 ]

@@ -1,0 +1,90 @@
+"""What the training process waits for a batch that its workers have ready, with MMEngine's collation and with ours.
+
+A worker hands over each tensor by a call of its own. Synthetic faces through the shipped pipeline of 256 px; the two
+collations take turns, each with one worker that is given the time to be ahead.
+
+    OMP_NUM_THREADS=1 python benchmarks/loader_cost.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.runner import Runner
+from provenance import provenance
+
+from xtask_reg.data import synthetic
+from xtask_reg.integrations.mmpose.tools import read_config
+from xtask_reg.integrations.mmpose_files import configs
+
+RESULTS = Path(__file__).parent / "results" / "loader_cost.json"
+COLLATIONS = ("pseudo_collate", "stacked_collate")
+CONFIG = "td-hm_res50_ft_landmarks-256x256.py"
+
+
+def batches(folder: Path, collation: str, size: int) -> Iterator[Any]:
+    """Batches of the shipped pipeline, read by one worker."""
+    config = read_config(configs() / CONFIG).train_dataloader
+    config.update(batch_size=size, num_workers=1, collate_fn={"type": collation})
+    config.sampler = {"type": "InfiniteSampler"}
+    config.dataset.data_root = str(folder)
+    return iter(Runner.build_dataloader(config, seed=0))
+
+
+def measure(folder: Path, size: int, rounds: int, ahead: float) -> dict[str, list[float]]:
+    """Milliseconds of each collation in each round.
+
+    Args:
+        folder: of the faces.
+        size: of a batch.
+        rounds: how many batches are taken of each; one more is taken before.
+        ahead: seconds that a worker is given for each image of the two batches that it works ahead.
+    """
+    loaders = {collation: batches(folder, collation, size) for collation in COLLATIONS}
+    found: dict[str, list[float]] = {collation: [] for collation in COLLATIONS}
+    for _ in range(rounds + 1):
+        for collation, loader in loaders.items():
+            time.sleep(2 * size * ahead)  # all workers are ahead, and rest
+            start = time.perf_counter()
+            next(loader)
+            found[collation].append(round(1000 * (time.perf_counter() - start), 3))
+    return {collation: values[1:] for collation, values in found.items()}
+
+
+def markdown(measured: dict[str, dict[str, list[float]]]) -> str:
+    """The medians and quartiles as a table."""
+    lines = ["| batch | collation | waiting for a ready batch, ms | quartiles |", "|---|---|---|---|"]
+    for size, by_collation in measured.items():
+        for collation, values in by_collation.items():
+            lower, median, upper = np.quantile(values, (0.25, 0.5, 0.75))
+            lines.append(f"| {size} | `{collation}` | {median:.1f} | {lower:.1f} to {upper:.1f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, print, and write the result file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batches", type=int, nargs="+", default=[2, 8, 32])
+    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--ahead", type=float, default=0.015, help="seconds an image that a worker is given")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    logging.disable(logging.WARNING)
+    with tempfile.TemporaryDirectory() as folder:
+        synthetic.write_landmark_set(Path(folder), range(64), 1, 256, split="train")
+        sizes = arguments.batches
+        measured = {str(size): measure(Path(folder), size, arguments.rounds, arguments.ahead) for size in sizes}
+    arguments.out.write_text(json.dumps({"milliseconds": measured, **provenance()}, indent=1) + "\n")
+    print(markdown(measured))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""benchmarks/loader_cost.py."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import loader_cost
+
+
+def test_whole_benchmark(tmp_path, monkeypatch, capsys) -> None:
+    out = tmp_path / "loader_cost.json"
+    monkeypatch.setattr(sys, "argv", ["loader_cost.py", "--batches", "2", "--rounds", "2", "--out", str(out)])
+    loader_cost.main()
+    found = json.loads(out.read_text())
+    assert {name: len(values) for name, values in found["milliseconds"]["2"].items()} == dict.fromkeys(
+        ("pseudo_collate", "stacked_collate"), 2
+    )
+    assert found["hardware"]["cores"]
+    assert "| 2 | `stacked_collate` |" in capsys.readouterr().out
+
+
+def test_table_by_hand() -> None:
+    table = loader_cost.markdown({"8": {"pseudo_collate": [1.0, 2.0, 9.0]}})
+    assert table.splitlines()[-1] == "| 8 | `pseudo_collate` | 2.0 | 1.5 to 5.5 |"

@@ -1,0 +1,56 @@
+"""A batch that reaches the training process as a few tensors instead of several for each image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import FUNCTIONS
+from mmengine.structures import BaseDataElement
+from torch import Tensor
+
+
+@FUNCTIONS.register_module()
+def stacked_collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """MMEngine's ``pseudo_collate``, with images of one size as one tensor ``(B, C, H, W)``.
+
+    The tensors of the ``data_samples`` (heatmaps, their weights) stay where they are, each field a part of one tensor
+    for the whole batch. A worker then sends a handful of tensors, where each of them costs the training process a
+    call to it; and the images are normalised at once, to the same values.
+
+    In a config: ``train_dataloader = dict(collate_fn=dict(type='stacked_collate'))``.
+
+    Args:
+        samples: what the pipeline gives: ``inputs``, and ``data_samples`` or whatever else.
+    """
+    batch: dict[str, Any] = pseudo_collate(samples)
+    if _alike(batch["inputs"]):
+        batch["inputs"] = torch.stack(batch["inputs"])
+    fields: dict[tuple[str, ...], list[tuple[BaseDataElement, str, Tensor]]] = {}
+    for sample in batch.get("data_samples", ()):
+        for where, *field in _tensors(sample):
+            fields.setdefault(where, []).append(tuple(field))
+    for found in fields.values():
+        values = [value for *_, value in found]
+        if _alike(values):
+            for (element, name, _), part in zip(found, torch.stack(values)):
+                element.set_data({name: part})
+    return batch
+
+
+def _alike(tensors: Sequence[Tensor]) -> bool:
+    return len({(tensor.shape, tensor.dtype) for tensor in tensors}) == 1
+
+
+def _tensors(
+    element: BaseDataElement, where: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], BaseDataElement, str, Tensor]]:
+    """The tensors in a data element and those in it: path, element, name, value."""
+    items: Iterable[tuple[str, Any]] = element.items()
+    for name, value in items:
+        if isinstance(value, BaseDataElement):
+            yield from _tensors(value, (*where, name))
+        elif isinstance(value, Tensor):
+            yield (*where, name), element, name, value
