@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from mmengine.runner import Runner
 from provenance import provenance
+from steps.job_report import loader_table
 
 from xtask_reg.data import synthetic
 from xtask_reg.integrations.mmpose.tools import read_config
@@ -59,16 +59,6 @@ def measure(folder: Path, size: int, rounds: int, ahead: float) -> dict[str, lis
     return {collation: values[1:] for collation, values in found.items()}
 
 
-def markdown(measured: dict[str, dict[str, list[float]]]) -> str:
-    """The medians and quartiles as a table."""
-    lines = ["| batch | collation | waiting for a ready batch, ms | quartiles |", "|---|---|---|---|"]
-    for size, by_collation in measured.items():
-        for collation, values in by_collation.items():
-            lower, median, upper = np.quantile(values, (0.25, 0.5, 0.75))
-            lines.append(f"| {size} | `{collation}` | {median:.1f} | {lower:.1f} to {upper:.1f} |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     """Measure, print, and write the result file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -83,7 +73,7 @@ def main() -> None:
         sizes = arguments.batches
         measured = {str(size): measure(Path(folder), size, arguments.rounds, arguments.ahead) for size in sizes}
     arguments.out.write_text(json.dumps({"milliseconds": measured, **provenance()}, indent=1) + "\n")
-    print(markdown(measured))
+    print(loader_table(measured))
 
 
 if __name__ == "__main__":

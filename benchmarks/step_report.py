@@ -1,4 +1,5 @@
-"""Tables and pictures of docs/performance.md, from the results of step_cost.py, step_scale.py and job_cost.py alone.
+"""Tables and pictures of docs/performance.md, from the results of step_cost.py, step_scale.py, job_cost.py and
+loader_cost.py alone.
 
 python benchmarks/step_report.py
 """
@@ -6,6 +7,7 @@ python benchmarks/step_report.py
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +22,8 @@ REPOSITORY = Path(__file__).parent.parent
 def tables(results: Path) -> dict[str, str]:
     """The tables of the page by name; those of a missing result file are missing."""
     found: dict[str, str] = {}
-    cost, scale, job = (results / name for name in ("step_cost.jsonl", "step_scale.jsonl", "job_cost.jsonl"))
+    names = ("step_cost.jsonl", "step_scale.jsonl", "job_cost.jsonl", "loader_cost.json")
+    cost, scale, job, loader = (results / name for name in names)
     for suffix, measured in _by_device(cost):
         found |= {
             f"targets{suffix}": report.targets_table(measured),
@@ -36,6 +39,8 @@ def tables(results: Path) -> dict[str, str]:
             found["processes"] = scale_report.processes_table(measured)
     if job.exists():
         found["job"] = job_report.table(job_report.read(job))
+    if loader.exists():
+        found["loader"] = job_report.loader_table(json.loads(loader.read_text())["milliseconds"])
     return found
 
 

@@ -6,6 +6,7 @@ import json
 import sys
 
 import loader_cost
+from steps import job_report
 
 
 def test_whole_benchmark(tmp_path, monkeypatch, capsys) -> None:
@@ -21,5 +22,5 @@ def test_whole_benchmark(tmp_path, monkeypatch, capsys) -> None:
 
 
 def test_table_by_hand() -> None:
-    table = loader_cost.markdown({"8": {"pseudo_collate": [1.0, 2.0, 9.0]}})
+    table = job_report.loader_table({"8": {"pseudo_collate": [1.0, 2.0, 9.0]}})
     assert table.splitlines()[-1] == "| 8 | `pseudo_collate` | 2.0 | 1.5 to 5.5 |"
