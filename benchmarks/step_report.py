@@ -68,7 +68,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.page.write_text(filled(arguments.page.read_text(), tables(arguments.results)))
     for name, figure in pictures(arguments.results).items():
-        figure.savefig(arguments.page.parent / "images" / name, dpi=110)
+        figure.savefig(arguments.page.parent / "images" / name, dpi=110, bbox_inches="tight")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
+from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,11 +14,11 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     """PyTorch is imported with the first public name: `xtask-reg --help` does without."""
-    public = vars(importlib.import_module("xtask_reg.api"))
-    if name in globals():  # a module that was imported with them
-        return globals()[name]
+    if not name.startswith("_") and find_spec(f"{__name__}.{name}"):
+        return import_module(f"{__name__}.{name}")
+    public = vars(import_module(f"{__name__}.api"))
     if name != "__all__" and name not in public["__all__"]:
-        raise AttributeError(f"module 'xtask_reg' has no attribute {name!r}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return globals().setdefault(name, public[name])
 
 

@@ -61,6 +61,13 @@ def test_exports_what_it_says() -> None:
     assert set(xtask_reg.__all__) <= set(dir(xtask_reg))
 
 
+@pytest.mark.parametrize("first", ["xtask_reg.shorthands", "xtask_reg.api", "xtask_reg.losses", "xtask_reg.taps"])
+def test_any_module_can_be_imported_first(first) -> None:
+    code = f"import importlib; importlib.import_module({first!r}); import xtask_reg; print(xtask_reg.Term.__name__)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "Term\n"
+
+
 def test_unknown_name_and_modules() -> None:
     code = (
         "import xtask_reg\n"
