@@ -293,3 +293,40 @@ def test_ctrl_c_from_outside(own, tmp_path, tree):
     assert process.communicate()[1] == "interrupted\n"
     assert process.returncode == 130
     assert tree(tmp_path) == before
+
+
+INTERRUPTING = """
+import signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+"""
+"""A ``sitecustomize`` that presses Ctrl-C when PyTorch begins to be imported."""
+EARLY = [
+    "taps resnet18",
+    f"{PREDICT} --out {{out}}",
+    "doctor {config}",
+    "demo --out {out}",
+    "import-vggface2 {checkpoint} {out}",
+]
+
+
+@pytest.mark.parametrize("text", EARLY)
+def test_interrupted_while_torch_is_imported(text, own, tree, tmp_path):
+    """The first seconds of a command."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(INTERRUPTING)
+    before = tree(tmp_path)
+    arguments = [part.format(**own) for part in text.split()]
+    result = subprocess.run(
+        [sys.executable, "-m", "xtask_reg", *arguments], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site"), "PYTHONDONTWRITEBYTECODE": "1"},
+    )  # fmt: skip
+    assert result.stderr == "interrupted\n"
+    assert result.returncode == 130
+    assert tree(tmp_path) == before
