@@ -67,7 +67,8 @@ def times_table(record: pd.Series, memory: Mapping[str, int] | None) -> str:
 
 def options_table(results: pd.DataFrame) -> str:
     """The options of ``FrozenTeacher``: step against the floor of that setting, and what becomes of L_ED."""
-    lines = ["| network | batch | on | teacher | / floor | quartiles | L_ED | changed by |", "|" + "---|" * 8]
+    head = "| network | batch | precision | teacher | / floor | quartiles | L_ED | changed by |"
+    lines = [head, "|" + "---|" * 8]
     for _, record in _measured(results, "options").iterrows():
         exact = record.term[OURS]
         for name in (each for each in record.seconds if each != FLOOR):
@@ -75,7 +76,7 @@ def options_table(results: pd.DataFrame) -> str:
             term = record.term.get(name)
             value = "| |" if term is None else f"{term:.6f} | {abs(term - exact) / exact:.1e} |"
             lines.append(
-                f"| {record.case} | {record.batch} | {_where(record)} "
+                f"| {record.case} | {record.batch} | {_precision(record)} "
                 f"| {'as it is' if name == OURS else name.removeprefix('teacher ')} "
                 f"| {median:.3f} | {lower:.3f} to {upper:.3f} | {value}"
             )
@@ -100,11 +101,11 @@ def targets(results: pd.DataFrame) -> Iterator[tuple[pd.Series, str, np.ndarray,
 
 def targets_table(results: pd.DataFrame) -> str:
     """All settings against their targets."""
-    lines = ["| network | batch | on | ratio | measured | 95 % | target | |", "|" + "---|" * 8]
+    lines = ["| network | batch | precision | ratio | measured | 95 % | target | |", "|" + "---|" * 8]
     for record, name, values, bound in targets(results):
         lower, upper = interval(values)
         verdict = "met" if upper <= bound else "missed" if lower > bound else "not decided"
-        where = f"{record.case} | {record.batch} | {_where(record)}"
+        where = f"{record.case} | {record.batch} | {_precision(record)}"
         found = f"{np.median(values):.3f} | {lower:.3f} to {upper:.3f}"
         lines.append(f"| {where} | {name} | {found} | {bound} | {verdict} |")
     return "\n".join(lines)
@@ -112,7 +113,7 @@ def targets_table(results: pd.DataFrame) -> str:
 
 def throughput_table(results: pd.DataFrame) -> str:
     """Images a second of FT and of ours, and how many times those of FT in float32 at the smallest batch."""
-    lines = ["| network | batch | on | FT, images/s | | xtask_reg, images/s | |", "|" + "---|" * 7]
+    lines = ["| network | batch | precision | FT, images/s | | xtask_reg, images/s | |", "|" + "---|" * 7]
     slowest: dict[str, float] = {}
     order = {"case": True, "precision": False, "channels_last": True, "batch": True}
     records = _measured(results, "times").sort_values([*order], ascending=[*order.values()])
@@ -120,7 +121,7 @@ def throughput_table(results: pd.DataFrame) -> str:
         rates = {name: record.batch / np.median(record.seconds[name]) for name in (PLAIN, OURS)}
         base = slowest.setdefault(record.case, rates[PLAIN])
         found = " | ".join(f"{rate:.0f} | x {rate / base:.1f}" for rate in rates.values())
-        lines.append(f"| {record.case} | {record.batch} | {_where(record)} | {found} |")
+        lines.append(f"| {record.case} | {record.batch} | {_precision(record)} | {found} |")
     return "\n".join(lines)
 
 
@@ -181,7 +182,11 @@ def _key(record: pd.Series) -> tuple[object, ...]:
 
 def _where(record: pd.Series) -> str:
     device = record.hardware["gpu"] if record.device == "cuda" else record.device
-    known = [device, record.precision] + (["channels_last"] if record.channels_last else [])
+    known = [device, _precision(record)]
     if record.device == "cpu":
         known.append(f"{record.threads:.0f} thread" + "s" * (record.threads > 1))
     return ", ".join(known + (["CPU seconds"] if record.clock == "cpu" else []))
+
+
+def _precision(record: pd.Series) -> str:
+    return record.precision + (", channels_last" if record.channels_last else "")
