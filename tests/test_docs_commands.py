@@ -43,6 +43,7 @@ RUN = {
     "python benchmarks/few_labels.py run": "tests/benchmarks/few_labels/test_run.py",
     "python benchmarks/few_labels.py tune": "tests/benchmarks/few_labels/test_tuning.py",
     "python benchmarks/few_labels_report.py": "tests/benchmarks/few_labels/test_report.py",
+    "python benchmarks/loader_cost.py": "tests/benchmarks/test_loader_cost.py",
     "python benchmarks/step_scale.py": "tests/benchmarks/test_step_scale.py",
     "python benchmarks/prepare_frl.py": "tests/benchmarks/test_prepare.py",
     "python benchmarks/prepare_dlib.py": "tests/benchmarks/test_prepare.py",
