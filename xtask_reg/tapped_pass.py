@@ -56,8 +56,10 @@ class TappedPass:
         def run(images: Tensor) -> dict[str, Tensor]:
             recorder = self._recorder()
             try:
-                with recorder.recording(last=last), suppress(Enough):
+                recorder.begin(last=last)
+                with suppress(Enough):
                     self._network(images)
+                recorder.end()
             finally:
                 recorder.remove()
             return recorder.take(self._paths)[1]
@@ -65,12 +67,14 @@ class TappedPass:
         return run
 
     def _compiled(self) -> Pass:
-        recorder = self._recorder()
+        # no frozen set, and no context manager of ours: PyTorch 2.6 cannot compile them
+        recorder, network = self._recorder(), self._network
 
         def run(images: Tensor) -> dict[str, Tensor]:
-            with recorder.recording():
-                self._network(images)
-            return recorder.take(self._paths)[1]
+            recorder.begin()
+            network(images)
+            recorder.end()
+            return recorder.take(recorder.paths)[1]
 
         compiled = torch.compile(run, mode=self._compile if isinstance(self._compile, str) else None)
         # CUDA graphs overwrite their outputs in the next run

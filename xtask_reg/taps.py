@@ -157,37 +157,36 @@ class TapRecorder:
         self.begin(*(value for value in (*args, *named, *others) if isinstance(value, Tensor)))
 
     def _call_ends(self, module: nn.Module, args: Any, output: Any) -> None:
-        self._end()
+        self.end()
         if output is None and sys.exc_info()[0] is not None:  # the call raised
             self._step = None
 
-    def begin(self, *called_with: Tensor) -> None:
-        """Start a step: whatever an earlier one left unread is discarded."""
-        versions = tuple(map(version_of, called_with))
-        self._step = _Step(called_with, versions, torch.is_grad_enabled(), self.ignored())
-
-    def _end(self) -> None:
-        if self._step is not None:
-            self._step.goes_on = False
-
-    @contextmanager
-    def recording(self, *called_with: Tensor, last: str | None = None) -> Iterator[None]:
-        """Record the outputs of the tapped modules inside the block, as one step.
+    def begin(self, *called_with: Tensor, last: str | None = None) -> None:
+        """Start a step: whatever an earlier one left unread is discarded.
 
         Args:
             called_with: the tensors that the model is called with.
             last: the path at whose output :class:`Enough` is raised.
         """
+        versions = tuple(map(version_of, called_with))
+        self._step = _Step(called_with, versions, torch.is_grad_enabled(), self.ignored(), last)
+
+    def end(self) -> None:
+        """The model has returned: what it is called with from now on is another step."""
+        if self._step is not None:
+            self._step.goes_on = False
+
+    @contextmanager
+    def recording(self, *called_with: Tensor) -> Iterator[None]:
+        """Record the outputs of the tapped modules inside the block, as one step; see :meth:`begin`."""
         self.begin(*called_with)
-        assert self._step is not None
-        self._step.last = last
         try:
             yield
         except BaseException:
             self._step = None
             raise
         finally:
-            self._end()
+            self.end()
 
     def record(self, path: str, output: Any) -> None:
         """Keep one output, or what is wrong with it, for :meth:`take`."""

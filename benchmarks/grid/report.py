@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from grid.cell import cell_of
+from grid.cell import BATCH, cell_of
 from grid.methods import METHODS
 from grid.results import Results
 from grid.statistics import Estimate, bootstrap, paired
@@ -15,7 +15,7 @@ from grid.tuning import scores
 from xtask_reg.landmarks import LandmarkScores, score_images
 
 PLAIN = "FT"
-TRAINING = ["dataset", "source", "label", "n_labels", "fold", "seed", "steps"]
+TRAINING = ["dataset", "source", "label", "n_labels", "fold", "seed", "steps", "batch", "rate"]
 
 
 def label(line: Mapping[str, Any]) -> str:
@@ -38,7 +38,10 @@ def lines(results: Results, **wanted: Collection[Any]) -> pd.DataFrame:
         results: of the grid.
         **wanted: values of which the cells must have one, such as ``n_labels=[10, 20]``.
     """
-    every = [{**line, "label": label(line), "cell": cell_of(line).folder} for line in results.lines]
+    every = [
+        {"batch": BATCH, "rate": 1, **line["setting"], **line, "label": label(line), "cell": cell_of(line).folder}
+        for line in results.lines
+    ]
     return pd.DataFrame([line for line in every if all(line[key] in values for key, values in wanted.items())])
 
 
@@ -135,6 +138,28 @@ def repeat_table(once: pd.DataFrame, again: pd.DataFrame) -> str:
             f"| {n_labels} | {name} | {first.error.mean():.3f} | {second.error.mean():.3f} | {span} "
             f"| {as_text(all_of_it)} |"
         )
+    return "\n".join(table)
+
+
+def batch_table(rows: pd.DataFrame) -> str:
+    """Trainings in several batches on as many images, each against the same method in the usual batch, as Markdown.
+
+    Args:
+        rows: the images of the trainings, those in the usual batch among them; see :func:`images`.
+    """
+    table = ["| method | batch | steps | learning rates | ME | error to batch 5, % | trainings |", "|" + "---|" * 7]
+    for name, own in rows.groupby("label", sort=False):
+        usual = own[own.batch == BATCH]
+        for (batch, rate), other in own.groupby(["batch", "rate"]):
+            shared = usual[usual.fold.isin(other.fold)]
+            both = paired(other, shared)
+            percent = both.assign(percent=100 * both.difference / shared.error.mean())
+            change = "" if batch == BATCH else as_text(bootstrap(percent, "percent"))
+            steps = other.steps.iloc[0]
+            factor = "tuned" if rate == 1 else f"times {rate:g}"
+            table.append(
+                f"| {name} | {batch:g} | {steps} | {factor} | {other.error.mean():.3f} | {change} | {other.fold.nunique()} |"
+            )
     return "\n".join(table)
 
 
