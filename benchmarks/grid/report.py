@@ -155,11 +155,9 @@ def batch_table(rows: pd.DataFrame) -> str:
             both = paired(other, shared)
             percent = both.assign(percent=100 * both.difference / shared.error.mean())
             change = "" if batch == BATCH else as_text(bootstrap(percent, "percent"))
-            steps = other.steps.iloc[0]
-            factor = "tuned" if rate == 1 else f"times {rate:g}"
-            table.append(
-                f"| {name} | {batch:g} | {steps} | {factor} | {other.error.mean():.3f} | {change} | {other.fold.nunique()} |"
-            )
+            rates = "tuned" if rate == 1 else f"times {rate:g}"
+            parts = [f"{name} | {batch:g} | {other.steps.iloc[0]} | {rates}", f"{other.error.mean():.3f} | {change}"]
+            table.append(f"| {' | '.join(parts)} | {other.fold.nunique()} |")
     return "\n".join(table)
 
 
