@@ -23,7 +23,11 @@ PAGE, README = REPOSITORY / "docs" / "results.md", REPOSITORY / "README.md"
 SHOWN = ("FT", "CTD-ED", "CTD-ED decayed", "CTD-CD", "CTD-Com", "L2-SP", "LP-FT", "FE", "FT, imagenet")
 SUMMED_UP = ("FT", "CTD-CD", "CTD-ED", "CTD-Com", "CTD-ED decayed", "CTD-ED, random teacher", "L2-SP", "FE")
 MIDDLE, MOST = plans.LABELS[0], max(plans.LABELS)
-BATCH_STEPS = [STEPS * BATCH // batch for batch in plans.BATCHES]
+BATCHES: Mapping[str, Collection[Any]] = {
+    **{"label": ["FT", "CTD-ED"], "n_labels": [MOST]},
+    "steps": [STEPS * BATCH // batch for batch in (BATCH, *plans.BATCHES)],
+}
+"""The trainings that differ in their batch alone."""
 PARTS: Mapping[str, Mapping[str, Collection[Any]]] = {
     "grid": {"method": {method for *_, method in plans.CORE}, "seed": [0], "steps": [STEPS]},
     "variants": {
@@ -72,9 +76,8 @@ class Measured:
             for part in self.parts()
         }
         tables["tuning"] = report.tuning_table(self._tuning, self.images(), self.lines())
-        batches = self.images(n_labels=[MOST], label=["FT", "CTD-ED"], steps=[STEPS, *BATCH_STEPS])
-        if batches.batch.nunique() > 1:
-            tables["batches"] = report.batch_table(batches)
+        if self.lines(**BATCHES).get("batch", pd.Series()).nunique() > 1:
+            tables["batches"] = report.batch_table(self.images(**BATCHES))
         if self._again.lines:
             once = self.images(**PARTS["grid"])
             tables["repeat"] = report.repeat_table(once, report.images(self._again, **self._dataset))

@@ -38,8 +38,10 @@ def lines(results: Results, **wanted: Collection[Any]) -> pd.DataFrame:
         results: of the grid.
         **wanted: values of which the cells must have one, such as ``n_labels=[10, 20]``.
     """
+    usual = {"batch": BATCH, "rate": 1}
     every = [
-        {"batch": BATCH, "rate": 1, **line["setting"], **line, "label": label(line), "cell": cell_of(line).folder}
+        {**line, "label": label(line), "cell": cell_of(line).folder}
+        | {key: line["setting"].get(key, value) for key, value in usual.items()}
         for line in results.lines
     ]
     return pd.DataFrame([line for line in every if all(line[key] in values for key, values in wanted.items())])

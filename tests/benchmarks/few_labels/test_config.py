@@ -9,7 +9,7 @@ import pytest
 from grid.cell import Cell
 from grid.config import cell_config, fingerprint
 from grid.places import Places
-from grid.plans import CORE, LABELS, PLANS, VARIANTS, core
+from grid.plans import CORE, LABELS, PLANS, VARIANTS, batches, core
 from mmpose.registry import MODELS
 
 DLIB = [each for each in (*CORE, *VARIANTS) if each[0] == "dlib"]
@@ -65,6 +65,21 @@ def test_equal_numbers_of_steps(places, n_labels):
     per_epoch = n_labels // config.train_dataloader.batch_size
     assert config.train_cfg.max_epochs * per_epoch == 400
     assert config.train_cfg.max_epochs % config.train_cfg.val_interval == 0
+
+
+@pytest.mark.parametrize("own", batches("frl14"), ids=lambda own: own.folder)
+def test_other_batches_see_as_many_images_as_the_usual_one(places, own):
+    usual, setting = cell("dlib", "none", "FT", 50), {"lr": 1e-4, "weight": 1e-3}
+    plain = config_of(places, dataclasses.replace(usual, method=own.method, teacher=own.teacher, setting=setting))
+    other = config_of(places, dataclasses.replace(own, n_labels=20, setting={**setting, **own.setting}))
+    batch = min(int(own.setting["batch"]), 20)
+    assert other.train_dataloader.batch_size == batch
+    assert own.steps * own.setting["batch"] == usual.steps * plain.train_dataloader.batch_size
+    rates = [config.optim_wrapper.optimizer.lr for config in (plain, other)]
+    assert rates[1] / rates[0] == own.setting["rate"]
+    assert own.setting["rate"] in (1, pytest.approx((own.setting["batch"] / 5) ** 0.5, abs=1e-3))
+    multipliers = [config.optim_wrapper.paramwise_cfg for config in (plain, other)]
+    assert multipliers[0] == multipliers[1]
 
 
 def test_the_fingerprint_is_that_of_the_training_and_not_of_the_place(places, tmp_path):

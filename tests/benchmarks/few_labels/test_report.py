@@ -64,6 +64,25 @@ def test_trainings_made_again(results, tmp_path):
     assert len(table.splitlines()) == 3
 
 
+def test_other_batches_by_hand(tmp_path):
+    """A tenth more error in batches of ten, with either rate; one fold lacks the larger rate."""
+    results = Results(tmp_path / "few_labels.jsonl")
+    for fold, images in enumerate(FOLDS):
+        for setting in ({}, {"batch": 10, "rate": 1}, {"batch": 10, "rate": 1.414}):
+            if (fold, setting.get("rate")) != (4, 1.414):
+                error = (1 + 0.1 * bool(setting)) * (1 + fold)
+                results.add(
+                    line(
+                        grid_cell("FT", fold, steps=400, setting={"lr": 1e-4, **setting}), dict.fromkeys(images, error)
+                    )
+                )
+    table = report.batch_table(report.images(results))
+    assert "| FT | 5 | 400 | tuned | 3.000 |  | 5 |" in table
+    assert "| FT | 10 | 400 | tuned | 3.300 | **+10.0 (" in table
+    assert "| FT | 10 | 400 | times 1.414 | 2.750 | **+10.0 (" in table
+    assert table.endswith("| 4 |")
+
+
 def test_only_what_both_have_is_compared(results, tmp_path):
     """FE lacks fold 4, where FT is worst."""
     fewer = Results(tmp_path / "fewer.jsonl")
