@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from xtask_reg.losses.directions import unit
+from xtask_reg.losses.directions import cosines
 from xtask_reg.losses.precision import at_least_float32
 from xtask_reg.losses.reduction import Reduction, check_reduction, reduce_images
 from xtask_reg.losses.shapes import by_location
@@ -51,9 +51,9 @@ def cosine_alignment_loss(
     check_over(over)
     check_reduction(reduction)
     _check_shapes(student, teacher, over)
-    student, teacher = (_directions(features, over) for features in at_least_float32(student, teacher))
-    per_image = (student * teacher).sum(dim=1).mean(dim=1)
-    return 1 - reduce_images(per_image, reduction)
+    student, teacher = (_vectors(features, over) for features in at_least_float32(student, teacher))
+    per_image = cosines(student, teacher, dim=1)
+    return 1 - reduce_images(per_image.mean(dim=1) if over == "location" else per_image, reduction)
 
 
 def check_over(over: str) -> None:
@@ -73,12 +73,12 @@ def _check_shapes(student: Tensor, teacher: Tensor, over: Over) -> None:
         )
 
 
-def _directions(features: Tensor, over: Over) -> Tensor:
-    """The vectors to compare along dimension 1, of length 1 (or 0): ``(B, D, 1)`` or, per location, ``(B, C, L)``."""
+def _vectors(features: Tensor, over: Over) -> Tensor:
+    """The vectors to compare along dimension 1: ``(B, D)`` or, per location, ``(B, C, L)``."""
     if over == "flatten":
-        return unit(features.flatten(1).unsqueeze(2), dim=1)
+        return features.flatten(1)
     features = by_location(features)
-    return unit(features if over == "location" else features.mean(dim=2, keepdim=True), dim=1)
+    return features if over == "location" else features.mean(dim=2)
 
 
 class CosineAlignmentLoss(nn.Module):

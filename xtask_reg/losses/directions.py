@@ -1,4 +1,4 @@
-"""Vectors of length 1."""
+"""Directions of vectors, and the angles between them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,18 @@ ZERO_NORM = 1e-8
 
 def unit(vectors: Tensor, dim: int) -> Tensor:
     """The vectors along ``dim``, divided by their Euclidean length; 0 without gradient where they have no direction."""
-    # the squares of huge features would overflow
+    vectors, length = _measured(vectors, dim)
+    return vectors / length.unsqueeze(dim)
+
+
+def cosines(one: Tensor, other: Tensor, dim: int) -> Tensor:
+    """Between vectors along ``dim``; 0 without gradient where one of them has no direction."""
+    (one, length), (other, other_length) = _measured(one, dim), _measured(other, dim)
+    return (one * other).sum(dim) / length / other_length  # not by the product, whose gradient would be inf * 0
+
+
+def _measured(vectors: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Vectors of the same directions whose squares do not overflow, and their length: infinite without a direction."""
     vectors = vectors / torch.linalg.vector_norm(vectors.detach(), torch.inf, dim, keepdim=True).clamp_min(1)
-    length = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)
-    return vectors / length.masked_fill(length <= ZERO_NORM, torch.inf)  # what is not a number stays so
+    length = torch.linalg.vector_norm(vectors, dim=dim)
+    return vectors, length.masked_fill(length <= ZERO_NORM, torch.inf)  # what is not a number stays so

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xtask_reg.losses.directions import unit
+from xtask_reg.losses.directions import cosines
 from xtask_reg.losses.precision import at_least_float32, outside_autocast
 from xtask_reg.losses.shapes import by_location, check_same_shape
 
@@ -25,8 +25,8 @@ def mean_cosine(student: Tensor, teacher: Tensor) -> Tensor:
         ValueError: if the shapes differ.
     """
     check_same_shape(student, teacher)
-    student, teacher = (unit(features.flatten(1), dim=1) for features in at_least_float32(student, teacher))
-    return (student * teacher).sum(dim=1).mean()
+    student, teacher = (features.flatten(1) for features in at_least_float32(student, teacher))
+    return cosines(student, teacher, dim=1).mean()
 
 
 def linear_cka(student: Tensor, teacher: Tensor) -> Tensor:
