@@ -114,14 +114,18 @@ class Meter:
         self._student: Tensor | None = None
         self.was_measured = False
 
+    @property
+    def _watches(self) -> bool:
+        """Whether the step that comes is one of the monitor's."""
+        return self.monitor is not None and self.monitor.is_due
+
     def idle_stages(self, taps: Set[str]) -> Set[str]:
         """The student's paths that are not wanted in the step that comes, all ``taps`` of terms being wanted."""
-        return set() if self.monitor is None or self.monitor.is_due else self.stages.keys() - taps
+        return set() if self._watches else self.stages.keys() - taps
 
     def upcoming(self, terms: Iterable[Term]) -> tuple[list[Term], Mapping[str, str]]:
         """The terms and stages that the step that comes will compare, as far as is known before it begins."""
-        watched = self.monitor is not None and self.monitor.is_due
-        return [term for term in terms if term.weight > 0 or _is_due(term)], self.stages if watched else {}
+        return [term for term in terms if term.weight > 0 or _is_due(term)], self.stages if self._watches else {}
 
     def begin(self, terms: Iterable[Term], student: Sequence[Tensor]) -> MeasuredStep:
         """Finish the last step, and begin the next one.
@@ -134,7 +138,7 @@ class Meter:
             return MeasuredStep()
         terms = list(terms)
         self._finish(terms)
-        watched = self.monitor is not None and self.monitor.is_due
+        watched = self._watches
         balancing = {term.name for term in terms if _is_due(term)}
         places = {_place(term) for term in terms if watched or term.name in balancing}
         active = {term.name for term in terms if term.weight > 0 and _place(term) in places}
