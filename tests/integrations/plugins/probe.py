@@ -51,7 +51,7 @@ class Probe(Hook):
         self.seen["taught"].append(len(args[0]))
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        pixels = torch.stack(data_batch["inputs"]).numpy().tobytes()
+        pixels = torch.stack(list(data_batch["inputs"])).numpy().tobytes()
         targets = b"".join(s.gt_fields.heatmaps.numpy().tobytes() for s in data_batch["data_samples"])
         self.seen["inputs"].append(hashlib.sha256(pixels + targets).hexdigest())
         self.seen["pixels"] += [hashlib.sha256(image.numpy().tobytes()).hexdigest() for image in data_batch["inputs"]]

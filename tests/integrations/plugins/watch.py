@@ -56,7 +56,7 @@ class Watch(Hook):
         self.start = values(_model(runner))
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        self.batches.append(torch.stack(data_batch["inputs"]).numpy().copy())
+        self.batches.append(torch.stack(list(data_batch["inputs"])).numpy().copy())
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         self.losses.append({key: value.item() for key, value in outputs.items()})
