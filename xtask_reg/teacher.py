@@ -127,10 +127,9 @@ class FrozenTeacher(nn.Module):
 
     def _run(self, images: Tensor, network: Callable[[Tensor], Any]) -> Any:
         """Call the network, without autocast if its precision is another than float32."""
-        like = self._like(images)
-        own = nullcontext() if like.dtype == torch.float32 else torch.autocast(images.device.type, enabled=False)
-        with own:
-            return network(self._prepared(images, like))
+        single = self._like(images).dtype == torch.float32
+        with nullcontext() if single else torch.autocast(images.device.type, enabled=False):
+            return network(self.prepared(images))
 
     def prepared(self, images: Tensor) -> Tensor:
         """What the network is given for the student's ``images``: adapted, and in its own precision.
@@ -138,11 +137,9 @@ class FrozenTeacher(nn.Module):
         Raises:
             RuntimeError: if the network is on another device than the images.
         """
-        return self._prepared(images, self._like(images))
-
-    def _prepared(self, images: Tensor, like: Tensor) -> Tensor:
         if not all(map(_evaluates, self._own())):
             self._freeze()
+        like = self._like(images)
         if like.device != images.device:
             raise RuntimeError(
                 f"the teacher is on {like.device}, the images are on {images.device}: "
