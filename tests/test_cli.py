@@ -26,6 +26,14 @@ def test_module_and_help():
     assert "--epochs" in result.stdout
 
 
+def test_version_is_the_package_s(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--version"])
+    assert end.value.code == 0
+    package = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]["version"]
+    assert capsys.readouterr().out == f"xtask-reg {package}\n"
+
+
 def test_errors_are_one_line_without_traceback(capsys, tmp_path):
     occupied = tmp_path / "file"
     occupied.write_text("not a folder")

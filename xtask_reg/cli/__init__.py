@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
+from xtask_reg import __version__
 from xtask_reg.cli import (
     check_data,
     configs,
@@ -63,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="xtask-reg", description="Cross-task distillation regularizers for PyTorch.")
+    parser.add_argument("--version", action="version", version=f"xtask-reg {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     for command in COMMANDS:
         command.add_to(commands)
