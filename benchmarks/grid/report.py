@@ -156,7 +156,7 @@ def batch_table(rows: pd.DataFrame) -> str:
             shared = usual[usual.fold.isin(other.fold)]
             both = paired(other, shared)
             percent = both.assign(percent=100 * both.difference / shared.error.mean())
-            change = "" if batch == BATCH else as_text(bootstrap(percent, "percent"))
+            change = "" if batch == BATCH else _of_several(bootstrap(percent, "percent"), other.fold.nunique())
             rates = "tuned" if rate == 1 else f"times {rate:g}"
             parts = [f"{name} | {batch:g} | {other.steps.iloc[0]} | {rates}", f"{other.error.mean():.3f} | {change}"]
             table.append(f"| {' | '.join(parts)} | {other.fold.nunique()} |")
@@ -177,6 +177,11 @@ def _signed(value: float) -> str:
 
 def _ratio(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
+
+
+def _of_several(estimate: Estimate, trainings: int) -> str:
+    """The estimate as text, without an interval where there are not three trainings."""
+    return as_text(estimate) if trainings > 2 else _signed(estimate.mean)
 
 
 def as_text(estimate: Estimate) -> str:
