@@ -86,5 +86,28 @@ def test_fields_that_differ_or_are_missing_stay_as_they_are() -> None:
     assert [len(element.get("points", ())) for element in found] == [2, 3, 0]
 
 
+@pytest.mark.parametrize(
+    "sample",
+    [
+        {"inputs": torch.zeros(3, 4, 4), "data_samples": torch.zeros(2)},
+        {"inputs": torch.zeros(3, 4, 4)},
+        {"inputs": {"left": torch.zeros(3, 4, 4)}, "data_samples": BaseDataElement(points=torch.zeros(2))},
+        {"image": torch.zeros(3, 4, 4)},
+    ],
+    ids=["tensors", "no samples", "several inputs", "other names"],
+)
+def test_what_it_does_not_know_is_left_as_it_is(sample) -> None:
+    usual, stacked = (
+        collate([copy.deepcopy(sample) for _ in range(2)]) for collate in (pseudo_collate, stacked_collate)
+    )
+    assert usual.keys() == stacked.keys()
+    for key in usual.keys() - {"inputs", "data_samples"}:
+        torch.testing.assert_close(stacked[key], usual[key])
+    if isinstance(sample.get("data_samples"), Tensor):
+        torch.testing.assert_close(stacked["data_samples"], usual["data_samples"])
+    if isinstance(sample.get("inputs"), dict):
+        torch.testing.assert_close(stacked["inputs"], usual["inputs"])
+
+
 def test_configs_find_it_by_name() -> None:
     assert FUNCTIONS.get("stacked_collate") is stacked_collate

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -23,14 +23,15 @@ def stacked_collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     In a config: ``train_dataloader = dict(collate_fn=dict(type='stacked_collate'))``.
 
     Args:
-        samples: what the pipeline gives: ``inputs``, and ``data_samples`` or whatever else.
+        samples: what the pipeline gives. ``inputs`` that are no tensors of one size and precision, ``data_samples``
+            that are no data elements, and all else are as ``pseudo_collate`` leaves them.
     """
     batch: dict[str, Any] = pseudo_collate(samples)
-    if _alike(batch["inputs"]):
+    if _alike(batch.get("inputs", ())):
         batch["inputs"] = torch.stack(batch["inputs"])
     fields: dict[tuple[str, ...], list[tuple[BaseDataElement, str, Tensor]]] = {}
     for sample in batch.get("data_samples", ()):
-        for where, *field in _tensors(sample):
+        for where, *field in _tensors(sample) if isinstance(sample, BaseDataElement) else ():
             fields.setdefault(where, []).append(tuple(field))
     for found in fields.values():
         values = [value for *_, value in found]
@@ -40,16 +41,17 @@ def stacked_collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return batch
 
 
-def _alike(tensors: Sequence[Tensor]) -> bool:
-    return len({(tensor.shape, tensor.dtype) for tensor in tensors}) == 1
+def _alike(values: Sequence[object]) -> bool:
+    """Whether these are tensors of one shape and precision."""
+    kinds = {(each.shape, each.dtype) if isinstance(each, Tensor) else None for each in values}
+    return len(kinds) == 1 and None not in kinds
 
 
 def _tensors(
     element: BaseDataElement, where: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], BaseDataElement, str, Tensor]]:
     """The tensors in a data element and those in it: path, element, name, value."""
-    items: Iterable[tuple[str, Any]] = element.items()
-    for name, value in items:
+    for name, value in element.items():
         if isinstance(value, BaseDataElement):
             yield from _tensors(value, (*where, name))
         elif isinstance(value, Tensor):
