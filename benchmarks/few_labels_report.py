@@ -25,19 +25,20 @@ SUMMED_UP = ("FT", "CTD-CD", "CTD-ED", "CTD-Com", "CTD-ED decayed", "CTD-ED, ran
 MIDDLE, MOST = plans.LABELS[0], max(plans.LABELS)
 BATCHES: Mapping[str, Collection[Any]] = {
     **{"label": ["FT", "CTD-ED"], "n_labels": [MOST]},
-    "steps": [STEPS * BATCH // batch for batch in (BATCH, *plans.BATCHES)],
+    "steps": {STEPS, *(steps for _, steps in plans.BATCHES)},
 }
 """The trainings that differ in their batch alone."""
+USUAL: Mapping[str, Collection[Any]] = {"steps": [STEPS], "batch": [BATCH]}
 PARTS: Mapping[str, Mapping[str, Collection[Any]]] = {
-    "grid": {"method": {method for *_, method in plans.CORE}, "seed": [0], "steps": [STEPS]},
+    "grid": {"method": {method for *_, method in plans.CORE}, "seed": [0], **USUAL},
     "variants": {
         "method": {report.PLAIN, *(method for *_, method in plans.VARIANTS)},
         "source": ["dlib"],
         "n_labels": [MIDDLE],
         "seed": [0],
-        "steps": [STEPS],
+        **USUAL,
     },
-    "seeds": {"method": plans.REPEATED, "source": ["dlib"], "n_labels": [MIDDLE], "seed": [0, 1], "steps": [STEPS]},
+    "seeds": {"method": plans.REPEATED, "source": ["dlib"], "n_labels": [MIDDLE], "seed": [0, 1], **USUAL},
     "longer": {"method": SHOWN, "n_labels": [MOST], "steps": [3 * STEPS]},
 }
 """What of the results each part of the page is about, by the name of its mark; with its table goes a figure."""

@@ -27,7 +27,8 @@ CORE: Sequence[Compared] = (
 )
 LABELS = (20, 10, 50)
 COST_STEPS = 100
-BATCHES = (2, 10, 50)
+# batch and steps: as many images as the core, and as many steps
+BATCHES = ((2, 1000), (10, 200), (50, 40), (10, STEPS), (20, STEPS))
 REPEATED = ("FT", "CTD-ED", "CTD-ED decayed", "L2-SP")
 # what else is asked: the paper's weight, a random teacher whose term acts, which layer, which cosine, which regularizer
 VARIANTS: Sequence[Compared] = (
@@ -83,14 +84,14 @@ def longer(dataset: str) -> list[Cell]:
 
 
 def batches(dataset: str) -> list[Cell]:
-    """FT and CTD-ED at the most labels, in other batches but with as many images in all.
+    """FT and CTD-ED at the most labels, in the :data:`BATCHES`.
 
     At the tuned learning rates, and at these times the square root of how much larger the batch is.
     """
     cells = _cells(dataset, CORE[:2], LABELS[-1:])
     return [
-        dataclasses.replace(cell, steps=STEPS * BATCH // batch, setting={"batch": batch, "rate": rate})
-        for batch in BATCHES
+        dataclasses.replace(cell, steps=steps, setting={"batch": batch, "rate": rate})
+        for batch, steps in reversed(BATCHES)
         for rate in (1, round(math.sqrt(batch / BATCH), 3))
         for cell in cells
     ]

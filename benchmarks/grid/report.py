@@ -144,7 +144,7 @@ def repeat_table(once: pd.DataFrame, again: pd.DataFrame) -> str:
 
 
 def batch_table(rows: pd.DataFrame) -> str:
-    """Trainings in several batches on as many images, each against the same method in the usual batch, as Markdown.
+    """Trainings in several batches, each against the same method in the usual batch, as Markdown.
 
     Args:
         rows: the images of the trainings, those in the usual batch among them; see :func:`images`.
@@ -152,13 +152,13 @@ def batch_table(rows: pd.DataFrame) -> str:
     table = ["| method | batch | steps | learning rates | ME | error to batch 5, % | trainings |", "|" + "---|" * 7]
     for name, own in rows.groupby("label", sort=False):
         usual = own[own.batch == BATCH]
-        for (batch, rate), other in own.groupby(["batch", "rate"]):
+        for (batch, steps, rate), other in own.groupby(["batch", "steps", "rate"]):
             shared = usual[usual.fold.isin(other.fold)]
             both = paired(other, shared)
             percent = both.assign(percent=100 * both.difference / shared.error.mean())
             change = "" if batch == BATCH else _of_several(bootstrap(percent, "percent"), other.fold.nunique())
             rates = "tuned" if rate == 1 else f"times {rate:g}"
-            parts = [f"{name} | {batch:g} | {other.steps.iloc[0]} | {rates}", f"{other.error.mean():.3f} | {change}"]
+            parts = [f"{name} | {batch:g} | {steps} | {rates}", f"{other.error.mean():.3f} | {change}"]
             table.append(f"| {' | '.join(parts)} | {other.fold.nunique()} |")
     return "\n".join(table)
 
