@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from xtask_reg.taps import find_module, plain_path
+from xtask_reg.submodules import find_module, plain_path
 
 
 class CommonParameters:

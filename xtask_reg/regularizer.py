@@ -23,8 +23,9 @@ from xtask_reg.parameters import CommonParameters
 from xtask_reg.sharing import check_nothing_shared
 from xtask_reg.shorthands import shorthand
 from xtask_reg.stages import corresponding_stages
+from xtask_reg.submodules import find_module, unwrap
 from xtask_reg.synchronised import check_synchronised
-from xtask_reg.taps import TapRecorder, find_module, unwrap, version_of
+from xtask_reg.taps import TapRecorder, version_of
 from xtask_reg.teacher import FrozenTeacher
 from xtask_reg.teachers import FrozenTeachers
 from xtask_reg.term import Read, Term, Weight, is_left_out

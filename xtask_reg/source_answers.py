@@ -15,8 +15,8 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from xtask_reg.connectors import ChannelsFirst, ClassToken, PooledClassifier, TokensToMap, retained_classifier
 from xtask_reg.stages import called_with
+from xtask_reg.submodules import find_module, unwrap
 from xtask_reg.tappable import watched_call
-from xtask_reg.taps import find_module, unwrap
 
 
 @dataclass

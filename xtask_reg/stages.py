@@ -10,8 +10,8 @@ from contextlib import suppress
 import torch
 from torch import Tensor, nn
 
+from xtask_reg.submodules import find_module, unwrap
 from xtask_reg.tappable import Tappable, list_taps
-from xtask_reg.taps import find_module, unwrap
 
 SMALL, USUAL = 64, 224
 """Sides in pixels of the images that are tried: a small one, and that of many networks with a fixed size."""

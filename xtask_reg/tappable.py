@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from xtask_reg.taps import unwrap
+from xtask_reg.submodules import unwrap
 
 Hook = Callable[..., None]
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xtask_reg.taps import Enough, TapRecorder, find_module, may_be_left
+from xtask_reg.submodules import WRAPPERS, find_module
+from xtask_reg.taps import Enough, TapRecorder
 
 Pass = Callable[[Tensor], dict[str, Tensor]]
 
@@ -51,7 +52,7 @@ class TappedPass:
         return TapRecorder({path: find_module(self._network, path) for path in self._paths}, owner="teacher")
 
     def _ended_at(self, last: str | None) -> Pass:
-        last = last if may_be_left(self._network) else None
+        last = last if _may_be_left(self._network) else None
 
         def run(images: Tensor) -> dict[str, Tensor]:
             recorder = self._recorder()
@@ -82,3 +83,18 @@ class TappedPass:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_later": None}
+
+
+def _may_be_left(model: nn.Module) -> bool:
+    """Whether a call of the model can end in its middle: no part does something of its own once its call is over.
+
+    Forward hooks do, and wrappers: for several devices, for sharded or offloaded weights, of ``torch.compile``.
+    """
+    return not any(
+        part._forward_hooks
+        or "forward" in vars(part)
+        or part._compiled_call_impl is not None
+        or any(name in WRAPPERS for name, _ in part.named_children())
+        or type(part).__module__.startswith("torch.distributed")
+        for part in model.modules()
+    )

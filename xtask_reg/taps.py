@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, Set
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-_WRAPPERS = ("module", "_orig_mod")
 
 
 class TapError(RuntimeError):
@@ -26,57 +23,6 @@ class Enough(BaseException):
     It has to be caught right at the call: a generator that it passes through would keep it until Python's garbage is
     collected, and with it what was computed on the way.
     """
-
-
-def unwrap(model: nn.Module) -> nn.Module:
-    """The module inside ``DataParallel``, ``DistributedDataParallel`` and ``torch.compile`` wrappers."""
-    while True:
-        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            model = model.module
-        elif "_orig_mod" in model._modules:
-            model = model.get_submodule("_orig_mod")
-        else:
-            return model
-
-
-def find_module(model: nn.Module, path: str) -> nn.Module:
-    """The submodule at a dotted path; ``module.`` and ``_orig_mod.`` in either path do not matter.
-
-    Raises:
-        ValueError: if there is no such submodule; the message names the nearest paths.
-    """
-    if path:
-        with suppress(AttributeError):
-            return model.get_submodule(path)
-    modules = dict(model.named_modules(remove_duplicate=False))
-    plain = {plain_path(name): module for name, module in reversed(modules.items()) if name}
-    if plain_path(path) in plain:
-        return plain[plain_path(path)]
-    near = difflib.get_close_matches(path, plain, n=5, cutoff=0.4) or list(plain)[::-1][:5]
-    raise ValueError(
-        f"there is no submodule {path!r} in {type(model).__name__}; "
-        + (f"the nearest are {', '.join(map(repr, near))}" if near else "it has no submodules")
-    )
-
-
-def may_be_left(model: nn.Module) -> bool:
-    """Whether a call of the model can end in its middle: no part does something of its own once its call is over.
-
-    Forward hooks do, and wrappers: for several devices, for sharded or offloaded weights, of ``torch.compile``.
-    """
-    return not any(
-        part._forward_hooks
-        or "forward" in vars(part)
-        or part._compiled_call_impl is not None
-        or any(name in _WRAPPERS for name, _ in part.named_children())
-        or type(part).__module__.startswith("torch.distributed")
-        for part in model.modules()
-    )
-
-
-def plain_path(path: str) -> str:
-    """A dotted path without the names of wrappers."""
-    return ".".join(part for part in path.split(".") if part not in _WRAPPERS)
 
 
 class Tap:

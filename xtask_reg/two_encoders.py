@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from xtask_reg.connectors import ChannelsFirst
 from xtask_reg.source_answers import answers
 from xtask_reg.stages import called_with, check_corresponding, stage_shapes
-from xtask_reg.taps import find_module, unwrap
+from xtask_reg.submodules import find_module, unwrap
 
 
 class TwoEncoders:

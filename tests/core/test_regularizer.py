@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import xtask_reg as xr
-from xtask_reg.taps import find_module
+from xtask_reg.submodules import find_module
 
 
 class Unusable(nn.Module):

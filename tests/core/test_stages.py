@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import xtask_reg as xr
 from xtask_reg.sources import caffe_resnet50, dlib_resnet29_dense
 from xtask_reg.stages import find_stages
-from xtask_reg.taps import find_module
+from xtask_reg.submodules import find_module
 
 SIDE = 64
 STRIDES = (4, 8, 16, 32)

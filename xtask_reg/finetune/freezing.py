@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from xtask_reg.taps import find_module
+from xtask_reg.submodules import find_module
 
 
 def freeze(model: nn.Module, paths: Sequence[str], but: Sequence[str] = ()) -> Frozen:

@@ -20,7 +20,7 @@ from xtask_reg.measuring import Monitor
 from xtask_reg.plain_state import keep_out_of_state_dict
 from xtask_reg.regularizer import CrossTaskRegularizer
 from xtask_reg.shorthands import compares
-from xtask_reg.taps import find_module
+from xtask_reg.submodules import find_module
 
 
 class CrossTaskModel(BaseModel):

@@ -14,7 +14,7 @@ from xtask_reg.finetune.selective_decay import SelectiveProjectionDecay
 from xtask_reg.integrations.mmengine.hook import bare_model
 from xtask_reg.integrations.mmengine.scope import own_scope
 from xtask_reg.integrations.mmengine.source import RANDOM
-from xtask_reg.taps import find_module
+from xtask_reg.submodules import find_module
 
 
 @HOOKS.register_module()

@@ -11,7 +11,7 @@ from torch import nn
 from xtask_reg.connectors import PooledClassifier, retained_classifier
 from xtask_reg.integrations.mmengine.source import SourceTeacher
 from xtask_reg.shorthands import shorthand
-from xtask_reg.taps import find_module
+from xtask_reg.submodules import find_module
 from xtask_reg.teachers import FrozenTeachers
 from xtask_reg.term import Term, check_weight, is_left_out
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from xtask_reg.integrations.mmpose.errors import one_line
 from xtask_reg.regularizer import CrossTaskRegularizer
-from xtask_reg.taps import find_module
+from xtask_reg.submodules import find_module
 from xtask_reg.term import Read, Term
 
 

@@ -1,0 +1,47 @@
+"""Submodules by their dotted paths, whatever the model is wrapped in."""
+
+from __future__ import annotations
+
+import difflib
+from contextlib import suppress
+
+from torch import nn
+
+WRAPPERS = ("module", "_orig_mod")
+"""The names under which ``DistributedDataParallel`` and ``torch.compile`` have the module inside."""
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The module inside ``DataParallel``, ``DistributedDataParallel`` and ``torch.compile`` wrappers."""
+    while True:
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = model.module
+        elif "_orig_mod" in model._modules:
+            model = model.get_submodule("_orig_mod")
+        else:
+            return model
+
+
+def find_module(model: nn.Module, path: str) -> nn.Module:
+    """The submodule at a dotted path; ``module.`` and ``_orig_mod.`` in either path do not matter.
+
+    Raises:
+        ValueError: if there is no such submodule; the message names the nearest paths.
+    """
+    if path:
+        with suppress(AttributeError):
+            return model.get_submodule(path)
+    modules = dict(model.named_modules(remove_duplicate=False))
+    plain = {plain_path(name): module for name, module in reversed(modules.items()) if name}
+    if plain_path(path) in plain:
+        return plain[plain_path(path)]
+    near = difflib.get_close_matches(path, plain, n=5, cutoff=0.4) or list(plain)[::-1][:5]
+    raise ValueError(
+        f"there is no submodule {path!r} in {type(model).__name__}; "
+        + (f"the nearest are {', '.join(map(repr, near))}" if near else "it has no submodules")
+    )
+
+
+def plain_path(path: str) -> str:
+    """A dotted path without the names of wrappers."""
+    return ".".join(part for part in path.split(".") if part not in WRAPPERS)
