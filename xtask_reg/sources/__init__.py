@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from .caffe_resnet import caffe_resnet50
-from .covering import load_covering
-from .dlib_resnet import DLIB_INPUT, DlibResNet29, dlib_resnet29, dlib_resnet29_dense
-from .numpy_pickle import load_numpy_pickle
-from .vggface2 import VGGFACE2_INPUT, import_vggface2
-from .weights import load_metadata, load_weights, save_weights
+from xtask_reg.sources.caffe_resnet import caffe_resnet50
+from xtask_reg.sources.covering import load_covering
+from xtask_reg.sources.dlib_resnet import DLIB_INPUT, DlibResNet29, dlib_resnet29, dlib_resnet29_dense
+from xtask_reg.sources.numpy_pickle import load_numpy_pickle
+from xtask_reg.sources.vggface2 import VGGFACE2_INPUT, import_vggface2
+from xtask_reg.sources.weights import load_metadata, load_weights, save_weights
 
 __all__ = [
     "DLIB_INPUT",

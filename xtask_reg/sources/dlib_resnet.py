@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xtask_reg.inputs import InputConvention
-
-from .covering import load_covering
-from .weights import load_weights
+from xtask_reg.sources.covering import load_covering
+from xtask_reg.sources.weights import load_weights
 
 DLIB_INPUT = InputConvention(mean=(122.782, 117.001, 104.298), std=(255, 255, 255), value_range=255)
 """What dlib's networks expect: RGB in 0..255 minus the mean, divided by 255."""

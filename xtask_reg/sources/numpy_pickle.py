@@ -12,8 +12,8 @@ from typing import TypeGuard
 import torch
 from torch import Tensor
 
-from .inert_pickle import Call, Global, RefusedPickleError, read_inert_pickle
-from .weights import regular_file
+from xtask_reg.sources.inert_pickle import Call, Global, RefusedPickleError, read_inert_pickle
+from xtask_reg.sources.weights import regular_file
 
 # numpy 2 renamed the module core
 _RECONSTRUCT = {"numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"}

@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from xtask_reg.inputs import InputConvention
-
-from .caffe_resnet import caffe_resnet50
-from .covering import load_covering
-from .numpy_pickle import load_numpy_pickle
-from .weights import check_target, load_weights, regular_file, save_weights
+from xtask_reg.sources.caffe_resnet import caffe_resnet50
+from xtask_reg.sources.covering import load_covering
+from xtask_reg.sources.numpy_pickle import load_numpy_pickle
+from xtask_reg.sources.weights import check_target, load_weights, regular_file, save_weights
 
 VGGFACE2_INPUT = InputConvention(mean=(131.0912, 103.8827, 91.4953), std=(1, 1, 1), value_range=255)
 """What the imported networks expect: RGB in 0..255 minus the mean."""

@@ -13,9 +13,8 @@ from typing import TypeGuard
 import torch
 from torch import Tensor
 
+from xtask_reg.sources.stored_archive import MAGIC, check_stored
 from xtask_reg.whole_file import whole_file
-
-from .stored_archive import MAGIC, check_stored
 
 _CONTAINERS = ("state_dict", "model")
 SAFE_TORCH = "2.10"

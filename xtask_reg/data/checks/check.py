@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..coco import check_landmark_file
-from .check_images import check_images
-from .check_points import check_points
-from .finding import Finding
+from xtask_reg.data.checks.check_images import check_images
+from xtask_reg.data.checks.check_points import check_points
+from xtask_reg.data.checks.finding import Finding
+from xtask_reg.data.coco import check_landmark_file
 
 
 def check_data(files: Sequence[Path], images: Path | None = None) -> list[Finding]:

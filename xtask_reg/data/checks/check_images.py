@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..images import read_image
-from ..progress import track
-from .finding import Finding
+from xtask_reg.data.checks.finding import Finding
+from xtask_reg.data.images import read_image
+from xtask_reg.data.progress import track
 
 
 def check_images(contents: Mapping[Path, dict[str, Any]], images: Path | None) -> Iterator[Finding]:

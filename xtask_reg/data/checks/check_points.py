@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..coco import landmark_names
-from ..images import lie_outside
-from .finding import Finding
+from xtask_reg.data.checks.finding import Finding
+from xtask_reg.data.coco import landmark_names
+from xtask_reg.data.images import lie_outside
 
 _SHOWN = 5
 

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from ..coco import check_landmark_file, landmark_names
-from ..images import read_image
+from xtask_reg.data.coco import check_landmark_file, landmark_names
+from xtask_reg.data.images import read_image
 
 COLOURS = {"first of a flip pair": "#56B4E9", "second of a flip pair": "#E69F00", "own mirror image": "#F0E442"}
 """From Okabe and Ito's palette."""

@@ -12,14 +12,13 @@ from typing import Any
 import cv2
 import numpy as np
 
+from xtask_reg.data.conversion.faces import Face, Outside, cut_face
+from xtask_reg.data.conversion.formats import LandmarkTable
+from xtask_reg.data.conversion.formats.csv_table import SPLITS
+from xtask_reg.data.conversion.splits import check_splits
+from xtask_reg.data.images import MIN_SIZE
+from xtask_reg.data.progress import track
 from xtask_reg.new_folder import new_folder
-
-from ..images import MIN_SIZE
-from ..progress import track
-from .faces import Face, Outside, cut_face
-from .formats import LandmarkTable
-from .formats.csv_table import SPLITS
-from .splits import check_splits
 
 _FAULTS_SHOWN = 20
 _DONE = {"clip": "clipped to the border", "mask": "now not annotated"}

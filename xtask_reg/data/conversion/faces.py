@@ -7,9 +7,9 @@ from typing import Literal
 
 import numpy as np
 
-from ..images import is_turned, lie_outside, read_image
-from .crops import Square
-from .formats import LandmarkTable
+from xtask_reg.data.conversion.crops import Square
+from xtask_reg.data.conversion.formats import LandmarkTable
+from xtask_reg.data.images import is_turned, lie_outside, read_image
 
 Outside = Literal["error", "clip", "mask"]
 _SHORTEST = 4

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .formats.table import LandmarkTable, read_text
+from xtask_reg.data.conversion.formats.table import LandmarkTable, read_text
 
 IBUG_68 = (
     *range(16, -1, -1),  # jaw

@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from .formats.csv_table import SPLITS, read_rows
+from xtask_reg.data.conversion.formats.csv_table import SPLITS, read_rows
 
 
 def split_by_person(persons: Sequence[str], fractions: Sequence[float], seed: int = 0) -> tuple[str, ...]:

@@ -8,15 +8,15 @@
 
 from __future__ import annotations
 
-from .identity import Identity
-from .landmarks import FLIP_INDEX, LANDMARK_NAMES, SKELETON
-from .parts import PART_NAMES
-from .pictures import view_seed
-from .render import Face, render
-from .view import View
-from .write_identities import write_identity_set
-from .write_landmarks import write_landmark_set
-from .write_masks import write_segmentation_set
+from xtask_reg.data.synthetic.identity import Identity
+from xtask_reg.data.synthetic.landmarks import FLIP_INDEX, LANDMARK_NAMES, SKELETON
+from xtask_reg.data.synthetic.parts import PART_NAMES
+from xtask_reg.data.synthetic.pictures import view_seed
+from xtask_reg.data.synthetic.render import Face, render
+from xtask_reg.data.synthetic.view import View
+from xtask_reg.data.synthetic.write_identities import write_identity_set
+from xtask_reg.data.synthetic.write_landmarks import write_landmark_set
+from xtask_reg.data.synthetic.write_masks import write_segmentation_set
 
 __all__ = [
     "FLIP_INDEX",

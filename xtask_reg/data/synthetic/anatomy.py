@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import features, head
-from .curves import Points, mirrored
-from .features import Eye
-from .identity import HAIR_BACKS, Identity
-from .pose import Pose
-from .view import View
+from xtask_reg.data.synthetic import features, head
+from xtask_reg.data.synthetic.curves import Points, mirrored
+from xtask_reg.data.synthetic.features import Eye
+from xtask_reg.data.synthetic.identity import HAIR_BACKS, Identity
+from xtask_reg.data.synthetic.pose import Pose
+from xtask_reg.data.synthetic.view import View
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .curves import Points
+from xtask_reg.data.synthetic.curves import Points
 
 _SUBPIXEL_BITS = 6
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .curves import Points, hermite, mirrored, spline, stroke, taper
-from .identity import Identity
-from .view import View
+from xtask_reg.data.synthetic.curves import Points, hermite, mirrored, spline, stroke, taper
+from xtask_reg.data.synthetic.identity import Identity
+from xtask_reg.data.synthetic.view import View
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .curves import Points, ellipse, mirrored, spline, stroke, taper
-from .identity import HAIR_BACKS, HAIRLINES, Identity
-from .view import View
+from xtask_reg.data.synthetic.curves import Points, ellipse, mirrored, spline, stroke, taper
+from xtask_reg.data.synthetic.identity import HAIR_BACKS, HAIRLINES, Identity
+from xtask_reg.data.synthetic.view import View
 
 _HAIRLINE_KNOTS = {  # x0, y0, x1, y1, ...: x relative to the temples, y in face units
     "arch": (-0.90, -0.38, -0.68, -0.56, 0, -0.64, 0.68, -0.56, 0.90, -0.38),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .traits import choice, draw_traits, trait
+from xtask_reg.data.synthetic.traits import choice, draw_traits, trait
 
 SKIN_TONES = ((246, 213, 192), (238, 198, 168), (228, 182, 146), (206, 154, 116), (174, 120, 86), (134, 90, 65))
 HAIR_COLOURS = ((38, 30, 32), (72, 47, 36), (121, 78, 47), (168, 74, 42), (222, 184, 116), (166, 164, 168))

@@ -6,12 +6,12 @@ import colorsys
 
 import numpy as np
 
-from .anatomy import Anatomy
-from .canvas import Canvas
-from .curves import ellipse, stroke, taper
-from .features import Eye
-from .identity import HAIR_COLOURS, IRIS_COLOURS, SKIN_TONES, Identity
-from .view import View
+from xtask_reg.data.synthetic.anatomy import Anatomy
+from xtask_reg.data.synthetic.canvas import Canvas
+from xtask_reg.data.synthetic.curves import ellipse, stroke, taper
+from xtask_reg.data.synthetic.features import Eye
+from xtask_reg.data.synthetic.identity import HAIR_COLOURS, IRIS_COLOURS, SKIN_TONES, Identity
+from xtask_reg.data.synthetic.view import View
 
 Colour = np.ndarray
 

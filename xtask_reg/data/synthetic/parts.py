@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .anatomy import Anatomy
-from .canvas import fill_hard
+from xtask_reg.data.synthetic.anatomy import Anatomy
+from xtask_reg.data.synthetic.canvas import fill_hard
 
 PART_NAMES = (
     "background",

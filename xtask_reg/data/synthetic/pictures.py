@@ -8,11 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from xtask_reg.data.synthetic.identity import Identity
+from xtask_reg.data.synthetic.render import MIN_SIZE, Face, render
+from xtask_reg.data.synthetic.view import View
 from xtask_reg.whole_file import whole_file
-
-from .identity import Identity
-from .render import MIN_SIZE, Face, render
-from .view import View
 
 
 def view_seed(seed: int, person: int, index: int) -> int:

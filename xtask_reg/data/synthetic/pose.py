@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .curves import Points
-from .view import View
+from xtask_reg.data.synthetic.curves import Points
+from xtask_reg.data.synthetic.view import View
 
 _CENTRE = np.array([0.5, 0.47])
 _TURN_DEPTH = 0.25

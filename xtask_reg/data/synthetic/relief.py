@@ -5,12 +5,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from .canvas import fill_hard
-from .curves import Points
-from .features import mouth, philtrum
-from .identity import Identity
-from .pose import Pose
-from .view import View
+from xtask_reg.data.synthetic.canvas import fill_hard
+from xtask_reg.data.synthetic.curves import Points
+from xtask_reg.data.synthetic.features import mouth, philtrum
+from xtask_reg.data.synthetic.identity import Identity
+from xtask_reg.data.synthetic.pose import Pose
+from xtask_reg.data.synthetic.view import View
 
 
 def light_map(who: Identity, view: View, hair: Points, size: int) -> np.ndarray:

@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .anatomy import anatomy
-from .canvas import Canvas
-from .identity import Identity
-from .paint import paint
-from .parts import part_mask
-from .relief import light_map
-from .view import View
+from xtask_reg.data.synthetic.anatomy import anatomy
+from xtask_reg.data.synthetic.canvas import Canvas
+from xtask_reg.data.synthetic.identity import Identity
+from xtask_reg.data.synthetic.paint import paint
+from xtask_reg.data.synthetic.parts import part_mask
+from xtask_reg.data.synthetic.relief import light_map
+from xtask_reg.data.synthetic.view import View
 
 MIN_SIZE = 32
 _MIN_CANVAS = 256

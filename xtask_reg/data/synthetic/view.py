@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .traits import choice, draw_traits, trait
+from xtask_reg.data.synthetic.traits import choice, draw_traits, trait
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable
 from pathlib import Path
 
-from .pictures import checked_people, cleared, replace_file, write_face
+from xtask_reg.data.synthetic.pictures import checked_people, cleared, replace_file, write_face
 
 
 def write_identity_set(

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .landmarks import FLIP_INDEX, LANDMARK_NAMES, SKELETON
-from .pictures import checked_people, index_of_split, replace_file, write_face
-from .render import Face
+from xtask_reg.data.synthetic.landmarks import FLIP_INDEX, LANDMARK_NAMES, SKELETON
+from xtask_reg.data.synthetic.pictures import checked_people, index_of_split, replace_file, write_face
+from xtask_reg.data.synthetic.render import Face
 
 _CATEGORY = {
     "id": 1,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .table import LandmarkTable, number, read_text, relative_file
+from xtask_reg.data.conversion.formats.table import LandmarkTable, number, read_text, relative_file
 
 FILE_COLUMNS = ("file", "image_name")
 SPLITS = ("train", "val", "test")

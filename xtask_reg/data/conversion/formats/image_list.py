@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .table import LandmarkTable, numbers, read_text, relative_file
+from xtask_reg.data.conversion.formats.table import LandmarkTable, numbers, read_text, relative_file
 
 KNOWN = {2 * points + others: points for points in (68, 98) for others in (0, 4, 10)}
 """Points by numbers a line: the coordinates alone, with a box of 4, or with a box and 6 attributes."""

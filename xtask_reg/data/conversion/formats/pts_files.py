@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .table import LandmarkTable, numbers, read_text
+from xtask_reg.data.conversion.formats.table import LandmarkTable, numbers, read_text
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
