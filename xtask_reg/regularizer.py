@@ -23,9 +23,10 @@ from xtask_reg.parameters import CommonParameters
 from xtask_reg.sharing import check_nothing_shared
 from xtask_reg.shorthands import shorthand
 from xtask_reg.stages import corresponding_stages
+from xtask_reg.student_taps import StudentTaps
 from xtask_reg.submodules import find_module, unwrap
 from xtask_reg.synchronised import check_synchronised
-from xtask_reg.taps import TapRecorder, version_of
+from xtask_reg.taps import version_of
 from xtask_reg.teacher import FrozenTeacher
 from xtask_reg.teachers import FrozenTeachers
 from xtask_reg.term import Read, Term, Weight, is_left_out
@@ -98,8 +99,11 @@ class CrossTaskRegularizer(nn.Module):
             term.name: self._common_parameters(student, term) for term in self._terms() if term.reads_parameters
         }
         self._trained = () if student is None else tuple(student.parameters())
-        self._order = ChannelOrder({})
-        self._recorder = None if student is None else self._attached(student)
+        modules = self._tapped(student)
+        self._order = ChannelOrder(modules)
+        ignored = partial(self._meter.idle_stages, _student_taps(self._terms()))
+        self._taps = StudentTaps(student, modules, ignored, at_calls=bool(self.terms or self._meter.stages))
+        self._taps.may_compile(not self._measures())
         self._ahead: _Ahead | None = None
         self.register_state_dict_pre_hook(_settle)  # type: ignore[no-untyped-call]  # torch's has no types
 
@@ -134,19 +138,13 @@ class CrossTaskRegularizer(nn.Module):
         assert term.teacher is not None
         return CommonParameters(student, self.teacher.network, term.student, term.teacher)
 
-    def _attached(self, student: nn.Module) -> TapRecorder:
+    def _tapped(self, student: nn.Module | None) -> Mapping[str, nn.Module]:
+        if student is None:
+            return {}
         if self.teacher is not None:
             check_nothing_shared(self.teacher.network, student=student)
-        stages = self._meter.stages
-        taps = {term.student for term in self._terms() if not term.reads_parameters}
-        modules = {path: find_module(student, path) for path in taps | stages.keys()}
-        self._order = ChannelOrder(modules)
-        recorder = TapRecorder(modules, owner="student")
-        recorder.within_graphs = not self._measures()
-        recorder.ignored = partial(self._meter.idle_stages, taps)
-        if self.terms or stages:
-            recorder.attach_to_calls(student)
-        return recorder
+        paths = _student_taps(self._terms()) | self._meter.stages.keys()
+        return {path: find_module(student, path) for path in paths}
 
     def _measures(self) -> bool:
         return bool(self._meter.monitor) or any(isinstance(term.weighting, Balanced) for term in self._terms())
@@ -197,7 +195,8 @@ class CrossTaskRegularizer(nn.Module):
             return {}
         check_synchronised(self)
         step = self._meter.begin(self._terms(), self._trained)
-        images, outputs = self._student(images, features, step.stages)
+        paths = _student_taps(self._terms()) | step.stages.keys()
+        images, outputs = self._taps.take(paths, images, features)
         active = [term for term in self._terms() if term.weight > 0 or term.name in step.terms]
         wanted = {*_teacher_taps(active), *step.stages.values()}
         known = ahead.known(images, wanted) if ahead else None
@@ -216,22 +215,6 @@ class CrossTaskRegularizer(nn.Module):
                 losses[term.name] = term.nothing(next(iter((*outputs.values(), *self._trained))))
         step.end()
         return losses
-
-    def _student(
-        self, images: Tensor | None, features: Mapping[str, Tensor] | None, stages: Mapping[str, str]
-    ) -> tuple[Tensor | None, Mapping[str, Tensor]]:
-        paths = {term.student for term in self._terms() if not term.reads_parameters} | stages.keys()
-        if features is None and self._recorder is not None:
-            called_with, outputs = self._recorder.take(paths)
-            return _same_images(images, called_with), outputs
-        if features is None or images is None:
-            raise ValueError("without hooks on the student both are needed: regularizer(images, features={path: ...})")
-        if self._recorder is not None:
-            self._recorder.forget()
-        missing = sorted(paths - features.keys())
-        if missing:
-            raise ValueError(f"features lacks the student's taps {missing}; it has {sorted(features)}")
-        return images, {path: features[path].clone() for path in paths}
 
     def _targets(
         self, images: Tensor | None, active: Sequence[Term], stages: Mapping[str, str]
@@ -280,8 +263,7 @@ class CrossTaskRegularizer(nn.Module):
         if name not in self.terms:
             raise ValueError(f"there is no term {name!r}; the terms are {list(self.terms)}")
         next(term for term in self._terms() if term.name == name).set_weight(weight)
-        if self._recorder is not None:
-            self._recorder.within_graphs = not self._measures()
+        self._taps.may_compile(not self._measures())
 
     @contextmanager
     def recording(self, images: Tensor | None = None) -> Iterator[None]:
@@ -297,14 +279,12 @@ class CrossTaskRegularizer(nn.Module):
         Raises:
             RuntimeError: without a student; and at the beginning, what :meth:`forward` raises where a teacher runs.
         """
-        if self._recorder is None:
-            raise RuntimeError("the regularizer was made without a student: there is nothing to record")
         self._ahead = None
-        if images is not None and torch.is_grad_enabled() and images.device.type == "cpu":
-            version = version_of(images)
-            self._ahead = _Ahead(images, version, self._targets(images, *self._meter.upcoming(self._terms())))
         try:
-            with self._recorder.recording(*(() if images is None else (images,))):
+            with self._taps.recording(*(() if images is None else (images,))):
+                if images is not None and torch.is_grad_enabled() and images.device.type == "cpu":
+                    upcoming = self._meter.upcoming(self._terms())
+                    self._ahead = _Ahead(images, version_of(images), self._targets(images, *upcoming))
                 yield
         except BaseException:
             self._ahead = None
@@ -314,8 +294,7 @@ class CrossTaskRegularizer(nn.Module):
         """Detach from the student: take all hooks away."""
         self._meter.close()
         self._ahead = None
-        if self._recorder is not None:
-            self._recorder.remove()
+        self._taps.remove()
 
     def __getstate__(self) -> dict[str, Any]:
         _settle(self)
@@ -334,17 +313,9 @@ def _settle(regularizer: CrossTaskRegularizer, *unused: Any) -> None:
     regularizer._meter.settle(regularizer._terms())
 
 
+def _student_taps(terms: Iterable[Term]) -> set[str]:
+    return {term.student for term in terms if not term.reads_parameters}
+
+
 def _teacher_taps(terms: Iterable[Term]) -> list[str]:
     return [term.teacher for term in terms if term.teacher is not None and not term.reads_parameters]
-
-
-def _same_images(given: Tensor | None, called_with: tuple[Tensor, ...]) -> Tensor | None:
-    if given is None:
-        return called_with[0] if called_with else None
-    if called_with and (given.shape, given.device) not in {(tensor.shape, tensor.device) for tensor in called_with}:
-        found = ", ".join(f"{tuple(tensor.shape)} on {tensor.device}" for tensor in called_with)
-        raise ValueError(
-            f"the images given, {tuple(given.shape)} on {given.device}, are not what the student was called with: "
-            f"{found}"
-        )
-    return given

@@ -1,0 +1,95 @@
+"""What the student gives in a step, and what it was called with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Set
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from xtask_reg.taps import TapRecorder
+
+
+class StudentTaps:
+    """The outputs of some submodules of the student: of its last call, or of a block, or given by hand.
+
+    Args:
+        student: not wrapped; None if the outputs are given each time.
+        modules: the submodules, by path.
+        ignored: called at the start of a step, for the paths that are not wanted in it.
+        at_calls: whether each call of the student is a step.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module | None,
+        modules: Mapping[str, nn.Module],
+        ignored: Callable[[], Set[str]],
+        at_calls: bool,
+    ) -> None:
+        self._recorder: TapRecorder | None = None
+        if student is not None:
+            self._recorder = TapRecorder(modules, owner="student")
+            self._recorder.ignored = ignored
+            if at_calls:
+                self._recorder.attach_to_calls(student)
+
+    def may_compile(self, whether: bool) -> None:
+        """Whether ``torch.compile`` may take the taps into its graphs, which hides the gradient that reaches them."""
+        if self._recorder is not None:
+            self._recorder.within_graphs = whether
+
+    def take(
+        self, paths: Set[str], images: Tensor | None, features: Mapping[str, Tensor] | None
+    ) -> tuple[Tensor | None, Mapping[str, Tensor]]:
+        """The images that the teacher is to see and the student's outputs; the step is thereby over.
+
+        Args:
+            paths: of the outputs.
+            images: in place of the first tensor that the student was called with.
+            features: in place of what its taps recorded.
+
+        Raises:
+            TapError: if a tap did not give exactly one tensor, or the student was not called.
+            ValueError: if ``images`` are not what the student was called with, or ``features`` lacks a path.
+        """
+        if features is None and self._recorder is not None:
+            called_with, outputs = self._recorder.take(paths)
+            return _same_images(images, called_with), outputs
+        if features is None or images is None:
+            raise ValueError("without hooks on the student both are needed: regularizer(images, features={path: ...})")
+        if self._recorder is not None:
+            self._recorder.forget()
+        missing = sorted(paths - features.keys())
+        if missing:
+            raise ValueError(f"features lacks the student's taps {missing}; it has {sorted(features)}")
+        return images, {path: features[path].clone() for path in paths}
+
+    @contextmanager
+    def recording(self, *called_with: Tensor) -> Iterator[None]:
+        """Record the taps inside the block, as one step.
+
+        Raises:
+            RuntimeError: without a student.
+        """
+        if self._recorder is None:
+            raise RuntimeError("the regularizer was made without a student: there is nothing to record")
+        with self._recorder.recording(*called_with):
+            yield
+
+    def remove(self) -> None:
+        """Take all hooks away."""
+        if self._recorder is not None:
+            self._recorder.remove()
+
+
+def _same_images(given: Tensor | None, called_with: tuple[Tensor, ...]) -> Tensor | None:
+    if given is None:
+        return called_with[0] if called_with else None
+    if called_with and (given.shape, given.device) not in {(tensor.shape, tensor.device) for tensor in called_with}:
+        found = ", ".join(f"{tuple(tensor.shape)} on {tensor.device}" for tensor in called_with)
+        raise ValueError(
+            f"the images given, {tuple(given.shape)} on {given.device}, are not what the student was called with: "
+            f"{found}"
+        )
+    return given
