@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import job_cost
@@ -46,3 +47,17 @@ def test_table_by_hand(tmp_path: Path) -> None:
     assert "| cpu | FT | 2.000 | 1.500 to 2.500 | 2.0 | 1.00 | 5.0 | 25.0 |" in table
     assert "| cpu | CTD-ED | 2.500 | 2.250 to 3.250 | 1.0 | 0.50 | 4.0 | 25.0 |" in table
     assert "| cuda | CTD-ED | 0.100 | 0.100 to 0.100 | 100.0 | 2.00 | 100.0 | 25.0 |" in table
+
+
+@pytest.mark.slow
+def test_a_job_of_tools_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six images in batches of two: three steps an epoch, of which the first two are left out."""
+    out = tmp_path / "job_cost.jsonl"
+    chosen = ["--only", "CTD-ED", "--images", "6", "--workers", "0", "--results", str(out)]
+    monkeypatch.setattr(sys, "argv", ["job_cost.py", *chosen])
+    job_cost.main()
+    (found,) = map(json.loads, out.read_text().splitlines())
+    assert (found["job"], found["batch"], found["device"]) == ("CTD-ED", 2, "cpu")
+    assert len(found["step_seconds"]) == len(found["data_seconds"]) == 2
+    assert 0 < found["images_per_second"] < 6 / found["step_seconds"][1]
+    assert 0 <= found["waited"] < 1
