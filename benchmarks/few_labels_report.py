@@ -28,11 +28,20 @@ BATCHES: Mapping[str, Collection[Any]] = {
     "steps": {STEPS, *(steps for _, steps in plans.BATCHES)},
 }
 """The trainings that differ in their batch alone."""
+PAIRS = (
+    ("CTD-ED", "CTD-ED, random teacher"),
+    ("L2-SP", "CTD-ED decayed"),
+    ("CTD-ED balanced", "CTD-ED balanced, random teacher"),
+    ("CTD-ED balanced, per location", "CTD-ED balanced"),
+    ("CTD-ED balanced, pooled", "CTD-ED balanced"),
+    ("FT, lfw", "FT, untrained"),
+)
+"""What is compared other than with FT."""
 USUAL: Mapping[str, Collection[Any]] = {"steps": [STEPS], "batch": [BATCH]}
 PARTS: Mapping[str, Mapping[str, Collection[Any]]] = {
     "grid": {"method": {method for *_, method in plans.CORE}, "seed": [0], **USUAL},
     "variants": {
-        "method": {report.PLAIN, *(method for *_, method in plans.VARIANTS)},
+        "method": {method for *_, method in plans.VARIANTS},
         "source": ["dlib"],
         "n_labels": [MIDDLE],
         "seed": [0],
@@ -70,12 +79,21 @@ class Measured:
         """The parts of which there is something to compare."""
         return [part for part, wanted in PARTS.items() if _is_there(self.lines(**wanted), wanted)]
 
+    def differences(self, part: str) -> dict[tuple[str, int], report.Comparison]:
+        """What a part's methods are against plain fine-tuning on the same processor, where there is one."""
+        elsewhere = report.images(self._again, **self._dataset) if self._again.lines else None
+        return report.differences(self.images(**PARTS[part]), elsewhere)
+
     def tables(self) -> dict[str, str]:
         """By the name of its mark."""
         tables = {
-            part: report.main_table(self.images(**PARTS[part]), self.lines(**PARTS[part]), self.time)
+            part: report.main_table(
+                self.images(**PARTS[part]), self.lines(**PARTS[part]), self.differences(part), self.time
+            )
             for part in self.parts()
         }
+        if {label for pair in PAIRS for label in pair} <= {*self.lines(seed=[0], **USUAL).label}:
+            tables["pairs"] = report.pair_table(self.images(seed=[0], **USUAL), PAIRS)
         tables["tuning"] = report.tuning_table(self._tuning, self.images(), self.lines())
         if self.lines(**BATCHES).get("batch", pd.Series()).nunique() > 1:
             tables["batches"] = report.batch_table(self.images(**BATCHES))
@@ -86,17 +104,17 @@ class Measured:
 
     def summary(self) -> dict[str, str]:
         """README's table, by the name of its mark."""
-        return {"results": report.short_table(self.images(**PARTS["grid"]), SUMMED_UP)}
+        return {"results": report.short_table(self.images(**PARTS["grid"]), self.differences("grid"), SUMMED_UP)}
 
     def figures(self) -> dict[str, Figure]:
         """By name."""
         lines, rows = self.lines(**PARTS["grid"]), self.images(**PARTS["grid"])
         shown = [name for name in SHOWN if name in set(rows.label)]
         return {
-            **{part: figures.forest(report.differences(self.images(**PARTS[part]))) for part in self.parts()},
+            **{part: figures.forest(self.differences(part)) for part in self.parts()},
             "labels": figures.error_by_labels(rows, shown),
             "curves": figures.curves(lines, shown),
-            **({"cost": figures.cost(report.differences(rows), self.time)} if self.time else {}),
+            **({"cost": figures.cost(self.differences("grid"), self.time)} if self.time else {}),
             **{f"ced_{count}": figures.ced(own, shown) for count, own in rows.groupby("n_labels")},
         }
 

@@ -38,7 +38,7 @@ def cell_config(cell: Cell, places: Places, folder: Path) -> Config:
     config.train_dataloader.batch_size = min(int(cell.setting.get("batch", BATCH)), cell.n_labels)
     epochs = round(cell.steps / (cell.n_labels // config.train_dataloader.batch_size))
     config.train_dataloader.drop_last = True
-    points = 1 if cell.split == "tuning" else POINTS
+    points = POINTS if cell.split == "test" and cell.setting.get("monitored", True) else 1
     config.train_cfg.update(max_epochs=epochs, val_interval=epochs // points)
     config.default_hooks.checkpoint = {"type": "CheckpointHook", "interval": -1, "save_last": False}
     config.randomness.seed = cell.seed
@@ -62,7 +62,8 @@ def _add_teacher(config: Config, cell: Cell) -> None:
         return
     source = SOURCES[cell.source]
     config.model.teacher = dict(config.teacher)
-    config.model.monitor = {"every": cell.steps // 20}
+    if cell.setting.get("monitored", True):
+        config.model.monitor = {"every": cell.steps // 20}
     if cell.teacher == "random":
         config.model.teacher.checkpoint = "random"
     if source.classes:

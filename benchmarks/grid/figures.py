@@ -9,12 +9,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from grid.statistics import Estimate, bootstrap
+from grid.report import Comparison
 from xtask_reg.landmarks.plots import plot_ced
 from xtask_reg.palette import COLOURS, LINE_STYLES
 
 LIMIT = 20
 """Percent beyond which a difference is written instead of drawn."""
+MARKERS = "os^Dv<>P*X"
+SEEN = 1.3
+"""Heatmap pixels up to which distributions of errors are drawn."""
 
 
 def _look(index: int) -> dict[str, object]:
@@ -22,16 +25,12 @@ def _look(index: int) -> dict[str, object]:
 
 
 def error_by_labels(rows: pd.DataFrame, names: Sequence[str]) -> Figure:
-    """Mean error against the number of labels, with 95 % bands."""
+    """Mean error against the number of labels."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
     for index, name in enumerate(names):
-        own = rows[rows.label == name]
-        found = {n_labels: bootstrap(each, "error") for n_labels, each in own.groupby("n_labels")}
-        labels = [*found]
-        axes.plot(labels, [each.mean for each in found.values()], marker="o", label=name, **_look(index))
-        bounds = ([each.low for each in found.values()], [each.high for each in found.values()])
-        axes.fill_between(labels, *bounds, color=COLOURS[index % len(COLOURS)], alpha=0.08, linewidth=0)
+        means = rows[rows.label == name].groupby("n_labels").error.mean()
+        axes.plot(means.index, means, marker=MARKERS[index], markersize=5, label=name, **_look(index))
     ticks = sorted(rows.n_labels.unique())
     axes.set(xscale="log", xlabel="labelled images", ylabel="mean error, heatmap px")
     axes.set_xticks(ticks, map(str, ticks))
@@ -40,8 +39,8 @@ def error_by_labels(rows: pd.DataFrame, names: Sequence[str]) -> Figure:
     return figure
 
 
-def forest(differences: Mapping[tuple[str, int], Estimate]) -> Figure:
-    """The differences to FT with their intervals, one panel for each number of labels."""
+def forest(differences: Mapping[tuple[str, int], Comparison]) -> Figure:
+    """The differences to FT with their intervals, one panel for each number of labels; the clear ones in colour."""
     counts = sorted({n_labels for _, n_labels in differences})
     names = list(dict.fromkeys(name for name, _ in differences))
     figure = Figure(figsize=(2.2 + 2.8 * len(counts), 1.2 + 0.3 * len(names)), layout="constrained")
@@ -50,7 +49,7 @@ def forest(differences: Mapping[tuple[str, int], Estimate]) -> Figure:
             if (name, n_labels) in differences:
                 _interval(axes, height, differences[name, n_labels])
         axes.axvline(0, color="0.3", linewidth=0.8)
-        axes.set(title=f"{n_labels} labels", xlabel="error against FT, %", xlim=(-LIMIT, LIMIT))
+        axes.set(title=f"{n_labels} labels", xlabel="error against FT of that source, %", xlim=(-LIMIT, LIMIT))
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.grid(axis="x", color="0.9")
@@ -58,20 +57,26 @@ def forest(differences: Mapping[tuple[str, int], Estimate]) -> Figure:
     return figure
 
 
-def _interval(axes: Axes, height: int, found: Estimate) -> None:
-    colour = COLOURS[0] if found.high < 0 else COLOURS[1] if found.low > 0 else "0.45"
+def _interval(axes: Axes, height: int, comparison: Comparison) -> None:
+    found = comparison.percent
+    colour = "0.45" if not comparison.is_clear else COLOURS[0] if found.mean < 0 else COLOURS[1]
     if abs(found.mean) < LIMIT:
         axes.plot([found.low, found.high], [height] * 2, color=colour, linewidth=2)
         axes.plot(found.mean, height, "o", color=colour)
+        if found.high > LIMIT:
+            axes.plot(LIMIT, height, ">", color=colour, clip_on=False)
     else:
         side = "right" if found.mean > 0 else "left"
         edge = np.copysign(LIMIT, found.mean)
-        axes.text(edge, height, f" {found.mean:+.0f} ", color=colour, ha=side, va="center")
+        text = f" {found.mean:+.0f} ({found.low:+.0f} to {found.high:+.0f}) "
+        axes.text(edge, height, text, color=colour, ha=side, va="center")
 
 
 def ced(rows: pd.DataFrame, names: Sequence[str]) -> Figure:
     """Cumulative error distributions over all test images."""
-    return plot_ced({name: rows[rows.label == name].error.to_numpy() for name in names})
+    figure = plot_ced({name: rows[rows.label == name].error.to_numpy() for name in names})
+    figure.axes[0].set_xlim(0, SEEN)
+    return figure
 
 
 def curves(lines: pd.DataFrame, names: Sequence[str]) -> Figure:
@@ -85,35 +90,36 @@ def curves(lines: pd.DataFrame, names: Sequence[str]) -> Figure:
             if len(own):
                 means = np.mean([*own.curve], axis=0)
                 steps = np.linspace(0, own.steps.iloc[0], len(means) + 1)[1:]
-                axes.plot(steps, means, marker=".", label=name, **_look(index))
+                axes.plot(steps, means, marker=MARKERS[index], markersize=4, label=name, **_look(index))
         axes.set(title=f"{n_labels} labels", xlabel="training step")
         axes.grid(color="0.9")
     panels[0].set_ylabel("mean error, heatmap px")
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", frameon=False)
+    figure.legend(handles, labels, loc="outside right upper", frameon=False, handlelength=3.5)
     return figure
 
 
-def cost(differences: Mapping[tuple[str, int], Estimate], time: Mapping[str, float]) -> Figure:
+def cost(differences: Mapping[tuple[str, int], Comparison], time: Mapping[str, float]) -> Figure:
     """What a method gains against what it costs: its difference in error beside its training time."""
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.add_subplot()
-    drawn = {key: found for key, found in differences.items() if key[0] in time and abs(found.mean) < LIMIT}
+    drawn = {key: found.percent for key, found in differences.items() if key[0] in time}
+    drawn = {key: found for key, found in drawn.items() if abs(found.mean) < LIMIT}
     counts = sorted({n_labels for _, n_labels in drawn})
-    for index, name in enumerate(dict.fromkeys(name for name, _ in drawn)):
-        for shift, n_labels in enumerate(counts):
+    figure = Figure(figsize=(2 + 3 * len(counts), 3.6), layout="constrained")
+    panels = figure.subplots(1, len(counts), squeeze=False, sharex=True, sharey=True)[0]
+    for axes, n_labels in zip(panels, counts):
+        for index, name in enumerate(dict.fromkeys(name for name, _ in drawn)):
             if (name, n_labels) in drawn:
                 found = drawn[name, n_labels]
-                where = time[name] + 0.004 * (shift - (len(counts) - 1) / 2)
                 bounds = [[found.mean - found.low], [found.high - found.mean]]
-                label = name if n_labels == counts[0] else None
-                colour = COLOURS[index % len(COLOURS)]
-                inside = colour if index < len(COLOURS) else "white"
-                axes.errorbar(where, found.mean, bounds, fmt="os^D"[shift], color=colour, mfc=inside, label=label)
-    axes.axhline(0, color="0.3", linewidth=0.8)
-    order = ", ".join(map(str, counts))
-    axes.set(xlabel=f"training time, FT = 1; {order} labels from left to right", ylabel="error against FT, %")
-    _finish(figure, axes)
+                axes.errorbar(
+                    time[name], found.mean, bounds, fmt=MARKERS[index], color=COLOURS[index % len(COLOURS)], label=name
+                )
+        axes.axhline(0, color="0.3", linewidth=0.8)
+        axes.set(title=f"{n_labels} labels", xlabel="training time, FT = 1")
+        axes.grid(color="0.9")
+        axes.set_axisbelow(True)
+    panels[0].set_ylabel("error against FT, %")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, handlelength=3.5)
     return figure
 
 
@@ -121,4 +127,4 @@ def _finish(figure: Figure, axes: Axes) -> None:
     axes.grid(color="0.9")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside right upper", frameon=False)
+    figure.legend(loc="outside right upper", frameon=False, handlelength=3.5)

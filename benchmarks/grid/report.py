@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -10,12 +11,40 @@ import pandas as pd
 from grid.cell import BATCH, cell_of
 from grid.methods import METHODS
 from grid.results import Results
-from grid.statistics import Estimate, bootstrap, paired
+from grid.statistics import Estimate, adjusted_p, bootstrap, of_trainings, paired
 from grid.tuning import scores
 from xtask_reg.landmarks import LandmarkScores, score_images
 
 PLAIN = "FT"
-TRAINING = ["dataset", "source", "label", "n_labels", "fold", "seed", "steps", "batch", "rate"]
+TRAINING = ["dataset", "source", "label", "n_labels", "fold", "seed", "steps", "batch", "rate", "cpu"]
+KEYS = ["fold", "seed"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A method against another one on the same images.
+
+    Attributes:
+        percent: the difference of the mean errors, in percent of the other one's.
+        less: trainings after which the error is less.
+        trainings: how many there are of both.
+        p: of a t-test over the folds, adjusted for all that is compared beside it.
+    """
+
+    percent: Estimate
+    less: int
+    trainings: int
+    p: float
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether it is taken for real."""
+        return self.p < 0.05
+
+    def __str__(self) -> str:
+        """In percent, with the interval where there are three trainings, in bold where it is clear."""
+        text = as_text(self.percent) if self.trainings > 2 else _signed(self.percent.mean)
+        return f"**{text}**" if self.is_clear else text
 
 
 def label(line: Mapping[str, Any]) -> str:
@@ -40,7 +69,7 @@ def lines(results: Results, **wanted: Collection[Any]) -> pd.DataFrame:
     """
     usual = {"batch": BATCH, "rate": 1}
     every = [
-        {**line, "label": label(line), "cell": cell_of(line).folder}
+        {**line, "label": label(line), "cell": cell_of(line).folder, "cpu": line.get("hardware", {}).get("cpu")}
         | {key: line["setting"].get(key, value) for key, value in usual.items()}
         for line in results.lines
     ]
@@ -57,24 +86,51 @@ def scores_of(rows: pd.DataFrame) -> LandmarkScores:
     return score_images(rows.error.to_numpy(), reduction="mean_distance", space="heatmap")
 
 
-def differences(rows: pd.DataFrame) -> dict[tuple[str, int], Estimate]:
-    """By method and number of labels, the paired difference to its :func:`reference_of` in percent of that one's error.
+def differences(rows: pd.DataFrame, elsewhere: pd.DataFrame | None = None) -> dict[tuple[str, int], Comparison]:
+    """By method and number of labels, the comparison with its :func:`reference_of`.
 
-    Only folds and seeds that both have count.
+    Args:
+        rows: the images of all trainings; see :func:`images`.
+        elsewhere: those of trainings that were made once more on another processor: rounding makes another network
+            there, so that each method is compared with the reference of its own processor where there is one.
 
     Raises:
         ValueError: if the two were not tested on the same images.
     """
-    found = {}
+    references = rows if elsewhere is None else pd.concat([rows, elsewhere])
+    pairs = {}
     for (name, source, n_labels), own in rows.groupby(["label", "source", "n_labels"], sort=False):
-        other = rows[(rows.label == reference_of(name, source)) & (rows.n_labels == n_labels)]
-        shared = set(zip(own.fold, own.seed)) & set(zip(other.fold, other.seed))
-        own, other = (each[[pair in shared for pair in zip(each.fold, each.seed)]] for each in (own, other))
-        if name == PLAIN or own.empty:
-            continue
-        both = paired(own, other)
-        percent = both.assign(percent=100 * both.difference / other.error.mean())
-        found[name, n_labels] = bootstrap(percent, "percent")
+        of_these = (references.label == reference_of(name, source)) & (references.n_labels == n_labels)
+        if name != PLAIN:
+            pairs[name, n_labels] = own, references[of_these]
+    return compared(pairs)
+
+
+def compared(pairs: Mapping[Any, tuple[pd.DataFrame, pd.DataFrame]]) -> dict[Any, Comparison]:
+    """Comparisons by what they are called, each of the images of one method with those of another.
+
+    Only folds and seeds that both have count; those that have none are left out.
+    """
+    both = {key: paired(own, other) for key, (own, other) in _shared(pairs).items()}
+    found = {}
+    for (key, each), p in zip(both.items(), adjusted_p([*both.values()])):
+        percent = each.assign(percent=100 * each.difference / each.error_reference.mean())
+        trainings = of_trainings(each)
+        less = int((trainings < 0).sum())
+        found[key] = Comparison(bootstrap(percent, "percent"), less, len(trainings), p)
+    return found
+
+
+def _shared(pairs: Mapping[Any, tuple[pd.DataFrame, pd.DataFrame]]) -> dict[Any, tuple[pd.DataFrame, pd.DataFrame]]:
+    """The trainings that both methods have, of the other one those on the same processor where there are some."""
+    found = {}
+    for key, (own, other) in pairs.items():
+        other = other.merge(own.groupby(KEYS).cpu.first().rename("wanted").reset_index(), on=KEYS)
+        same = other.cpu == other.wanted
+        other = other[same | ~same.groupby([other.fold, other.seed]).transform("any")]
+        own = own.merge(other[KEYS].drop_duplicates(), on=KEYS)
+        if len(own):
+            found[key] = own, other.drop_duplicates([*KEYS, "image"])
     return found
 
 
@@ -91,28 +147,60 @@ def times(lines: pd.DataFrame) -> dict[str, float]:
     return {name: seconds[name] / seconds[other] for name, other in references.items() if other in seconds}
 
 
-def main_table(rows: pd.DataFrame, lines: pd.DataFrame, time: Mapping[str, float]) -> str:
-    """The scores of all methods, by number of labels, as Markdown; ``time`` is what :func:`times` gives."""
-    against = differences(rows)
+def main_table(
+    rows: pd.DataFrame,
+    lines: pd.DataFrame,
+    against: Mapping[tuple[str, int], Comparison],
+    time: Mapping[str, float],
+) -> str:
+    """The scores of all methods, by number of labels, as Markdown.
+
+    Args:
+        rows: the images of the trainings.
+        lines: the trainings.
+        against: what :func:`differences` gives.
+        time: what :func:`times` gives.
+    """
     argmax = lines.groupby(["label", "n_labels"]).me_argmax.mean()
-    head = (
-        f"| labels | method | ME ± SD | FR | AUC | error to {PLAIN}, % | ME by argmax | time to {PLAIN} | trainings |"
-    )
-    table = [head, "|" + "---|" * 9]
+    found = f"error to {PLAIN}, % | less error in | p, adjusted"
+    table = [f"| labels | method | ME ± SD | FR | AUC | {found} | ME by argmax | time to {PLAIN} |", "|" + "---|" * 10]
     for (n_labels, name), own in rows.groupby(["n_labels", "label"], sort=False):
         score, key = scores_of(own), (name, n_labels)
-        change = as_text(against[key]) if key in against else ""
+        trainings = f" | {len(own[KEYS].drop_duplicates())} trainings | "
+        change = _compared(against[key]) if key in against else trainings
         parts = [
             f"{n_labels} | {name} | {score.me:.3f} ± {score.sd:.3f} | {100 * score.fr:.1f} % | {score.auc:.3f}",
-            f"{change} | {argmax[key]:.3f} | {_ratio(time.get(name))} | {len(own[['fold', 'seed']].drop_duplicates())}",
+            f"{change} | {argmax[key]:.3f} | {_ratio(time.get(name))}",
         ]
         table.append(f"| {' | '.join(parts)} |")
     return "\n".join(table)
 
 
-def short_table(rows: pd.DataFrame, names: Sequence[str]) -> str:
+def pair_table(rows: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> str:
+    """Methods against each other, as Markdown; by number of labels where both were trained.
+
+    Args:
+        rows: the images of the trainings.
+        pairs: names of two methods each.
+    """
+    wanted = {
+        (n_labels, one, other): tuple(own[own.label == name] for name in (one, other))
+        for n_labels, own in rows.groupby("n_labels", sort=False)
+        for one, other in pairs
+    }
+    table = ["| labels | method | against | error, % | less error in | p, adjusted |", "|" + "---|" * 6]
+    for (n_labels, one, other), found in compared(wanted).items():
+        table.append(f"| {n_labels} | {one} | {other} | {_compared(found)} |")
+    return "\n".join(table)
+
+
+def _compared(found: Comparison) -> str:
+    p = "< 0.001" if found.p < 0.001 else f"{found.p:.3f}" if found.p < 0.1 else f"{found.p:.1f}"
+    return f"{found} | {found.less} of {found.trainings} | {p}"
+
+
+def short_table(rows: pd.DataFrame, against: Mapping[tuple[str, int], Comparison], names: Sequence[str]) -> str:
     """Mean errors of some methods by number of labels, and their differences to FT in percent, as Markdown."""
-    against = differences(rows)
     table = [f"| labels | {' | '.join(names)} |", "|" + "---|" * (len(names) + 1)]
     for n_labels in sorted(rows.n_labels.unique()):
         means = {name: rows[(rows.label == name) & (rows.n_labels == n_labels)].error.mean() for name in names}
@@ -133,12 +221,11 @@ def repeat_table(once: pd.DataFrame, again: pd.DataFrame) -> str:
     for (n_labels, name), second in again.groupby(["n_labels", "label"], sort=False):
         first = once[(once.label == name) & (once.n_labels == n_labels) & once.fold.isin(second.fold)]
         of_folds = 100 * (second.groupby("fold").error.mean() / first.groupby("fold").error.mean() - 1)
-        both = paired(second, first)
-        all_of_it = bootstrap(both.assign(percent=100 * both.difference / first.error.mean()), "percent")
+        (all_of_it,) = compared({name: (second, first)}).values()
         span = f"{_signed(of_folds.min())} to {_signed(of_folds.max())}"
         table.append(
             f"| {n_labels} | {name} | {first.error.mean():.3f} | {second.error.mean():.3f} | {span} "
-            f"| {as_text(all_of_it)} |"
+            f"| {as_text(all_of_it.percent)} |"
         )
     return "\n".join(table)
 
@@ -149,25 +236,28 @@ def batch_table(rows: pd.DataFrame) -> str:
     Args:
         rows: the images of the trainings, those in the usual batch among them; see :func:`images`.
     """
-    table = ["| method | batch | steps | learning rates | ME | error to batch 5, % | trainings |", "|" + "---|" * 7]
-    for name, own in rows.groupby("label", sort=False):
-        usual = own[own.batch == BATCH]
-        for (batch, steps, rate), other in own.groupby(["batch", "steps", "rate"]):
-            shared = usual[usual.fold.isin(other.fold)]
-            both = paired(other, shared)
-            percent = both.assign(percent=100 * both.difference / shared.error.mean())
-            change = "" if batch == BATCH else _of_several(bootstrap(percent, "percent"), other.fold.nunique())
-            rates = "tuned" if rate == 1 else f"times {rate:g}"
-            parts = [f"{name} | {batch:g} | {steps} | {rates}", f"{other.error.mean():.3f} | {change}"]
-            table.append(f"| {' | '.join(parts)} | {other.fold.nunique()} |")
+    head = "| method | batch | steps | learning rates | ME | error to batch 5, % | less error in | p, adjusted |"
+    table = [head, "|" + "---|" * 8]
+    trained = {
+        (str(name), *key): own
+        for name, of_method in rows.groupby("label", sort=False)
+        for key, own in of_method.groupby(["batch", "steps", "rate"])
+    }
+    usual = {name: own for (name, batch, *_), own in trained.items() if batch == BATCH}
+    against = compared({key: (own, usual[key[0]]) for key, own in trained.items() if key[1] != BATCH})
+    for (name, batch, steps, rate), own in trained.items():
+        key = name, batch, steps, rate
+        rates = "tuned" if rate == 1 else f"times {rate:g}"
+        change = _compared(against[key]) if key in against else f" | {own.fold.nunique()} trainings | "
+        table.append(f"| {name} | {batch:g} | {steps} | {rates} | {own.error.mean():.3f} | {change} |")
     return "\n".join(table)
 
 
-def _change(estimate: Estimate | None) -> str:
-    if estimate is None:
+def _change(found: Comparison | None) -> str:
+    if found is None:
         return ""
-    text = f"{_signed(estimate.mean)} %"
-    return f" (**{text}**)" if estimate.is_clear else f" ({text})"
+    text = f"{_signed(found.percent.mean)} %"
+    return f" (**{text}**)" if found.is_clear else f" ({text})"
 
 
 def _signed(value: float) -> str:
@@ -179,15 +269,9 @@ def _ratio(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def _of_several(estimate: Estimate, trainings: int) -> str:
-    """The estimate as text, without an interval where there are not three trainings."""
-    return as_text(estimate) if trainings > 2 else _signed(estimate.mean)
-
-
 def as_text(estimate: Estimate) -> str:
-    """``-3.1 (-5.0 to -1.2)``, in bold where the interval leaves out zero."""
-    text = f"{_signed(estimate.mean)} ({_signed(estimate.low)} to {_signed(estimate.high)})"
-    return f"**{text}**" if estimate.is_clear else text
+    """``-3.1 (-5.0 to -1.2)``."""
+    return f"{_signed(estimate.mean)} ({_signed(estimate.low)} to {_signed(estimate.high)})"
 
 
 def tuning_table(tuning: Results, rows: pd.DataFrame, lines: pd.DataFrame) -> str:

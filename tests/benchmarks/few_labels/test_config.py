@@ -9,7 +9,7 @@ import pytest
 from grid.cell import Cell
 from grid.config import cell_config, fingerprint
 from grid.places import Places
-from grid.plans import CORE, LABELS, PLANS, VARIANTS, batches, core
+from grid.plans import CORE, LABELS, PLANS, VARIANTS, batches, core, cost
 from mmpose.registry import MODELS
 
 DLIB = [each for each in (*CORE, *VARIANTS) if each[0] == "dlib"]
@@ -81,6 +81,13 @@ def test_other_batches_make_as_many_steps_or_see_as_many_images_as_the_usual_one
     assert own.setting["rate"] in (1, pytest.approx((own.setting["batch"] / 5) ** 0.5, abs=1e-3))
     multipliers = [config.optim_wrapper.paramwise_cfg for config in (plain, other)]
     assert multipliers[0] == multipliers[1]
+
+
+def test_a_training_that_is_timed_measures_nothing_on_its_way(places):
+    for own in cost("frl14")[:2]:
+        config = config_of(places, dataclasses.replace(own, setting={**own.setting, "lr": 1e-4, "weight": 1e-3}))
+        assert config.train_cfg.val_interval == config.train_cfg.max_epochs
+        assert "monitor" not in config.model
 
 
 def test_the_fingerprint_is_that_of_the_training_and_not_of_the_place(places, tmp_path):

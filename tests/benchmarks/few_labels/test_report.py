@@ -38,14 +38,15 @@ def cells_of(table, *starts):
 
 def test_main_table(results):
     lines = report.lines(results)
-    table = report.main_table(report.images(results), lines, report.times(lines))
+    rows = report.images(results)
+    table = report.main_table(rows, lines, report.differences(rows), report.times(lines))
     # means 1.0 to 1.4, an eighth about each: the sample variance is 10 / 9 of 0.02 + 1 / 64; five of ten are below 1.2,
     # by 0.325, 0.225, 0.125, 0.075 and 0.025, together 0.775, of which 1.2 and 10 make 0.065
     plain = cells_of(table, "20", "FT")
-    assert plain == ["20", "FT", "1.200 ± 0.199", "50.0 %", "0.065", "", "0.500", "1.00", "5"]
+    assert plain == ["20", "FT", "1.200 ± 0.199", "50.0 %", "0.065", "", "5 trainings", "", "0.500", "1.00"]
     # 0.5 more in each image is 41.7 % of 1.2
     frozen = cells_of(table, "20", "FE")
-    assert frozen[5:] == ["**+41.7 (+41.7 to +41.7)**", "0.500", "0.50", "5"]
+    assert frozen[5:] == ["**+41.7 (+41.7 to +41.7)**", "0 of 5", "< 0.001", "0.500", "0.50"]
     assert cells_of(table, "10", "LP-FT")[5] == "**-5.9 (-5.9 to -5.9)**"
 
 
@@ -60,7 +61,7 @@ def test_trainings_made_again(results, tmp_path):
             again.add({**each, "errors": dict(zip(own.image, own.error + 0.5))})
     table = report.repeat_table(report.images(results), report.images(again))
     assert cells_of(table, "20", "FT")[2:5] == ["1.050", "1.550", "+45.5 to +50.0"]
-    assert cells_of(table, "20", "FT")[5].startswith("**+47.6 (")
+    assert cells_of(table, "20", "FT")[5].startswith("+47.6 (")
     assert len(table.splitlines()) == 3
 
 
@@ -79,11 +80,12 @@ def test_other_batches_by_hand(tmp_path):
                 cell = grid_cell("FT", fold, steps=steps, setting={"lr": 1e-4, **setting})
                 results.add(line(cell, dict.fromkeys(images, factor * (1 + fold))))
     table = report.batch_table(report.images(results)).splitlines()
-    assert table[2] == "| FT | 5 | 400 | tuned | 3.000 |  | 5 |"
+    assert table[2] == "| FT | 5 | 400 | tuned | 3.000 |  | 5 trainings |  |"
     assert table[3].startswith("| FT | 10 | 200 | tuned | 3.300 | **+10.0 (")
     assert table[4].startswith("| FT | 10 | 200 | times 1.414 | 2.750 | **+10.0 (")
-    assert table[4].endswith("| 4 |")
+    assert "| 0 of 4 |" in table[4]
     assert table[5].startswith("| FT | 10 | 400 | tuned | 2.700 | **-10.0 (")
+    assert "| 5 of 5 |" in table[5]
     # and the page's other parts are about the usual batch alone
     assert all(few_labels_report.PARTS[part]["batch"] == [5] for part in ("grid", "variants", "seeds"))
 
@@ -98,8 +100,36 @@ def test_only_what_both_have_is_compared(results, tmp_path):
             own = errors.get_group(cell.folder)
             fewer.add({**each, "errors": dict(zip(own.image, own.error))})
     found = report.differences(report.images(fewer))
-    assert found["FE", 20].mean == pytest.approx(100 * 0.5 / 1.15)
-    assert found["LP-FT", 20].mean == pytest.approx(100 * -0.1 / 1.2)
+    assert found["FE", 20].percent.mean == pytest.approx(100 * 0.5 / 1.15)
+    assert found["LP-FT", 20].percent.mean == pytest.approx(100 * -0.1 / 1.2)
+
+
+def test_methods_against_each_other(results):
+    """LP-FT has 0.6 less error than FE: 35 % of 1.7 with 20 labels, 27 % of 2.2 with 10."""
+    table = report.pair_table(report.images(results), [("LP-FT", "FE"), ("LP-FT", "a method that is not there")])
+    assert table.splitlines()[2:] == [
+        "| 20 | LP-FT | FE | **-35.3 (-35.3 to -35.3)** | 5 of 5 | < 0.001 |",
+        "| 10 | LP-FT | FE | **-27.3 (-27.3 to -27.3)** | 5 of 5 | < 0.001 |",
+    ]
+
+
+def test_the_reference_is_of_the_same_processor_where_there_is_one(tmp_path):
+    """FT is 1 on the first processor, and 2 on the second, on which only the folds up to 2 were made again."""
+    here, elsewhere = Results(tmp_path / "here.jsonl"), Results(tmp_path / "elsewhere.jsonl")
+
+    def add(results, method, fold, error, cpu):
+        results.add(line(grid_cell(method, fold), dict.fromkeys(FOLDS[fold], error), hardware={"cpu": cpu}))
+
+    for fold in range(5):
+        add(here, "FT", fold, 1.0, "first")
+        add(here, "FE", fold, 3.0, "second")
+        add(here, "LP-FT", fold, 3.0, "first")
+        if fold < 3:
+            add(elsewhere, "FT", fold, 2.0, "second")
+    found = report.differences(report.images(here), report.images(elsewhere))
+    assert found["LP-FT", 20].percent.mean == pytest.approx(200)
+    # three folds of 1 above 2, two of 2 above 1, in percent of the mean of these references
+    assert found["FE", 20].percent.mean == pytest.approx(100 * (3 * 1 + 2 * 2) / (3 * 2 + 2 * 1))
 
 
 def test_another_source_is_compared_with_its_own_fine_tuning(tmp_path):
@@ -116,8 +146,8 @@ def test_another_source_is_compared_with_its_own_fine_tuning(tmp_path):
             results.add(line(cell, dict.fromkeys(FOLDS[fold], factor * (1 + fold)), seconds=slow * seconds))
     rows, lines = report.images(results), report.lines(results)
     found, time = report.differences(rows), report.times(lines)
-    assert found["FT, imagenet", 20].mean == pytest.approx(100)
-    assert found["CTD-ED, imagenet", 20].mean == pytest.approx(10)
+    assert found["FT, imagenet", 20].percent.mean == pytest.approx(100)
+    assert found["CTD-ED, imagenet", 20].percent.mean == pytest.approx(10)
     assert time == {"FT": 1, "FT, imagenet": 3, "CTD-ED, imagenet": pytest.approx(1.1)}
 
 
@@ -174,7 +204,8 @@ def test_the_command_writes_and_draws_what_is_there(results, tmp_path, monkeypat
     few_labels_report.main()
     wanted = {"steps": [STEPS]}
     time = report.times(report.lines(results, **wanted))
-    grid = report.main_table(report.images(results, **wanted), report.lines(results, **wanted), time)
+    rows = report.images(results, **wanted)
+    grid = report.main_table(rows, report.lines(results, **wanted), report.differences(rows), time)
     chosen = report.tuning_table(tuning, report.images(results), report.lines(results))
     assert page.read_text() == (
         f"before\n<!-- grid -->\n\n{grid}\n\n<!-- end -->\n<!-- tuning -->\n\n{chosen}\n\n<!-- end -->\nafter\n"

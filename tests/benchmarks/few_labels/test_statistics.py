@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from grid.statistics import Estimate, bootstrap, paired
+from grid.statistics import Estimate, adjusted_p, bootstrap, paired
+from scipy.stats import t
 
 
 def rows(values):
@@ -38,6 +39,51 @@ def test_both_levels_add_up():
     found = bootstrap(rows(values), "error")
     variance = values.mean(1).var() / 40 + values.var(1).mean() / (40 * 9)
     assert found.high - found.low == pytest.approx(2 * 1.96 * np.sqrt(variance), rel=0.1)
+
+
+def test_people_who_are_tested_after_several_seeds_count_once():
+    """Four hundred people after a hundred seeds, who alone differ, are four hundred numbers."""
+    people = np.random.default_rng(1).normal(size=(1, 400))
+    seeds = pd.concat([rows(people).assign(seed=seed) for seed in range(100)])
+    found = bootstrap(seeds, "error", resamples=1000)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * people.std() / np.sqrt(400), rel=0.1)
+
+
+def test_seeds_of_one_fold_vary():
+    """And a hundred seeds that alone differ are a hundred numbers, however many people there are."""
+    means = np.random.default_rng(1).normal(size=100)
+    seeds = pd.concat([rows([[mean] * 300]).assign(seed=seed) for seed, mean in enumerate(means)])
+    found = bootstrap(seeds, "error", resamples=1000)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * means.std() / 10, rel=0.1)
+
+
+def test_an_image_that_a_seed_lacks():
+    seeds = pd.concat([rows([[1.0, 2.0]]), rows([[1.0]]).assign(seed=1)])
+    with pytest.raises(ValueError, match="not tested after each of the fold's seeds"):
+        bootstrap(seeds, "error")
+
+
+def differences(of_folds):
+    return rows(np.repeat(np.array(of_folds)[:, None], 4, axis=1)).rename(columns={"error": "difference"})
+
+
+def test_adjusted_p_by_hand():
+    """Student's t of the folds' means; Benjamini and Hochberg: times the number of tests over the rank."""
+    trials = [0.1, 0.2, 0.3, 0.4, 0.5], [1.0, -1.0, 0.5, -0.4, 0.1], [0.0, 0.0, 0.0, 0.0, 0.0]
+    statistics = [np.mean(one) / (np.std(one, ddof=1) / np.sqrt(5)) for one in trials[:2]]
+    first, second = (2 * t(4).sf(abs(statistic)) for statistic in statistics)
+    assert first < 0.05 < second
+    assert adjusted_p([*map(differences, trials)]) == pytest.approx([3 * first, min(1, 3 / 2 * second), 1])
+
+
+def test_seeds_of_a_fold_are_one_number_to_the_t_test():
+    twice = pd.concat([differences([0.0, 0.1, 0.2]), differences([0.2, 0.3, 0.4]).assign(seed=1)])
+    assert adjusted_p([twice]) == pytest.approx(adjusted_p([differences([0.1, 0.2, 0.3])]))
+
+
+@pytest.mark.parametrize("trainings", [[], [differences([1.0])]])
+def test_too_few_to_test(trainings):
+    assert adjusted_p(trainings) == [1.0] * len(trainings)
 
 
 def test_folds_of_different_size_weigh_by_their_images():
