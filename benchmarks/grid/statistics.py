@@ -21,11 +21,6 @@ class Estimate:
     low: float
     high: float
 
-    @property
-    def is_clear(self) -> bool:
-        """Whether the interval leaves out zero."""
-        return self.low > 0 or self.high < 0
-
 
 def bootstrap(values: pd.DataFrame, column: str, level: float = LEVEL, resamples: int = RESAMPLES) -> Estimate:
     """The mean of a column and its percentile interval.

@@ -39,10 +39,10 @@ def within_rounds(seconds: Mapping[str, list[float]], name: str, to: str) -> np.
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
-    """95 % of the median, from order statistics; all of the values where they are too few for that."""
+    """95 % of the median, from order statistics; without bounds where there are too few values for that, fewer than six."""
     found = quantile_test(values, p=0.5).confidence_interval(0.95)
-    whole = not np.isfinite([found.low, found.high]).all()
-    return (float(values.min()), float(values.max())) if whole else (float(found.low), float(found.high))
+    bounds = float(found.low), float(found.high)
+    return bounds if np.isfinite(bounds).all() else (-np.inf, np.inf)
 
 
 def times_table(record: pd.Series, memory: Mapping[str, int] | None) -> str:
@@ -103,10 +103,11 @@ def targets_table(results: pd.DataFrame) -> str:
     """All settings against their targets."""
     lines = ["| network | batch | precision | ratio | measured | 95 % | target | |", "|" + "---|" * 8]
     for record, name, values, bound in targets(results):
-        lower, upper = interval(values)
+        lower, upper = interval(values) if len(values) > 1 else (values[0], values[0])  # memory does not vary
         verdict = "met" if upper <= bound else "missed" if lower > bound else "not decided"
         where = f"{record.case} | {record.batch} | {_precision(record)}"
-        found = f"{np.median(values):.3f} | {lower:.3f} to {upper:.3f}"
+        span = f"{lower:.3f} to {upper:.3f}" if np.isfinite(upper) else f"only {len(values)} rounds"
+        found = f"{np.median(values):.3f} | {span}"
         lines.append(f"| {where} | {name} | {found} | {bound} | {verdict} |")
     return "\n".join(lines)
 
@@ -143,18 +144,14 @@ def settings_tables(results: pd.DataFrame) -> str:
 def draw(results: pd.DataFrame) -> Figure:
     """Each setting a panel: what a step costs in units of plain FT, with quartiles; the floor is the dashed line."""
     records = [record for record, _ in timed(results)]
-    fast = {_key(record): record for _, record in _measured(results, "options").iterrows()}
     figure, axes = plt.subplots(len(records), 1, figsize=(8, 0.6 + 1.75 * len(records)), squeeze=False, sharex=True)
     for axis, record in zip(axes[:, 0], records):
         bars = {name: ratio(record.seconds, name, PLAIN) for name in record.seconds if name != PLAIN}
         floor = bars[FLOOR][0]
-        if _key(record) in fast:
-            name = _quickest(fast[_key(record)])
-            bars[name] = tuple(floor * part for part in ratio(fast[_key(record)].seconds, name, FLOOR))
         names = list(bars)[::-1]
         middle, lower, upper = np.array([bars[name] for name in names]).T
         for place, name in enumerate(names):
-            color = "tab:orange" if name.startswith((OURS, "teacher")) else "tab:gray"
+            color = "tab:orange" if name.startswith(OURS) else "tab:gray"
             spread = [[middle[place] - lower[place]], [upper[place] - middle[place]]]
             axis.errorbar(middle[place], place, xerr=spread, fmt="o", color=color)
         axis.set_yticks(range(len(names)), names)
@@ -162,7 +159,7 @@ def draw(results: pd.DataFrame) -> Figure:
         axis.grid(axis="x", alpha=0.3)
         axis.set_title(f"{record.case}, batch {record.batch}, {_where(record)}", fontsize=9, loc="left")
         axis.tick_params(labelsize=7)
-    axes[-1, 0].set_xlabel("seconds of a training step / those of plain fine-tuning")
+    axes[-1, 0].set_xlabel("seconds of a training step / those of plain fine-tuning: median and quartiles")
     figure.tight_layout()
     return figure
 

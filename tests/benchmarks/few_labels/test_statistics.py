@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from grid.statistics import Estimate, adjusted_p, bootstrap, paired
+from grid.statistics import adjusted_p, bootstrap, paired
 from scipy.stats import t
 
 
@@ -90,11 +90,6 @@ def test_folds_of_different_size_weigh_by_their_images():
     table = pd.concat([rows([[0.0] * 30]), rows([[1.0] * 10]).assign(fold=1)])
     found = bootstrap(table, "error", resamples=2000)
     assert (found.mean, found.low, found.high) == (0.25, 0, 1)
-
-
-@pytest.mark.parametrize(("estimate", "clear"), [((1, 0.5, 2), True), ((-1, -2, -0.5), True), ((1, -0.5, 2), False)])
-def test_clear(estimate, clear):
-    assert Estimate(*estimate).is_clear is clear
 
 
 def test_no_rows():
