@@ -105,15 +105,16 @@ def test_rounds_have_each_work_once() -> None:
     assert len({tuple(each) for each in rounds}) > 1
 
 
-def record(**changes: object) -> dict[str, object]:
-    """The floor takes 2 s, FT 1 s; ours is 1, 2 and 4 % above the floor."""
-    seconds = {
+def record(times: int = 6, **changes: object) -> dict[str, object]:
+    """The floor takes 2 s, FT 1 s; ours is 1, 2 and 4 % above the floor, each so many times."""
+    rounds = {
         names.PLAIN: [1.0, 1.0, 1.0],
         names.FLOOR: [2.0, 2.0, 2.0],
         names.OURS: [2.02, 2.08, 2.04],
         names.OFF: [1.02, 1.02, 1.02],
         names.TORCHDISTILL: [2.5, 2.5, 2.5],
     }
+    seconds = {name: times * values for name, values in rounds.items()}
     setting = {"case": "net", "batch": 2, "device": "cpu", "precision": "float32", "channels_last": False, "threads": 2}
     return {"measured": "times", **setting, "clock": "wall", "seconds": seconds, **changes}
 
@@ -125,19 +126,22 @@ def test_ratios_and_targets_by_hand(tmp_path: Path) -> None:
     file.write_text("".join(json.dumps(each) + "\n" for each in records))
     results = report.read(file)
     page = report.settings_tables(results) + report.targets_table(results)
-    assert "| xtask_reg | 2.04 | 2.040 | 1.020 | 1.015 to 1.030 | 10 | 1.010 |" in page
+    assert "| xtask_reg | 2.04 | 2.040 | 1.020 | 1.010 to 1.040 | 10 | 1.010 |" in page
     where = "| net | 2 | float32 |"
     assert f"{where} xtask_reg / floor | 1.020 | 1.010 to 1.040 | 1.02 | not decided |" in page
     assert f"{where} all weights 0 / FT | 1.020 | 1.020 to 1.020 | 1.01 | missed |" in page
     assert f"{where} xtask_reg / torchdistill | 0.816 | 0.808 to 0.832 | 1.0 | met |" in page
     assert f"{where} memory / floor | 1.010 | 1.010 to 1.010 | 1.02 | met |" in page
+    few = report.targets_table(pd.DataFrame([record(times=1)]))
+    assert f"{where} all weights 0 / FT | 1.020 | only 3 rounds | 1.01 | not decided |" in few
 
 
 def test_the_interval_of_a_median() -> None:
     """Of 20 values the 6th to the 15th: the binomial table has 0.9586 for between 6 and 14 of 20 below the median."""
     shuffled = np.random.default_rng(0).permutation(np.arange(1.0, 21.0))
     assert report.interval(shuffled) == (6, 15)
-    assert report.interval(np.array([3.0, 1.0, 2.0])) == (1, 3)
+    assert report.interval(np.arange(6.0)) == (0, 5)  # all of them with 1 - 2 / 2**6
+    assert report.interval(np.arange(5.0)) == (-np.inf, np.inf)
 
 
 def test_targets_on_a_gpu() -> None:
