@@ -68,15 +68,17 @@ def draw(results: pd.DataFrame) -> Figure:
         others = [other for other in POINT if other != name]
         own = points[(points[others] == usual[others]).all(axis=1)].sort_values(name)
         axis.plot(own.model, own[OURS], marker="o", linestyle="none", label=name, alpha=0.8)
-        for _, row in own.iterrows():
-            if row[name] != usual[name]:
-                axis.annotate(
-                    f"{name} {int(row[name])}",
-                    (row.model, row[OURS]),
-                    fontsize=7,
-                    xytext=(5, -8),
-                    textcoords="offset points",
-                )
+        labelled = own[own[name] != usual[name]]
+        for place, (_, row) in enumerate(labelled.iterrows()):
+            above = name == "batch" and place % 2 == 0
+            axis.annotate(
+                f"{name} {int(row[name])}",
+                (row.model, row[OURS]),
+                fontsize=7,
+                xytext=(-6, 3) if above else (6, -7),
+                textcoords="offset points",
+                horizontalalignment="right" if above else "left",
+            )
     low, high = 0.8 * points.model.min(), 1.2 * points.model.max()
     axis.plot((low, high), (low, high), color="black", linewidth=0.8)
     axis.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
