@@ -224,7 +224,8 @@ class CrossTaskRegularizer(nn.Module):
             return {}
         if images is None:
             raise ValueError(
-                "the student was not called with a tensor, or changed it in place: name the images, regularizer(images)"
+                "the student was not called with a tensor, or changed it in place: name the images, as they were "
+                "before the call, regularizer(images)"
             )
         assert self.teacher is not None
         return self.teacher.features(images, sorted(paths), stages.values())

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-from xtask_reg.taps import TapRecorder
+from xtask_reg.taps import Seen, TapRecorder
 
 
 class StudentTaps:
@@ -51,11 +51,12 @@ class StudentTaps:
 
         Raises:
             TapError: if a tap did not give exactly one tensor, or the student was not called.
-            ValueError: if ``images`` are not what the student was called with, or ``features`` lacks a path.
+            ValueError: if ``images`` are not what the student was called with, or were since changed in place, or
+                ``features`` lacks a path.
         """
         if features is None and self._recorder is not None:
             called_with, outputs = self._recorder.take(paths)
-            return _same_images(images, called_with), outputs
+            return _images(images, called_with), outputs
         if features is None or images is None:
             raise ValueError("without hooks on the student both are needed: regularizer(images, features={path: ...})")
         if self._recorder is not None:
@@ -83,11 +84,18 @@ class StudentTaps:
             self._recorder.remove()
 
 
-def _same_images(given: Tensor | None, called_with: tuple[Tensor, ...]) -> Tensor | None:
+def _images(given: Tensor | None, called_with: Sequence[Seen]) -> Tensor | None:
+    """What is given, or else the first tensor of the call, unless it is no longer what it was then."""
     if given is None:
-        return called_with[0] if called_with else None
-    if called_with and (given.shape, given.device) not in {(tensor.shape, tensor.device) for tensor in called_with}:
-        found = ", ".join(f"{tuple(tensor.shape)} on {tensor.device}" for tensor in called_with)
+        return called_with[0].tensor if called_with and called_with[0].is_unchanged else None
+    if any(given is argument.tensor and not argument.is_unchanged for argument in called_with):
+        raise ValueError(
+            f"the images given, {tuple(given.shape)}, were changed in place since the student was called with them: "
+            "make a copy before that call, and give that, regularizer(copy)"
+        )
+    tensors = [argument.tensor for argument in called_with]
+    if tensors and (given.shape, given.device) not in {(tensor.shape, tensor.device) for tensor in tensors}:
+        found = ", ".join(f"{tuple(tensor.shape)} on {tensor.device}" for tensor in tensors)
         raise ValueError(
             f"the images given, {tuple(given.shape)} on {given.device}, are not what the student was called with: "
             f"{found}"

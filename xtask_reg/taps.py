@@ -38,16 +38,29 @@ class Tap:
         self.recorder.record(self.path, output)
 
 
+class Seen:
+    """A tensor, and whether it still is what it was when this was made."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+        self._version = version_of(tensor)
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether nothing has changed it in place since."""
+        return version_of(self.tensor) == self._version
+
+
 @dataclass
 class _Step:
     """What one call of a model leaves: the tensors it was called with, and the taps' outputs or faults by path."""
 
-    called_with: tuple[Tensor, ...]
-    versions: tuple[int | None, ...]
+    called_with: tuple[Seen, ...]
     with_gradients: bool
     ignored: Set[str]
     last: str | None = None
     outputs: dict[str, Any] = field(default_factory=dict)
+    views: dict[str, Seen] = field(default_factory=dict)
     goes_on: bool = True
 
 
@@ -114,8 +127,8 @@ class TapRecorder:
             called_with: the tensors that the model is called with.
             last: the path at whose output :class:`Enough` is raised.
         """
-        versions = tuple(map(version_of, called_with))
-        self._step = _Step(called_with, versions, torch.is_grad_enabled(), self.ignored(), last)
+        arguments = tuple(map(Seen, called_with))
+        self._step = _Step(arguments, torch.is_grad_enabled(), self.ignored(), last)
 
     def end(self) -> None:
         """The model has returned: what it is called with from now on is another step."""
@@ -144,6 +157,8 @@ class TapRecorder:
             step.outputs[path] = output
             raise Enough
         step.outputs[path] = fault or output.clone()
+        if fault is None and not self.within_graphs and output.requires_grad and output._is_view():
+            step.views[path] = Seen(output)
 
     def _fault(self, path: str, output: Any, step: _Step) -> TapError | None:
         tap = f"the {self.owner} tap {path!r}"
@@ -163,10 +178,10 @@ class TapRecorder:
             )
         return None
 
-    def take(self, paths: Set[str]) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+    def take(self, paths: Set[str]) -> tuple[tuple[Seen, ...], dict[str, Tensor]]:
         """The tensors that the model was called with and the outputs of the step, which is thereby over and forgotten.
 
-        The outputs are in the order of the modules' calls. Tensors that the model changed in place are left out.
+        The outputs are in the order of the modules' calls.
 
         Raises:
             TapError: if one of ``paths`` did not give exactly one tensor, or there was no call, or it did not end.
@@ -190,8 +205,12 @@ class TapRecorder:
                 raise TapError(self._silent(path, never + self._inner(path)))
             if isinstance(step.outputs[path], TapError):
                 raise step.outputs[path]
-        unchanged = tuple(t for t, version in zip(step.called_with, step.versions) if version_of(t) == version)
-        return unchanged, {path: output for path, output in step.outputs.items() if path in paths}
+            if path in step.views and not step.views[path].is_unchanged:
+                raise TapError(
+                    f"the {self.owner} tap {path!r} gives a view that is changed in place behind it, where the "
+                    "gradient at the tap cannot be measured: tap another module, or use fixed weights and no monitor"
+                )
+        return step.called_with, {path: output for path, output in step.outputs.items() if path in paths}
 
     def forget(self) -> None:
         """Drop what was recorded and will not be read."""

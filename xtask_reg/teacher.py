@@ -126,13 +126,18 @@ class FrozenTeacher(nn.Module):
         return self._run(images, self._passes[wanted])
 
     def _run(self, images: Tensor, network: Callable[[Tensor], Any]) -> Any:
-        """Call the network, without autocast if its precision is another than float32."""
+        """Call the network on a copy, so that what works in place changes nothing for the student or other teachers.
+
+        Without autocast if the network's precision is another than float32.
+        """
         single = self._like(images).dtype == torch.float32
         with nullcontext() if single else torch.autocast(images.device.type, enabled=False):
-            return network(self.prepared(images))
+            return network(self.prepared(images.clone()))
 
     def prepared(self, images: Tensor) -> Tensor:
         """What the network is given for the student's ``images``: adapted, and in its own precision.
+
+        Integers stay what they are: a network that takes them knows what they mean.
 
         Raises:
             RuntimeError: if the network is on another device than the images.
@@ -146,7 +151,8 @@ class FrozenTeacher(nn.Module):
                 "move the teacher (or the regularizer that owns it) with .to(device)"
             )
         images = images if self.adapter is None else self.adapter(images)
-        return images if torch.is_autocast_enabled(images.device.type) else images.to(like.dtype)
+        as_is = torch.is_autocast_enabled(images.device.type) or not images.is_floating_point()
+        return images if as_is else images.to(like.dtype)
 
     def _like(self, images: Tensor) -> Tensor:
         """A tensor of the network's precision and device: the images if it has no floating point parameter."""

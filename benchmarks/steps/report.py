@@ -39,7 +39,7 @@ def within_rounds(seconds: Mapping[str, list[float]], name: str, to: str) -> np.
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
-    """95 % of the median, from order statistics; without bounds where there are too few values for that, fewer than six."""
+    """95 % of the median, from order statistics; without bounds where there are fewer than six values."""
     found = quantile_test(values, p=0.5).confidence_interval(0.95)
     bounds = float(found.low), float(found.high)
     return bounds if np.isfinite(bounds).all() else (-np.inf, np.inf)

@@ -274,3 +274,64 @@ def test_inplace_activations_change_nothing(balanced, path, inplace) -> None:
 class OfItself(nn.Module):
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         return student.pow(4).mean()
+
+
+def test_a_gradient_penalty_s_own_pass_is_none_of_the_training_s(balanced) -> None:
+    """That pass looks at gradients a thousand times as large; the penalty itself weighs nothing."""
+
+    def run(looks: bool) -> list[float]:
+        model, found = balanced(), []
+        for images in batches(8):
+            output, losses = model(images.requires_grad_())
+            found.append(model.regularizer.terms["ed"].weight)
+            total = task(output) + sum(losses.values())
+            if looks:
+                (gradient,) = torch.autograd.grad(1000 * output.sum(), images, create_graph=True)
+                total = total + 0 * gradient.square().sum()
+            total.backward()
+            nudge(model.student)
+        return found
+
+    assert run(True) == pytest.approx(run(False))
+    assert run(True)[-1] > 0
+
+
+def test_a_training_pass_that_makes_a_graph_counts(balanced) -> None:
+    """As that of optimizers of the second order."""
+    with_graph = weights(balanced(), lambda total: total.backward(create_graph=True))
+    assert with_graph == pytest.approx(weights(balanced()))
+    assert with_graph[-1] > 0
+
+
+class Turned(nn.Module):
+    """A view of what a convolution gives, changed in place behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.turn = nn.Conv2d(3, 4, 3), Turn()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.turn(self.conv(images)).relu_()
+
+
+class Turn(nn.Module):
+    def forward(self, features: Tensor) -> Tensor:
+        return features.permute(0, 1, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("weight", "monitor", "fails"),
+    [(0.5, None, False), (xr.Balanced(0.3), None, True), (0.5, xr.Monitor(stages=["turn"]), True)],
+)
+def test_a_view_that_is_changed_in_place(ed, weight, monitor, fails) -> None:
+    student, source = Turned(), Turned()
+    term = ed(weight=weight, student="turn", teacher="turn", loss=xr.HintLoss())
+    regularizer = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [term], monitor)
+    images = batches(1)[0]
+    student(images)
+    if fails:
+        with pytest.raises(xr.TapError, match="'turn' gives a view that is changed in place behind it"):
+            regularizer()
+    else:
+        expected = (student.conv(images) - source.conv(images)).square().mean() / 2
+        torch.testing.assert_close(regularizer()["ed"], weight * expected)

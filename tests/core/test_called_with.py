@@ -46,3 +46,35 @@ def test_keywords_count_in_the_order_of_forward(call: str, wrap: str) -> None:
         value = regularizer()["hint"]
     expected = (student.conv(IMAGES) - source.conv(IMAGES)).square().mean() / 2
     assert value.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+class Altering(Student):
+    """Changes its images in place."""
+
+    def forward(self, images: Tensor, labels: Tensor | None = None, **others: Any) -> Tensor:
+        return super().forward(images.sub_(0.5), labels, **others)
+
+
+def hint(student: nn.Module, source: nn.Module) -> xr.CrossTaskRegularizer:
+    term = xr.Term(xr.HintLoss(), student="conv", teacher="conv", weight=1.0, name="hint")
+    return xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [term])
+
+
+def test_images_that_the_student_changed_are_not_taken_nor_another_tensor_of_the_call() -> None:
+    student, source = Altering(), Student()
+    regularizer, images = hint(student, source), torch.randn(2, 3, 9, 9)
+    student(images, depth=torch.randn(2, 3, 9, 9))
+    with pytest.raises(ValueError, match="changed it in place: name the images, as they were before"):
+        regularizer()
+    student(images)
+    with pytest.raises(ValueError, match=r"the images given, \(2, 3, 9, 9\), were changed in place"):
+        regularizer(images)
+
+
+def test_a_copy_from_before_the_call_is_taken() -> None:
+    student, source = Altering(), Student()
+    regularizer, images = hint(student, source), torch.randn(2, 3, 9, 9)
+    before = images.clone()
+    student(images, labels=torch.zeros(2), depth=torch.randn(2, 1, 9, 9))
+    expected = (student.conv(before - 0.5) - source.conv(before)).square().mean() / 2
+    torch.testing.assert_close(regularizer(before)["hint"], expected)

@@ -6,7 +6,7 @@ import io
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import xtask_reg as xr
 
@@ -247,6 +247,60 @@ def test_connector_that_shares_the_teacher_s_tensor_raises(net, ed, source, side
     term = ed(**{side: xr.PooledClassifier(source.fc)})
     with pytest.raises(ValueError, match=f"'ed.{side}.fc.weight' of the terms is the teacher's own.*retained"):
         xr.CrossTaskRegularizer(net(2), xr.FrozenTeacher(source), [term])
+
+
+class Shifted(nn.Module):
+    """Changes what it is given in place, before a network that may be None."""
+
+    def __init__(self, network: nn.Module | None) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        images.sub_(0.5)
+        return images if self.network is None else self.network(images)
+
+
+@pytest.mark.parametrize("where", ["network", "adapter"])
+@pytest.mark.parametrize("options", [{}, {"compile": True}], ids=str)
+def test_what_works_in_place_changes_nothing_for_others(net, source, images, where, options) -> None:
+    torch.compiler.reset()
+    network = copy.deepcopy(source.eval())
+    altering = xr.FrozenTeacher(Shifted(network), **options)
+    path = "network.layer2"
+    if where == "adapter":
+        altering, path = xr.FrozenTeacher(network, Shifted(None), **options), "layer2"
+    before, expected = images.clone(), source.layer2(source.layer1(images - 0.5).relu())
+    terms = [xr.Term(xr.HintLoss(), student="layer2", teacher=f"a.{path}", weight=1, name="a")]
+    terms.append(xr.Term(xr.HintLoss(), student="layer2", teacher="b.layer2", weight=1, name="b"))
+    student = net(norm=False)
+    teachers = {"a": altering, "b": xr.FrozenTeacher(copy.deepcopy(source))}
+    regularizer = xr.CrossTaskRegularizer(student, teachers, terms)
+    for _ in range(3):
+        with regularizer.recording(images):
+            student(images)
+        losses = regularizer()
+        assert torch.equal(images, before)
+        torch.testing.assert_close(altering.features(images, [path])[path], expected)
+        features = student.layer2(student.layer1(images).relu())
+        torch.testing.assert_close(losses["a"], (features - expected).square().mean() / 2)
+        other = source.layer2(source.layer1(images).relu())
+        torch.testing.assert_close(losses["b"], (features - other).square().mean() / 2)
+
+
+def test_integers_reach_the_network_as_they_are() -> None:
+    class Scaling(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(3, 2, 1)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.layer(images / 255 if images.dtype == torch.uint8 else images)
+
+    network = Scaling()
+    images = torch.randint(256, (2, 3, 4, 4), dtype=torch.uint8)
+    found = xr.FrozenTeacher(network).features(images, ["layer"])["layer"]
+    torch.testing.assert_close(found, network.layer(images / 255))
 
 
 def test_network_whose_train_returns_nothing(net, images) -> None:

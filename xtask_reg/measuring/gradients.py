@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,15 +29,37 @@ class _Pull:
         return 0.0 if gradient is None or self.scale is None else self.scale * self.weight * gradient
 
 
+class BackwardPasses:
+    """Tells the backward passes of the training from those that only look at the student's gradients."""
+
+    def __init__(self) -> None:
+        self._with_terms = False
+
+    def reached_a_term(self) -> None:
+        """To be called from within a pass that comes by a term."""
+        if not self._with_terms:
+            self._with_terms = True
+            torch.autograd.Variable._execution_engine.queue_callback(self._over)
+
+    def _over(self) -> None:
+        self._with_terms = False
+
+    def this_one_counts(self) -> bool:
+        """Whether the pass that runs is one of the training: it makes no graph, or it has terms."""
+        return self._with_terms or not torch.is_grad_enabled()
+
+
 class GradientMeasurement:
     """The gradients of the terms of one step, and of all else, where the terms act.
 
     Each term's own loss is differentiated down to that place; the rest is read from the backward pass that the training
     makes anyway, or from several. All are seen under the same loss scale, so that their ratio does not depend on it.
-    Terms that act at the same place are not the rest of one another.
+    Terms that act at the same place are not the rest of one another. A pass that makes a graph counts only if a term is
+    in it: ``torch.autograd.grad(..., create_graph=True)``, for a gradient penalty, is none of the training's.
     """
 
     def __init__(self) -> None:
+        self._passes = BackwardPasses()
         self._exact: dict[str, Tensor] = {}
         self._handles: dict[Place, RemovableHandle] = {}
         self._totals: dict[Place, Tensor] = {}
@@ -47,7 +69,7 @@ class GradientMeasurement:
         """Measure at a tap; returns what the terms must be given instead of its output: the same in float32."""
         if path not in self._handles:
             self._exact[path] = output.to(torch.promote_types(output.dtype, torch.float32))
-            self._handles[path] = _watch(_producer(output), _add_to(self._totals, path))
+            self._handles[path] = self._watched(_producer(output), path)
         return self._exact[path]
 
     def at_parameters(self, parameters: Sequence[Tensor]) -> None:
@@ -55,7 +77,7 @@ class GradientMeasurement:
         for parameter in parameters:
             if id(parameter) not in self._handles:
                 edge = get_gradient_edge(parameter)
-                self._handles[id(parameter)] = _watch(edge, _add_to(self._totals, id(parameter)))
+                self._handles[id(parameter)] = self._watched(edge, id(parameter))
 
     def add(self, name: str, at: Mapping[Place, Tensor], value: Tensor, weighted: Tensor, weight: float) -> None:
         """Measure a term.
@@ -73,9 +95,23 @@ class GradientMeasurement:
         pull = self._pulls[name] = _Pull(dict(zip(at, gradients, strict=True)), weight)
 
         def add_scale(gradient: Tensor) -> None:
+            self._passes.reached_a_term()
             pull.scale = gradient.detach() if pull.scale is None else pull.scale + gradient.detach()
 
         weighted.register_hook(add_scale)
+
+    def _watched(self, edge: GradientEdge, place: Place) -> RemovableHandle:
+        """Add up the gradients that arrive at an edge (not where ``autograd.grad`` ends at it)."""
+        node, index, *_ = edge
+
+        def add(gradients: Sequence[Tensor | None]) -> None:
+            gradient = gradients[index]
+            if gradient is not None and self._passes.this_one_counts():
+                # a copy: the gradient itself may become ``parameter.grad``, which clipping changes in place
+                own = gradient.detach()
+                self._totals[place] = self._totals[place] + own if place in self._totals else own.clone()
+
+        return node.register_prehook(add)
 
     def let_go(self) -> None:
         """Forget the graph: the forward pass is over."""
@@ -108,14 +144,6 @@ def _norm(gradients: Iterable[Tensor | None]) -> Tensor:
     return torch.linalg.vector_norm(torch.stack(each))
 
 
-def _add_to(totals: dict[Place, Tensor], place: Place) -> Callable[[Tensor], None]:
-    def add(gradient: Tensor) -> None:
-        # a copy: the gradient itself may become ``parameter.grad``, which clipping changes in place
-        totals[place] = totals[place] + gradient.detach() if place in totals else gradient.detach().clone()
-
-    return add
-
-
 def _producer(copy: Tensor) -> GradientEdge:
     """Where the whole gradient of the tensor arrives that ``copy`` is a copy of, however that is used."""
     inputs = get_gradient_edge(copy).node.next_functions
@@ -123,15 +151,3 @@ def _producer(copy: Tensor) -> GradientEdge:
     if len(producers) != 1:
         raise TapError("the gradient at a tap cannot be seen within a graph of torch.compile: compile after tapping")
     return producers[0]
-
-
-def _watch(edge: GradientEdge, keep: Callable[[Tensor], None]) -> RemovableHandle:
-    """Call ``keep`` with the gradient in each backward pass (not where ``autograd.grad`` ends at the edge)."""
-    node, index, *_ = edge
-
-    def read(gradients: Sequence[Tensor | None]) -> None:
-        gradient = gradients[index]
-        if gradient is not None:
-            keep(gradient)
-
-    return node.register_prehook(read)
