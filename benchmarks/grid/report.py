@@ -38,8 +38,8 @@ class Comparison:
 
     @property
     def is_clear(self) -> bool:
-        """Whether it is taken for real."""
-        return self.p < 0.05
+        """Whether it is taken for real: by the interval, and by the test."""
+        return self.p < 0.05 and not self.percent.low <= 0 <= self.percent.high
 
     def __str__(self) -> str:
         """In percent, with the interval where there are three trainings, in bold where it is clear."""
