@@ -27,6 +27,7 @@ from mmengine.config import DictAction
 from mmengine.runner import Runner
 from mmpose.registry import MODELS
 from provenance import provenance
+from result_lines import append
 from rich.progress import track
 
 from xtask_reg.data import synthetic
@@ -191,11 +192,10 @@ def main() -> None:
         grid = cells(arguments.seeds, arguments.statistics)
         wanted = [cell for cell in grid if not any(cell.items() <= each.items() for each in done)]
         made_by = provenance()
-        with ThreadPoolExecutor(arguments.at_once) as pool, RESULTS.open("a") as file:
+        with ThreadPoolExecutor(arguments.at_once) as pool:
             runs = pool.map(lambda cell: run(cell, arguments.out), wanted)
             for result in track(runs, "runs", total=len(wanted)):
-                file.write(json.dumps({**result, **made_by}) + "\n")
-                file.flush()
+                append(RESULTS, {**result, **made_by})
         draw(arguments.out)
     for statistics, runs in pd.read_json(RESULTS, lines=True).groupby("statistics"):
         print(

@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 import torch
 import torchvision
-from loss_cost import quartiles
 from provenance import provenance
+from steps.measuring import CLOCKS, quartiles, seconds
 from torch import Tensor, nn
 
 import xtask_reg as xr
@@ -33,8 +33,6 @@ import xtask_reg as xr
 LANDMARKS, BATCHES, TARGET = 14, 6, 1.03
 RESULTS = Path(__file__).parent / "results" / "cache_cost.json"
 FT, ED, CACHED = "FT", "CTD-ED", "CTD-ED, warm cache"
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-"""The second is that of all threads of the process, which others do not slow down."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +86,6 @@ def trainer(student: nn.Module, teacher: xr.FrozenTeacher | None) -> Callable[[T
     return step
 
 
-def seconds(work: Callable[[], object], clock: str) -> float:
-    """The time that one call takes."""
-    start = CLOCKS[clock]()
-    work()
-    return CLOCKS[clock]() - start
-
-
 def measure(case: Case, duration: float, clock: str, folder: Path) -> dict[str, Any]:
     """Milliseconds of the three steps and of the teacher's outputs, and the ratios of the steps to FT."""
     network = SimpleBaseline(getattr(torchvision.models, case.encoder)(), case.channels)
@@ -117,7 +108,7 @@ def measure(case: Case, duration: float, clock: str, folder: Path) -> dict[str, 
         names = np.roll(list(steps), len(rounds))
         works = {name: partial(steps[name], images) for name in names}
         works |= {f"teacher of {name}": partial(teachers[name].features, images, ["7"]) for name in (ED, CACHED)}
-        rounds.append({name: seconds(work, clock) for name, work in works.items()})
+        rounds.append({name: seconds(work, "cpu", clock) for name, work in works.items()})
     times = {name: np.array([each[name] for each in rounds]) for name in rounds[0]}
     ratios = {name: quartiles(times[name] / times[FT]) for name in (ED, CACHED)}
     return {

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import numpy as np
 import torch
 import torchvision
 from provenance import provenance
+from steps.measuring import quartiles, seconds
 from torch import Tensor, nn
 
 import xtask_reg as xr
@@ -71,30 +71,13 @@ def teacher_pass(device: str) -> Callable[[], object]:
     return run
 
 
-def seconds(work: Callable[[], object], device: str, autocast: bool) -> float:
-    """The time that one call takes until all of it is done."""
-    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
-    wait()
-    start = time.perf_counter()
-    with torch.autocast(device, torch.bfloat16, enabled=autocast):
-        work()
-    wait()
-    return time.perf_counter() - start
-
-
-def quartiles(values: np.ndarray) -> dict[str, float]:
-    """Median and quartiles, to four digits."""
-    found = np.quantile(values, (0.5, 0.25, 0.75))
-    return dict(zip(("median", "lower", "upper"), (float(f"{value:.4g}") for value in found)))
-
-
 def measure(device: str, dtype: torch.dtype) -> dict[str, Any]:
     """Milliseconds and percentages of every loss."""
     works = {"teacher": teacher_pass(device), **{name: step(name, device, dtype) for name in NAMES}}
-    autocast = dtype == torch.bfloat16
-    for work in works.values():
-        seconds(work, device, autocast)
-    rounds = [[seconds(work, device, autocast) for work in works.values()] for _ in range(REPETITIONS[device])]
+    with torch.autocast(device, torch.bfloat16, enabled=dtype == torch.bfloat16):
+        for work in works.values():
+            work()
+        rounds = [[seconds(work, device) for work in works.values()] for _ in range(REPETITIONS[device])]
     times = dict(zip(works, np.array(rounds).T))
     losses = {}
     for name in NAMES:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from result_lines import append
 
 from grid.cell import Cell, cell_of
 
@@ -65,7 +66,6 @@ class Results:
         )
         os.replace(partial, self.errors_path)
         kept = {key: value for key, value in line.items() if key != "errors"}
-        with self.path.open("a") as file:
-            file.write(json.dumps(kept) + "\n")
+        append(self.path, kept)
         self.lines.append(kept)
         self._done.add(cell.identity)

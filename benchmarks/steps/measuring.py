@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 
@@ -31,6 +32,12 @@ def seconds(work: Work, device: str, clock: str = "wall") -> float:
     work()
     _wait(device)
     return now() - start
+
+
+def quartiles(values: np.ndarray) -> dict[str, float]:
+    """Median and quartiles, to four digits."""
+    found = np.quantile(values, (0.5, 0.25, 0.75))
+    return dict(zip(("median", "lower", "upper"), (float(f"{value:.4g}") for value in found)))
 
 
 def interleaved(works: Mapping[str, Work], device: str, budget: float, clock: str = "wall") -> dict[str, list[float]]:
