@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 import xtask_reg as xr
+from xtask_reg.caching.teacher_state import TeacherState
 from xtask_reg.taps import TapRecorder
 
 IMAGENET, CAFFE = xr.InputConvention(), xr.InputConvention(mean=(0.5, 0.4, 0.3), std=(1, 1, 1), channels="bgr")
@@ -99,6 +102,51 @@ def nested_setting(source: nn.Module) -> None:
 
 def setting_object(source: nn.Module) -> None:
     source.convention = IMAGENET
+
+
+def setting_array(source: nn.Module) -> None:
+    source.mean = np.full(2000, 0.5)
+
+
+def setting_scalar(source: nn.Module) -> None:
+    source.scale = np.float32(0.25)
+
+
+def setting_dataclass(source: nn.Module) -> None:
+    source.table = Table(torch.zeros(2000))
+
+
+@dataclass
+class Table:
+    values: torch.Tensor
+
+
+@pytest.mark.parametrize(
+    ("change", "back"),
+    [
+        (setting_array, lambda source: source.mean.__setitem__(1000, 0.500001)),
+        (setting_scalar, lambda source: setattr(source, "scale", np.float32(0.2500001))),
+        (setting_dataclass, lambda source: source.table.values.__setitem__(1000, 1e-6)),
+    ],
+)
+def test_settings_that_differ_in_one_number(source, images, cached, computed, change, back) -> None:
+    """Deep within what is printed in short."""
+    change(source)
+    cached(source).features(images, ["layer2"])
+    back(source)
+    assert computed(cached(source), images) == len(images) + 1
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of PyTorch, that its quantisation moves to torchao
+def test_other_weights_of_a_quantised_layer() -> None:
+    """They are no parameters and no buffers."""
+
+    def digest(seed: int) -> str:
+        torch.manual_seed(seed)
+        network = nn.Sequential(nn.Flatten(), nn.Linear(6, 4))
+        return TeacherState().digest([torch.ao.quantization.quantize_dynamic(network, {nn.Linear})])
+
+    assert digest(0) == digest(0) != digest(1)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import sys
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from hashlib import blake2b
 from typing import Any
 
@@ -32,6 +32,12 @@ def described(module: nn.Module) -> Iterator[str]:
         yield f"{path}: {_class(part)} {_value({**settings, **part._parameters, **part._buffers})}"
 
 
+def _plain(tensor: Tensor) -> Tensor:
+    if tensor.is_quantized:
+        return tensor.dequantize()
+    return tensor if tensor.layout == torch.strided else tensor.to_dense()
+
+
 def _class(part: nn.Module) -> str:
     kind = type(part)
     package = sys.modules.get(kind.__module__.partition(".")[0])
@@ -39,11 +45,17 @@ def _class(part: nn.Module) -> str:
 
 
 def _value(value: Any) -> str:
-    if isinstance(value, _ATOMS) or is_dataclass(value):
+    if isinstance(value, _ATOMS):
         return repr(value)
     if isinstance(value, Tensor):
-        values = value if value.layout == torch.strided else value.to_dense()
-        return f"{value.dtype} {tuple(value.shape)} {blake2b(raw_bytes(values)).hexdigest()}"
+        return f"{value.dtype} {tuple(value.shape)} {blake2b(raw_bytes(_plain(value))).hexdigest()}"
+    if type(value).__module__ == "numpy" and hasattr(value, "tobytes"):
+        return f"{value.dtype} {value.shape} {blake2b(value.tobytes()).hexdigest()}"
+    if isinstance(value, torch.ScriptObject):  # the weights of a quantised layer
+        return f"{value} {_value(value.__getstate__())}"
+    if is_dataclass(value) and not isinstance(value, type):
+        contents = {field.name: getattr(value, field.name) for field in fields(value)}
+        return f"{type(value).__qualname__} {_value(contents)}"
     if isinstance(value, Mapping):
         return str(sorted(f"{_value(key)}: {_value(item)}" for key, item in value.items()))
     if isinstance(value, (list, tuple)):
