@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xtask_reg.submodules import WRAPPERS, find_module
-from xtask_reg.taps import Enough, TapRecorder
+from xtask_reg.taps import Enough, TapError, TapRecorder
 
 Pass = Callable[[Tensor], dict[str, Tensor]]
 
@@ -61,6 +61,9 @@ class TappedPass:
                 with suppress(Enough):
                     self._network(images)
                 recorder.end()
+            except Exception as error:
+                _explain(error, recorder)
+                raise
             finally:
                 recorder.remove()
             return recorder.take(self._paths)[1]
@@ -83,6 +86,17 @@ class TappedPass:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_later": None}
+
+
+def _explain(error: Exception, recorder: TapRecorder) -> None:
+    """Say so if the pass failed behind all that is wanted of it."""
+    recorder.end()
+    with suppress(TapError):
+        recorder.take(recorder.paths)
+        error.add_note(
+            f"in the teacher's first pass, behind {', '.join(map(repr, recorder.paths))}: that pass is whole. If what "
+            "is behind does not take these images, as a classifier for one size, put nn.Identity() in its place"
+        )
 
 
 def _may_be_left(model: nn.Module) -> bool:

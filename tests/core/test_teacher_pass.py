@@ -277,3 +277,13 @@ def test_what_was_computed_on_the_way_is_freed_at_once() -> None:
     finally:
         gc.enable()
     assert freed == [True] * (3 + 3 + 1)  # the last layer runs in the first pass only
+
+
+@pytest.mark.parametrize(("size", "path", "noted"), [(12, "0", True), (12, "2", False), (3, "0", False)])
+def test_a_head_for_images_of_one_size(size, path, noted) -> None:
+    """It fails behind the tap, or at it, or before it."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 5), nn.Flatten(), nn.Linear(4 * 5 * 5, 2))
+    with pytest.raises(RuntimeError) as failure:
+        xr.FrozenTeacher(network).features(torch.zeros(1, 3, size, size), [path])
+    notes = "".join(getattr(failure.value, "__notes__", ()))
+    assert ("put nn.Identity() in its place" in notes) is noted
