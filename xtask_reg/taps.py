@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,13 +42,24 @@ class Tap:
 class _Step:
     """What one call of a model leaves: the tensors it was called with, and the taps' outputs or faults by path."""
 
-    called_with: tuple[Tensor, ...]
-    versions: tuple[int | None, ...]
     with_gradients: bool
     ignored: Set[str]
     last: str | None = None
+    is_block: bool = False
     outputs: dict[str, Any] = field(default_factory=dict)
     goes_on: bool = True
+    called_with: tuple[Tensor, ...] = ()
+    versions: tuple[int | None, ...] = ()
+
+    @property
+    def is_open_block(self) -> bool:
+        """Whether a block is open, so that calls of the model neither begin nor end a step."""
+        return self.is_block and self.goes_on
+
+    def is_called_with(self, tensors: Sequence[Tensor]) -> None:
+        """Keep the tensors, as they are now."""
+        self.called_with = tuple(tensors)
+        self.versions = tuple(map(version_of, tensors))
 
 
 class TapRecorder:
@@ -84,7 +95,8 @@ class TapRecorder:
     def attach_to_calls(self, model: nn.Module) -> None:
         """Record during every call of ``model`` itself, and keep the tensors it is called with.
 
-        Those given by keyword count in the order in which ``forward`` names them, whatever that of the call is.
+        Those given by keyword count in the order in which ``forward`` names them, whatever that of the call is. A call
+        within :meth:`recording` belongs to that step.
 
         Raises:
             TapError: in the call, if it is one of several of ``nn.DataParallel``, each with a part of the batch.
@@ -100,22 +112,30 @@ class TapRecorder:
             raise TapError("nn.DataParallel gives each device a part of the batch; use DistributedDataParallel instead")
         named = [kwargs[name] for name in self._arguments if name in kwargs]
         others = [value for name, value in kwargs.items() if name not in self._arguments]
-        self.begin(*(value for value in (*args, *named, *others) if isinstance(value, Tensor)))
+        tensors = [value for value in (*args, *named, *others) if isinstance(value, Tensor)]
+        step = self._step
+        if step is None or not step.is_open_block:
+            self.begin(*tensors)
+        elif tensors:
+            step.is_called_with(tensors)
 
     def _call_ends(self, module: nn.Module, args: Any, output: Any) -> None:
+        if self._step is not None and self._step.is_open_block:
+            return
         self.end()
         if output is None and sys.exc_info()[0] is not None:  # the call raised
             self._step = None
 
-    def begin(self, *called_with: Tensor, last: str | None = None) -> None:
+    def begin(self, *called_with: Tensor, last: str | None = None, is_block: bool = False) -> None:
         """Start a step: whatever an earlier one left unread is discarded.
 
         Args:
             called_with: the tensors that the model is called with.
             last: the path at whose output :class:`Enough` is raised.
+            is_block: whether calls of the model until :meth:`end` are parts of the step.
         """
-        versions = tuple(map(version_of, called_with))
-        self._step = _Step(called_with, versions, torch.is_grad_enabled(), self.ignored(), last)
+        self._step = _Step(torch.is_grad_enabled(), self.ignored(), last, is_block)
+        self._step.is_called_with(called_with)
 
     def end(self) -> None:
         """The model has returned: what it is called with from now on is another step."""
@@ -125,7 +145,7 @@ class TapRecorder:
     @contextmanager
     def recording(self, *called_with: Tensor) -> Iterator[None]:
         """Record the outputs of the tapped modules inside the block, as one step; see :meth:`begin`."""
-        self.begin(*called_with)
+        self.begin(*called_with, is_block=True)
         try:
             yield
         except BaseException:
@@ -148,6 +168,12 @@ class TapRecorder:
     def _fault(self, path: str, output: Any, step: _Step) -> TapError | None:
         tap = f"the {self.owner} tap {path!r}"
         if path in step.outputs:
+            if step.is_block:
+                return TapError(
+                    f"{tap} fired more than once within one recording: the {self.owner} is called several times, or "
+                    "the module is used several times in a call; join what the calls are given into one batch, read "
+                    "each call by itself, or tap a module that runs once"
+                )
             return TapError(
                 f"{tap} fired more than once within one call: the module is used several times (a shared activation); "
                 "tap a module that runs once"
