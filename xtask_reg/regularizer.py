@@ -52,7 +52,8 @@ class CrossTaskRegularizer(nn.Module):
     """Keeps a student near its source: the weighted terms of one step, as a dict of scalars.
 
     Call the student, then the regularizer: that is one step. What a call of the student leaves unread is forgotten at
-    the next one. The parameters of the connectors are the regularizer's own: give them to the optimizer.
+    the next one. The parameters of the connectors are the regularizer's own: give them to the optimizer. Its hooks on
+    the student go with :meth:`remove`, or with itself.
 
     Args:
         student: the network that is trained, wrapped or not. Hooks are put on it; it is not a submodule. None if every
