@@ -31,8 +31,7 @@ def _at_each(loss: Callable[[], nn.Module], networks: TwoEncoders, name: str) ->
 
 def _at_logits(loss: Callable[[], nn.Module], networks: TwoEncoders, name: str) -> Iterator[Term]:
     student = list(networks.own)[-1]
-    path, connector = networks.answers()
-    yield Term(loss(), student=student, teacher=path, weight=UNSET, name=name, student_connector=connector)
+    yield Term(loss(), student=student, **vars(networks.answers()), weight=UNSET, name=name)
 
 
 def _of_student(loss: Callable[[], nn.Module], networks: TwoEncoders, name: str) -> Iterator[Term]:
