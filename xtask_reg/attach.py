@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
+from xtask_reg.kinds import check_kind
 from xtask_reg.measuring import Monitor
 from xtask_reg.regularizer import CrossTaskRegularizer
 from xtask_reg.shorthands import shorthand
@@ -19,7 +20,7 @@ def ctd(
     names: str = "ctd-ed",
     *,
     weight: Weight | None = None,
-    stages: Mapping[str, str] | None = None,
+    stages: Mapping[str, str] | Sequence[str] | None = None,
     images: Tensor | None = None,
     monitor: Monitor | None = None,
     quiet: bool = False,
@@ -34,19 +35,24 @@ def ctd(
             if nothing compares with it, as ``"bss"``.
         names: of one or several regularizers, joined by ``+``; see :func:`xtask_reg.shorthand`.
         weight: of each term, in place of the default.
-        stages: the teacher's taps by the student's, from shallow to deep, in place of those found.
+        stages: the teacher's taps by the student's, from shallow to deep, in place of those found; a list if they are
+            the same.
         images: what the networks are called with to find them, ``(B, C, H, W)``; by default black RGB images.
         monitor: what else to look at from time to time.
         quiet: print nothing.
 
     Raises:
         ValueError: for an unknown name, if no stages are found, or if one of those given cannot be tapped.
+        TypeError: for names that are no string, or a teacher that is no network: several are for
+            :class:`CrossTaskRegularizer`.
 
     Example:
         >>> student, source = torchvision.models.resnet18(), torchvision.models.resnet18()
         >>> keep = ctd(student, source, "ctd-ed")
         ctd_ed: CosineAlignmentLoss, student layer4, teacher layer4, weight 0.002
     """
+    one = "one network or xr.FrozenTeacher; xr.CrossTaskRegularizer(student, teachers, terms) takes several"
+    check_kind(teacher, (nn.Module, type(None)), "the teacher", one)
     source = teacher if teacher is None or isinstance(teacher, FrozenTeacher) else FrozenTeacher(teacher)
     terms = shorthand(names, student, source, weight, stages=stages, images=images)
     regularizer = CrossTaskRegularizer(student, source, terms, monitor)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from xtask_reg.channel_order import ChannelOrder
 from xtask_reg.gradient_reach import GradientReach
+from xtask_reg.kinds import check_kind
 from xtask_reg.measuring.meter import Meter
 from xtask_reg.measuring.monitor import Monitor
 from xtask_reg.parameters import CommonParameters
@@ -51,7 +52,8 @@ class CrossTaskRegularizer(nn.Module):
     """Keeps a student near its source: the weighted terms of one step, as a dict of scalars.
 
     Call the student, then the regularizer: that is one step. What a call of the student leaves unread is forgotten at
-    the next one. The parameters of the connectors are the regularizer's own: give them to the optimizer.
+    the next one. The parameters of the connectors are the regularizer's own: give them to the optimizer. Its hooks on
+    the student go with :meth:`remove`, or with itself.
 
     Args:
         student: the network that is trained, wrapped or not. Hooks are put on it; it is not a submodule. None if every
@@ -65,6 +67,7 @@ class CrossTaskRegularizer(nn.Module):
     Raises:
         ValueError: for an unknown path, a repeated name, a teacher that is missing or shares a tensor with the student
             or a connector, or an unknown name of a regularizer.
+        TypeError: for a teacher that is not frozen, or a term that is none.
 
     Example:
         >>> regularizer = CrossTaskRegularizer(student, FrozenTeacher(source), "ctd-ed")
@@ -80,8 +83,9 @@ class CrossTaskRegularizer(nn.Module):
         monitor: Monitor | None = None,
     ) -> None:
         super().__init__()
-        if isinstance(terms, str):
-            terms = _by_name(terms, student, teacher)
+        expected = "xr.FrozenTeacher(source), several of them in a dict by name, or None"
+        check_kind(teacher, (FrozenTeacher, FrozenTeachers, Mapping, type(None)), "the teacher", expected)
+        terms = _by_name(terms, student, teacher) if isinstance(terms, str) else _checked(terms)
         names = [term.name for term in terms]
         if len(set(names)) < len(names):
             raise ValueError(f"term names {names} are not unique")
@@ -307,6 +311,14 @@ def _by_name(names: str, student: nn.Module | None, teacher: object) -> list[Ter
         lacking = "the student" if student is None else "one FrozenTeacher(source)"
         raise ValueError(f"terms={names!r}: the taps are found in student and teacher; give the regularizer {lacking}")
     return shorthand(names, student, teacher)
+
+
+def _checked(terms: Sequence[Term]) -> Sequence[Term]:
+    expected = "a list of xr.Term(...), or one string of names joined by ' + '"
+    check_kind(terms, Sequence, "the argument terms", expected)
+    for term in terms:
+        check_kind(term, Term, "one of the terms", expected)
+    return terms
 
 
 def _settle(regularizer: CrossTaskRegularizer, *unused: Any) -> None:

@@ -10,6 +10,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from xtask_reg import losses
+from xtask_reg.kinds import check_kind
 from xtask_reg.teacher import FrozenTeacher
 from xtask_reg.term import Term, Weight
 from xtask_reg.two_encoders import TwoEncoders, in_channel_order
@@ -30,8 +31,7 @@ def _at_each(loss: Callable[[], nn.Module], networks: TwoEncoders, name: str) ->
 
 def _at_logits(loss: Callable[[], nn.Module], networks: TwoEncoders, name: str) -> Iterator[Term]:
     student = list(networks.own)[-1]
-    path, connector = networks.answers()
-    yield Term(loss(), student=student, teacher=path, weight=UNSET, name=name, student_connector=connector)
+    yield Term(loss(), student=student, **vars(networks.answers()), weight=UNSET, name=name)
 
 
 def _of_student(loss: Callable[[], nn.Module], networks: TwoEncoders, name: str) -> Iterator[Term]:
@@ -86,7 +86,7 @@ def shorthand(
     teacher: FrozenTeacher | nn.Module | None,
     weight: Weight | None = None,
     prefix: str = "",
-    stages: Mapping[str, str] | None = None,
+    stages: Mapping[str, str] | Sequence[str] | None = None,
     images: Tensor | None = None,
 ) -> list[Term]:
     """The terms of a regularizer, or of several joined by ``+``, with taps found by :func:`find_stages`.
@@ -104,12 +104,14 @@ def shorthand(
         teacher: the source, frozen or not; None if nothing compares with it, as ``"bss"``.
         weight: of each term, in place of the default.
         prefix: what the names of the terms begin with.
-        stages: the teacher's taps by the student's, from shallow to deep, in place of those found.
+        stages: the teacher's taps by the student's, from shallow to deep, in place of those found; a list if they are
+            the same.
         images: what the networks are called with to find them, ``(B, C, H, W)``; see :func:`find_stages`.
 
     Raises:
         ValueError: for an unknown name, if no stages are found, if one of those given cannot be tapped, or if the
             source's scores are wanted and it cannot be followed how it comes to them.
+        TypeError: for names that are no string, or stages that are one.
 
     Example:
         >>> [term.student for term in shorthand("ctd-ed", torchvision.models.resnet18(), torchvision.models.resnet18())]
@@ -135,6 +137,7 @@ def compares(names: str) -> bool:
 
 
 def _single(names: str) -> Iterator[str]:
+    check_kind(names, str, "the argument names", "one string, the names joined by ' + ': 'ctd-ed + at'")
     for name in (part.strip().lower() for part in names.split("+")):
         if name in SUMS:
             yield from _single(SUMS[name])

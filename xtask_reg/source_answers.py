@@ -33,7 +33,22 @@ class _Call:
         return self.gave is not None and not _same(self.given, self.gave)
 
 
-def answers(network: nn.Module, stage: str, images: Tensor | None = None) -> tuple[str, nn.Module] | None:
+@dataclass(frozen=True)
+class Answers:
+    """Where a network gives its class scores, and how they come about; the names are those of a term's arguments.
+
+    Attributes:
+        teacher: path of the submodule that gives them.
+        student_connector: makes ``(B, classes)`` of what the stage gives.
+        teacher_connector: makes it of what the submodule gives, if that is a map ``(B, classes, 1, 1)``.
+    """
+
+    teacher: str
+    student_connector: nn.Module
+    teacher_connector: nn.Module | None
+
+
+def answers(network: nn.Module, stage: str, images: Tensor | None = None) -> Answers | None:
     """Where a network gives its class scores, and the connector that makes them of what its stage gives.
 
     The network is called once, with noise. Where it averages the stage's map and classifies by one layer, the connector
@@ -47,8 +62,7 @@ def answers(network: nn.Module, stage: str, images: Tensor | None = None) -> tup
         images: of a shape that the network takes, ``(B, C, H, W)``; see :func:`xtask_reg.find_stages`.
 
     Returns:
-        The path of the submodule that gives the scores, ``(B, classes)``, and the connector. None if the network gives
-        no scores, or does something else on the way.
+        None if the network gives no scores ``(B, classes)``, or does something else on the way.
     """
     network = unwrap(network)
     features, calls, scores = _behind(network, stage, called_with(network, images)[1])
@@ -57,8 +71,9 @@ def answers(network: nn.Module, stage: str, images: Tensor | None = None) -> tup
     found = _pooled(features, calls, scores) or _followed(features, calls, scores)
     if found is None:
         return None
-    classifier, connector = found
-    return next(path for path, module in network.named_modules() if module is classifier), connector
+    last, connector = found
+    path = next(path for path, module in network.named_modules() if module is last.module)
+    return Answers(path, connector, nn.Flatten() if last.gave is not None and last.gave.ndim > 2 else None)
 
 
 def _behind(network: nn.Module, stage: str, images: Tensor) -> tuple[Tensor | None, list[_Call], Any]:
@@ -85,8 +100,8 @@ def _behind(network: nn.Module, stage: str, images: Tensor) -> tuple[Tensor | No
     return (features[0] if features else None), calls, getattr(output, "logits", output)
 
 
-Found = tuple[nn.Module, nn.Module] | None
-"""The submodule that gives the scores, and the connector."""
+Found = tuple[_Call, nn.Module] | None
+"""The call that gives the scores, and the connector."""
 
 
 def _pooled(features: Tensor, calls: Sequence[_Call], scores: Tensor) -> Found:
@@ -97,15 +112,15 @@ def _pooled(features: Tensor, calls: Sequence[_Call], scores: Tensor) -> Found:
         whole = isinstance(call.module, PooledClassifier) and _same(call.given, features)
         one_layer = isinstance(call.module, (nn.Linear, nn.Conv2d)) and features.ndim == 4
         if whole or (one_layer and _same(call.given.flatten(1), features.mean((2, 3)))):
-            return call.module, retained_classifier(call.module)
+            return call, retained_classifier(call.module)
     return None
 
 
 def _followed(features: Tensor, calls: Sequence[_Call], scores: Tensor) -> Found:
     """From module to module: each is given what the last one gave, or what a step without a module makes of it."""
-    start, steps, last = features, [], None
+    start, steps, last = features, list[nn.Module](), None
     calls = [call for call in calls if call.matters]
-    while not _same(features, scores):
+    while not _same(features.flatten(1), scores):
         for step, number in product(_between(features), range(len(calls))):
             if _same(step(features), calls[number].given):
                 break
@@ -113,8 +128,10 @@ def _followed(features: Tensor, calls: Sequence[_Call], scores: Tensor) -> Found
             return None
         gave = calls[number].gave
         assert gave is not None  # such calls do not matter
-        last, features, calls = calls[number].module, gave, calls[number + 1 :]
-        steps += [*step, last]
+        last, features, calls = calls[number], gave, calls[number + 1 :]
+        steps += [*step, last.module]
+    if features.ndim > 2:
+        steps.append(nn.Flatten())
     precise = torch.promote_types(start.dtype, torch.float32)
     connector = _trainable(steps).to(precise)
     return (last, connector.train()) if last and _same(connector.eval()(start.to(precise)), scores) else None

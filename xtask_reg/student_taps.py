@@ -13,6 +13,8 @@ from xtask_reg.taps import Seen, TapRecorder
 class StudentTaps:
     """The outputs of some submodules of the student: of its last call, or of a block, or given by hand.
 
+    The hooks go with it, and so do those of a copy with the copy: a student has none of a regularizer that is gone.
+
     Args:
         student: not wrapped; None if the outputs are given each time.
         modules: the submodules, by path.
@@ -82,6 +84,8 @@ class StudentTaps:
         """Take all hooks away."""
         if self._recorder is not None:
             self._recorder.remove()
+
+    __del__ = remove
 
 
 def _images(given: Tensor | None, called_with: Sequence[Seen]) -> Tensor | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from torch import nn
@@ -45,3 +46,14 @@ def find_module(model: nn.Module, path: str) -> nn.Module:
 def plain_path(path: str) -> str:
     """A dotted path without the names of wrappers."""
     return ".".join(part for part in path.split(".") if part not in WRAPPERS)
+
+
+def paired_paths(stages: Mapping[str, str] | Sequence[str]) -> dict[str, str]:
+    """The teacher's path by the student's; a list has the paths that are the same in both.
+
+    Raises:
+        TypeError: for a string.
+    """
+    if isinstance(stages, str):
+        raise TypeError(f"stages={stages!r} is a string; expected a list of dotted paths, [{stages!r}]")
+    return dict(stages) if isinstance(stages, Mapping) else {stage: stage for stage in stages}

@@ -59,9 +59,15 @@ class _Step:
     with_gradients: bool
     ignored: Set[str]
     last: str | None = None
+    is_block: bool = False
     outputs: dict[str, Any] = field(default_factory=dict)
     views: dict[str, Seen] = field(default_factory=dict)
     goes_on: bool = True
+
+    @property
+    def is_open_block(self) -> bool:
+        """Whether a block is open, so that calls of the model neither begin nor end a step."""
+        return self.is_block and self.goes_on
 
 
 class TapRecorder:
@@ -97,7 +103,8 @@ class TapRecorder:
     def attach_to_calls(self, model: nn.Module) -> None:
         """Record during every call of ``model`` itself, and keep the tensors it is called with.
 
-        Those given by keyword count in the order in which ``forward`` names them, whatever that of the call is.
+        Those given by keyword count in the order in which ``forward`` names them, whatever that of the call is. A call
+        within :meth:`recording` belongs to that step.
 
         Raises:
             TapError: in the call, if it is one of several of ``nn.DataParallel``, each with a part of the batch.
@@ -113,22 +120,30 @@ class TapRecorder:
             raise TapError("nn.DataParallel gives each device a part of the batch; use DistributedDataParallel instead")
         named = [kwargs[name] for name in self._arguments if name in kwargs]
         others = [value for name, value in kwargs.items() if name not in self._arguments]
-        self.begin(*(value for value in (*args, *named, *others) if isinstance(value, Tensor)))
+        tensors = [value for value in (*args, *named, *others) if isinstance(value, Tensor)]
+        step = self._step
+        if step is None or not step.is_open_block:
+            self.begin(*tensors)
+        elif tensors:
+            step.called_with = tuple(map(Seen, tensors))
 
     def _call_ends(self, module: nn.Module, args: Any, output: Any) -> None:
+        if self._step is not None and self._step.is_open_block:
+            return
         self.end()
         if output is None and sys.exc_info()[0] is not None:  # the call raised
             self._step = None
 
-    def begin(self, *called_with: Tensor, last: str | None = None) -> None:
+    def begin(self, *called_with: Tensor, last: str | None = None, is_block: bool = False) -> None:
         """Start a step: whatever an earlier one left unread is discarded.
 
         Args:
             called_with: the tensors that the model is called with.
             last: the path at whose output :class:`Enough` is raised.
+            is_block: whether calls of the model until :meth:`end` are parts of the step.
         """
-        arguments = tuple(map(Seen, called_with))
-        self._step = _Step(arguments, torch.is_grad_enabled(), self.ignored(), last)
+        seen = tuple(map(Seen, called_with))
+        self._step = _Step(seen, torch.is_grad_enabled(), self.ignored(), last, is_block)
 
     def end(self) -> None:
         """The model has returned: what it is called with from now on is another step."""
@@ -138,7 +153,7 @@ class TapRecorder:
     @contextmanager
     def recording(self, *called_with: Tensor) -> Iterator[None]:
         """Record the outputs of the tapped modules inside the block, as one step; see :meth:`begin`."""
-        self.begin(*called_with)
+        self.begin(*called_with, is_block=True)
         try:
             yield
         except BaseException:
@@ -163,6 +178,12 @@ class TapRecorder:
     def _fault(self, path: str, output: Any, step: _Step) -> TapError | None:
         tap = f"the {self.owner} tap {path!r}"
         if path in step.outputs:
+            if step.is_block:
+                return TapError(
+                    f"{tap} fired more than once within one recording: the {self.owner} is called several times, or "
+                    "the module is used several times in a call; join what the calls are given into one batch, read "
+                    "each call by itself, or tap a module that runs once"
+                )
             return TapError(
                 f"{tap} fired more than once within one call: the module is used several times (a shared activation); "
                 "tap a module that runs once"

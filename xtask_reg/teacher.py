@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xtask_reg.caching import TeacherCache
+from xtask_reg.kinds import check_kind
 from xtask_reg.tapped_pass import TappedPass
 
 
@@ -32,6 +33,9 @@ class FrozenTeacher(nn.Module):
             ``"reduce-overhead"`` it is a CUDA graph.
         cache: where :meth:`features` keeps outputs on disk, if the same images come again.
 
+    Raises:
+        TypeError: if the network or the adapter is no module.
+
     Example:
         >>> teacher = FrozenTeacher(torchvision.models.resnet50())
         >>> teacher.features(images, ["layer4", "fc"])["layer4"].shape
@@ -48,6 +52,7 @@ class FrozenTeacher(nn.Module):
         cache: TeacherCache | None = None,
     ) -> None:
         super().__init__()
+        check_kind(network, nn.Module, "the source network", "an nn.Module")
         if dtype is not None:
             network.to(dtype)
         if channels_last:
@@ -60,7 +65,13 @@ class FrozenTeacher(nn.Module):
         self.train(False)
 
     def use_adapter(self, adapter: nn.Module | None) -> None:
-        """Replace the conversion of the student's images; it is moved to where the network is."""
+        """Replace the conversion of the student's images; it is moved to where the network is.
+
+        Raises:
+            TypeError: if it is no module.
+        """
+        expected = "a module that converts the student's images, xr.InputAdapter(student=..., teacher=...), or None"
+        check_kind(adapter, (nn.Module, type(None)), "the adapter", expected)
         parameter = next(self.network.parameters(), None)
         if adapter is not None and parameter is not None:
             adapter.to(parameter.device)

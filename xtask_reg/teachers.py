@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor, nn
 
+from xtask_reg.kinds import check_kind
 from xtask_reg.teacher import FrozenTeacher
 
 
@@ -17,6 +18,7 @@ class FrozenTeachers(nn.Module):
 
     Raises:
         ValueError: if there are none, or a name has a dot.
+        TypeError: if one is no frozen source network.
     """
 
     def __init__(self, teachers: Mapping[str, FrozenTeacher]) -> None:
@@ -26,6 +28,8 @@ class FrozenTeachers(nn.Module):
                 f"teachers named {list(teachers)}; expected at least one, and non-empty names without dots that "
                 "nn.ModuleDict does not use"
             )
+        for name, teacher in teachers.items():
+            check_kind(teacher, FrozenTeacher, f"the teacher {name!r}", "xr.FrozenTeacher(source)")
         self.teachers = nn.ModuleDict(teachers)
 
     @property

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from xtask_reg.kinds import check_kind
 from xtask_reg.losses.penalty import Penalty
 from xtask_reg.weights.balanced import Balanced
 from xtask_reg.weights.schedule import Schedule, check_value, value_at
@@ -37,6 +38,7 @@ class Term(nn.Module):
     Raises:
         ValueError: for a weight that is negative or not finite, a name that cannot be used as a key, a penalty with
             connectors, or a loss that compares with a teacher if there is none (or the other way round).
+        TypeError: if the loss or a connector is no module.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Term(nn.Module):
             raise ValueError(
                 f"term name {name!r}; expected a non-empty name without dots that nn.ModuleDict does not use"
             )
+        _check_modules(name, loss, student_connector, teacher_connector)
         self.name = name
         self.student = student
         self.teacher = teacher
@@ -122,6 +125,13 @@ def _connect(connector: nn.Module, features: Tensor) -> Tensor:
     parameter = next(connector.parameters(), features)
     within_autocast = torch.is_autocast_enabled(features.device.type)
     return connector(features if within_autocast else features.to(parameter.dtype))
+
+
+def _check_modules(name: str, loss: object, *connectors: object) -> None:
+    check_kind(loss, nn.Module, f"the loss of term {name!r}", "a module, made by its class: xr.HintLoss()")
+    for connector in connectors:
+        expected = "a module, nn.Sequential or one of your own for instance, or None"
+        check_kind(connector, (nn.Module, type(None)), f"a connector of term {name!r}", expected)
 
 
 def _check_arguments(loss: nn.Module, teacher: str | None, name: str) -> None:

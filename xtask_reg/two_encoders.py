@@ -9,20 +9,24 @@ from typing import Any
 from torch import Tensor, nn
 
 from xtask_reg.connectors import ChannelsFirst
-from xtask_reg.source_answers import answers
+from xtask_reg.source_answers import Answers, answers
 from xtask_reg.stages import called_with, check_corresponding, stage_shapes
-from xtask_reg.submodules import find_module, unwrap
+from xtask_reg.submodules import find_module, paired_paths, unwrap
 
 
 class TwoEncoders:
     """Where student and teacher are tapped. Each is called once, when that is first asked for."""
 
     def __init__(
-        self, student: nn.Module, teacher: nn.Module | None, stages: Mapping[str, str] | None, images: Tensor | None
+        self,
+        student: nn.Module,
+        teacher: nn.Module | None,
+        stages: Mapping[str, str] | Sequence[str] | None,
+        images: Tensor | None,
     ) -> None:
         self.student = student
         self._teacher = teacher
-        self._stages = stages
+        self._stages = None if stages is None else paired_paths(stages)
         self._images = images
 
     @property
@@ -64,7 +68,7 @@ class TwoEncoders:
             for (student, teacher), own, source in sides
         ]
 
-    def answers(self) -> tuple[str, nn.Module]:
+    def answers(self) -> Answers:
         """Where the teacher classifies, and what the student's last stage goes through to get its scores."""
         stage, shape = list(self.source.items())[-1]
         found = answers(self.teacher, stage, self._images)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -86,6 +88,22 @@ def test_names(listed, arguments, stages, shape):
     assert facts["stages"] == stages
     assert modules[stages[-1]]["shape"] == [1, *shape]
     assert facts["note"] == ""
+
+
+@pytest.mark.parametrize("program", [["-m", "xtask_reg"], ["bin/xtask-reg"]], ids=["module", "script"])
+def test_module_in_the_working_folder(program, tmp_path):
+    """An installed command is a script in another folder, and Python looks for modules where the script is."""
+    script = tmp_path / "bin/xtask-reg"
+    script.parent.mkdir()
+    script.write_text("import sys\nfrom xtask_reg.cli import main\nsys.exit(main())\n")
+    (tmp_path / "mynet.py").write_text("import torchvision\n\ndef build():\n    return torchvision.models.resnet18()\n")
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        [sys.executable, *program, "taps", "mynet:build", "--size", "64", "--json"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["stages"] == LAYERS
 
 
 @pytest.mark.parametrize(

@@ -264,12 +264,11 @@ def test_a_regularizer_by_name_trains_its_connector(networks):
         (False, True, "terms='ctd-ed'.* give the regularizer the student"),
         (True, None, r"compares with a teacher: give one, FrozenTeacher\(source\)"),
         (True, "several", r"terms='ctd-ed'.* one FrozenTeacher\(source\)"),
-        (True, "plain", r"terms='ctd-ed'.* one FrozenTeacher\(source\)"),
     ],
 )
 def test_by_name_it_needs_a_student_and_one_teacher(student, teacher, message, networks):
     own, source, _ = networks("timm")
-    given = {"several": {"faces": source}, "plain": source.network, True: source}.get(teacher)
+    given = {"several": {"faces": source}, True: source}.get(teacher)
     with pytest.raises(ValueError, match=message):
         xr.CrossTaskRegularizer(own if student else None, given, "ctd-ed")
 

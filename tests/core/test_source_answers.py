@@ -24,6 +24,21 @@ def resnet() -> nn.Module:
     return ResNet(BasicBlock, [1, 1, 1, 1], num_classes=5)
 
 
+def with_a_map_of_scores(*before: nn.Module, flatten: bool = False) -> nn.Module:
+    """Classifies by a 1 x 1 convolution, and flattens what that gives, in a module or without one."""
+    network = resnet()
+    network.fc = nn.Sequential(*before, nn.Conv2d(512, 5, 1)) if before else nn.Conv2d(512, 5, 1)
+    network.flat = nn.Flatten() if flatten else lambda scores: scores.flatten(1)
+
+    def forward(images: Tensor) -> Tensor:
+        stem = network.maxpool(network.relu(network.bn1(network.conv1(images))))
+        features = network.layer4(network.layer3(network.layer2(network.layer1(stem))))
+        return network.flat(network.fc(network.avgpool(features)))
+
+    network.forward = forward
+    return network
+
+
 def with_two_layers() -> nn.Module:
     network = resnet()
     network.fc = nn.Sequential(nn.Linear(512, 16), nn.Dropout(), nn.ReLU(), nn.Linear(16, 5))
@@ -65,6 +80,14 @@ SOURCES: dict[str, tuple[Callable[[], nn.Module], str, str, type[nn.Module]]] = 
     "two layers": (with_two_layers, "layer4", "fc", nn.Sequential),
     "window": (with_a_window, "layer4", "fc", xr.PooledClassifier),
     "wrapped": (lambda: nn.DataParallel(resnet()), "layer4", "fc", xr.PooledClassifier),
+    "map of scores": (with_a_map_of_scores, "layer4", "fc", xr.PooledClassifier),
+    "map of scores, a module flattens": (
+        lambda: with_a_map_of_scores(flatten=True), "layer4", "fc", xr.PooledClassifier
+    ),
+    "map of scores of two layers": (
+        lambda: with_a_map_of_scores(nn.Conv2d(512, 512, 1), nn.ReLU()), "layer4", "fc", nn.Sequential
+    ),
+    "dla": (lambda: timm.create_model("dla34", num_classes=5), "level5", "fc", xr.PooledClassifier),
     "mobilenet": (torchvision.models.mobilenet_v3_small, "features.12", "classifier", nn.Sequential),
     "vgg": (lambda: torchvision.models.vgg11(num_classes=5), "features.20", "classifier", nn.Sequential),
     "class token": (vit, "blocks.2", "head", nn.Sequential),
@@ -90,15 +113,17 @@ def test_the_copy_gives_the_source_s_scores_and_trains(name: str) -> None:
     torch.manual_seed(0)
     make, stage, path, kind = SOURCES[name]
     network = with_norms_that_matter(make())
-    found, connector = answers(network, stage)
-    assert (found, type(connector)) == (path, kind)
+    found = answers(network, stage)
+    connector = found.student_connector
+    assert (found.teacher, type(connector)) == (path, kind)
     side = TINY["image_size"] if "hf vit" in name else 64
     images = torch.rand(2, 3, side, side)
     taps = xr.FrozenTeacher(network).features(images, [stage, path])
     with torch.no_grad():
         output = network(images)
         torch.testing.assert_close(connector.eval()(taps[stage]), getattr(output, "logits", output))
-        torch.testing.assert_close(taps[path], getattr(output, "logits", output))
+        connected = taps[path] if found.teacher_connector is None else found.teacher_connector(taps[path])
+        torch.testing.assert_close(connected, getattr(output, "logits", output))
         assert torch.equal(connector.train()(taps[stage]), connector(taps[stage]))  # no dropout
     assert all(parameter.requires_grad for parameter in connector.parameters())
     assert not set(connector.parameters()) & set(network.parameters())
@@ -130,5 +155,14 @@ def test_the_source_and_the_random_state_are_left_alone() -> None:
 
 def test_a_source_in_half_precision_has_a_copy_in_float32() -> None:
     network = with_norms_that_matter(with_two_layers()).to(torch.bfloat16)
-    _, connector = answers(network, "layer4")
+    connector = answers(network, "layer4").student_connector
     assert {parameter.dtype for parameter in connector.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", ["ctd-cd", "kd", "lwf"])
+def test_scores_that_are_a_map_are_flattened_for_the_loss(name: str) -> None:
+    student, source = with_a_map_of_scores().eval(), with_a_map_of_scores()
+    student.load_state_dict(source.state_dict())
+    keep = xr.ctd(student, source, name, quiet=True)
+    student(torch.rand(2, 3, 64, 64))
+    assert sum(keep().values()).item() == pytest.approx(0, abs=1e-6)

@@ -274,6 +274,36 @@ def test_recording(plain, images, expected, values, name_them_later) -> None:
         reg(images)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_two_calls_in_a_recording_are_no_step_of_the_last(plain, images, expected, values, compiled) -> None:
+    """Two views of a siamese or semi-supervised training."""
+    torch.compiler.reset()
+    reg, both = plain.regularizer, torch.cat([images, images.flip(3)])
+    student = torch.compile(plain.student, backend="eager") if compiled else plain.student
+    for _ in range(2):
+        with reg.recording(both):
+            student(images)
+            student(images.flip(3))
+        with pytest.raises(xr.TapError, match="more than once within one recording.*called several times.*one batch"):
+            reg()
+        with reg.recording(both):
+            student(both)
+        joined = {name: loss.item() for name, loss in reg().items()}
+        assert expected(plain, both) == pytest.approx(joined, rel=1e-5)
+        each = []
+        for view in (images, images.flip(3)):
+            student(view)
+            each.append(reg())
+        assert {name: (each[0][name] + each[1][name]).item() / 2 for name in joined} == pytest.approx(joined, rel=1e-5)
+
+
+def test_a_call_in_a_recording_says_what_the_images_are(listening, images, expected, values) -> None:
+    student, reg = listening.student, listening.regularizer
+    with reg.recording(images):
+        student({"inputs": list(images)})
+    assert expected(listening, images) == values(reg())
+
+
 def test_recording_that_raised_is_no_step(plain, images) -> None:
     def fail(*unused) -> None:
         raise OSError("broken")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -95,6 +96,8 @@ def _model(name: str, arguments: dict[str, Any]) -> nn.Module:
     """The network, with random weights; whatever goes wrong is a ``ValueError`` of one line."""
     from xtask_reg.integrations.named import build_module
 
+    if os.getcwd() not in sys.path:  # where `python -m xtask_reg` looks, and the command by itself does not
+        sys.path.insert(0, os.getcwd())
     try:
         if name.endswith(".py"):
             from xtask_reg.integrations.mmpose.student import build_student

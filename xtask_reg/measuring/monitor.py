@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from xtask_reg.submodules import paired_paths
+
 
 class Monitor:
     """What the regularizer looks at each n-th step, beside its terms.
@@ -24,7 +26,7 @@ class Monitor:
     def __init__(self, stages: Mapping[str, str] | Sequence[str] | None = None, every: int = 50) -> None:
         if type(every) is not int or every < 1:
             raise ValueError(f"every={every!r}; expected a whole number of steps above 0")
-        self.stages = None if stages is None else _paths(stages)
+        self.stages = None if stages is None else paired_paths(stages)
         self.every = every
         self.steps = 0
 
@@ -32,9 +34,3 @@ class Monitor:
     def is_due(self) -> bool:
         """Whether the step that comes is to be measured."""
         return self.steps % self.every == 0
-
-
-def _paths(stages: Mapping[str, str] | Sequence[str]) -> dict[str, str]:
-    if isinstance(stages, str):
-        raise TypeError(f"stages={stages!r} is a string; expected a list of dotted paths, [{stages!r}]")
-    return dict(stages) if isinstance(stages, Mapping) else {stage: stage for stage in stages}

@@ -1,0 +1,81 @@
+"""Arguments of a wrong kind are told by their name, with what to give instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+
+import xtask_reg as xr
+
+
+def network() -> nn.Module:
+    return torchvision.models.resnet18(num_classes=3)
+
+
+def term(loss: Any = None, **changes: Any) -> xr.Term:
+    arguments = {"student": "layer4", "teacher": "layer4", "weight": 1.0, "name": "ed", **changes}
+    return xr.Term(xr.HintLoss() if loss is None else loss, **arguments)
+
+
+def regularizer(teacher: Any, terms: Any = ()) -> xr.CrossTaskRegularizer:
+    return xr.CrossTaskRegularizer(network(), teacher, terms)
+
+
+def absolute(features: Tensor) -> Tensor:
+    return features.abs()
+
+
+WRONG: dict[str, tuple[Callable[[], Any], str]] = {
+    "source not frozen": (lambda: regularizer(network(), [term()]), "ResNet; expected xr.FrozenTeacher"),
+    "source not frozen, by name": (lambda: regularizer(network(), "ctd-ed"), "ResNet; expected xr.FrozenTeacher"),
+    "sources not frozen": (lambda: regularizer({"a": network()}), "teacher 'a' is.* ResNet; expected xr.FrozenT"),
+    "class of a teacher": (lambda: regularizer(xr.FrozenTeacher), "the class FrozenTeacher; expected"),
+    "one term": (lambda: regularizer(xr.FrozenTeacher(network()), term()), "terms is.* Term; expected a list"),
+    "list of names as terms": (lambda: regularizer(xr.FrozenTeacher(network()), ["at"]), r"'at'; .* joined by ' \+ '"),
+    "losses as terms": (lambda: regularizer(None, [xr.BSSLoss()]), "terms is.* BSSLoss; expected a list of xr.Term"),
+    "list of names": (lambda: xr.ctd(network(), network(), ["ctd-ed", "at"]), r"\['ctd-ed', 'at'\]; .* joined by ' \+"),
+    "several teachers": (
+        lambda: xr.ctd(network(), {"a": xr.FrozenTeacher(network())}),
+        r"dict; expected one network .* xr.CrossTaskRegularizer\(student, teachers, terms\) takes several",
+    ),
+    "stage that is a string": (
+        lambda: xr.ctd(network(), network(), stages="layer4"), r"'layer4' is a string; expected.* \['layer4'\]"
+    ),
+    "monitored string": (lambda: xr.Monitor(stages="layer4"), r"'layer4' is a string; expected.* \['layer4'\]"),
+    "loss that is a function": (lambda: term(F.mse_loss), "loss of term 'ed' is the function mse_loss; expected a mod"),
+    "loss that is a class": (lambda: term(xr.HintLoss), r"is the class HintLoss; expected a module.* xr.HintLoss\(\)"),
+    "student_connector that is a function": (
+        lambda: term(student_connector=absolute), "connector of term 'ed' is the function absolute; expected a module"
+    ),
+    "teacher_connector that is a function": (
+        lambda: term(teacher_connector=lambda features: features), "of term 'ed' is the function <lambda>; expected a m"
+    ),
+    "convention as adapter": (
+        lambda: xr.FrozenTeacher(network(), xr.InputConvention()),
+        r"adapter is an object of the class InputConvention; expected.* xr.InputAdapter\(student=..., teacher=...\)",
+    ),
+    "convention as another adapter": (
+        lambda: xr.FrozenTeacher(network()).use_adapter(xr.InputConvention()), "InputConvention; expected a module"
+    ),
+    "network that is a function": (
+        lambda: xr.FrozenTeacher(torchvision.models.resnet18), "source network is the function resnet18; expected an nn"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_error_names_what_was_given_and_what_to_give(wrong: str) -> None:
+    call, message = WRONG[wrong]
+    with pytest.raises(TypeError, match=message) as error:
+        call()
+    assert "\n" not in str(error.value)
+
+
+def test_stages_of_one_name_may_be_a_list() -> None:
+    keep = xr.ctd(network(), network(), "at", stages=["layer2", "layer4"], quiet=True)
+    assert [(each.student, each.teacher) for each in keep.terms.values()] == [(s, s) for s in ("layer2", "layer4")]
