@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xtask_reg.caching import TeacherCache
+from xtask_reg.conversion import try_conversion
 from xtask_reg.kinds import check_kind
 from xtask_reg.tapped_pass import TappedPass
 
@@ -19,8 +20,8 @@ class FrozenTeacher(nn.Module):
     """The source network, out of reach: nothing that trains, saves, averages or synchronises a model finds it.
 
     The network is not a registered submodule: whoever owns the teacher does not see it in ``parameters()``,
-    ``buffers()``, ``modules()`` or ``state_dict()``. It follows the owner's ``.to()`` and its relatives, and a deep
-    copy of the owner shares it.
+    ``buffers()``, ``modules()`` or ``state_dict()``. It follows the owner's ``.to()`` and its relatives. A deep copy of
+    the owner shares it, until the copy is moved or converted: then it takes a network of its own.
 
     Args:
         network: any module; it is taken over: put in eval mode, and its parameters stop requiring gradients.
@@ -41,6 +42,9 @@ class FrozenTeacher(nn.Module):
         >>> teacher.features(images, ["layer4", "fc"])["layer4"].shape
         torch.Size([2, 2048, 8, 8])
     """
+
+    _borrows = False
+    """Whether the network is that of the teacher which this one is a copy of."""
 
     def __init__(
         self,
@@ -174,12 +178,26 @@ class FrozenTeacher(nn.Module):
         return super().train(False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        conversion = try_conversion(fn, self._own())
+        if not conversion.keeps_values:
+            raise RuntimeError(
+                "to_empty() discards the values of the frozen teacher, which no state_dict restores: build the teacher "
+                "after to_empty(), or move it with .to()"
+            )
+        if self._borrows and conversion.changes:
+            self._stop_borrowing()
         for module in self._own():
             module._apply(fn)
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch's has no types
 
+    def _stop_borrowing(self) -> None:
+        self._hidden, self.cache = copy.deepcopy((self._hidden, self.cache))
+        self._passes = {}
+        self._borrows = False
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         shared = copy.copy(self)
+        shared._borrows = True
         memo[id(self)] = shared
         return shared
 
