@@ -17,7 +17,7 @@ from xtask_reg.cli import check_data as check_data_command
 from xtask_reg.data import synthetic
 from xtask_reg.data.checks.check import check_data
 from xtask_reg.data.checks.contact_sheet import COLOURS, contact_sheet
-from xtask_reg.data.synthetic import LANDMARK_NAMES
+from xtask_reg.data.synthetic import FLIP_INDEX, LANDMARK_NAMES
 
 COUNT = len(LANDMARK_NAMES)
 
@@ -126,11 +126,6 @@ DAMAGE = {
         f"at the same place are {LANDMARK_NAMES[4]!r} and {LANDMARK_NAMES[12]!r} (in 1 of 8 faces)",
     ),
     "never annotated": (hide([4, 12]), "warning", f"never annotated: {LANDMARK_NAMES[4]}, {LANDMARK_NAMES[12]}"),
-    "left and right apart": (
-        put(["left eye", "the right eye", "right eye", *LANDMARK_NAMES[3:]], "categories", 0, "keypoints"),
-        "warning",
-        "no flip pairs are 'left eye' and 'right eye'",
-    ),
     "sides exchanged": (copy_keypoints, "warning", f"{SECOND}: flip pairs lie the other way round"),
 }
 
@@ -143,6 +138,57 @@ def test_damage_is_found(files, damage):
     assert any(finding[:2] == (severity, "train.json") and says in finding[2] for finding in found), found
     assert len(found) <= 2
     assert all(str(files[0].parent) not in message or damage == "missing image" for _, _, message in found)
+
+
+NAMES, PAIRS = list(LANDMARK_NAMES), list(FLIP_INDEX)
+UNLIKE = {
+    "order": (
+        NAMES[::-1],
+        [COUNT - 1 - k for k in PAIRS[::-1]],
+        f"another order: landmark 0 is {NAMES[-1]!r}; it is",
+    ),
+    "a name": ([*NAMES[:-1], "ear"], PAIRS, f"other landmarks: landmark {COUNT - 1} is 'ear'; it is {NAMES[-1]!r} in"),
+    "flip pairs": (NAMES, list(range(COUNT)), "has other flip pairs than"),
+}
+
+
+@pytest.mark.parametrize("unlike", UNLIKE)
+def test_files_that_differ_in_their_landmarks(files, unlike):
+    names, flip, says = UNLIKE[unlike]
+    edit(files[1], put(names, "categories", 0, "keypoints"))
+    edit(files[1], put(flip, "categories", 0, "flip_index"))
+    (message,) = (message for severity, file, message in findings(files) if (severity, file) == ("error", "val.json"))
+    assert says in message
+    assert str(files[0]) in message
+
+
+def test_files_with_landmarks_of_different_numbers(files):
+    def shorten(content):
+        content["categories"][0] = {**content["categories"][0], "keypoints": ["a", "b"], "flip_index": [0, 1]}
+        for annotation in content["annotations"]:
+            annotation["keypoints"] = annotation["keypoints"][:6]
+
+    edit(files[1], shorten)
+    assert f"has 2 landmarks; there are {COUNT} in {files[0]}" in [message for _, _, message in findings(files)]
+
+
+def test_left_and_right_apart(files):
+    names = ["left eye", "the right eye", "right eye", *LANDMARK_NAMES[3:]]
+    for file in files:
+        edit(file, put(names, "categories", 0, "keypoints"))
+    found = findings(files)
+    assert [severity for severity, _, _ in found] == ["warning"] * 2
+    assert "no flip pairs are 'left eye' and 'right eye'" in found[0][2]
+
+
+def test_nearly_black_images(files):
+    """12 bits in files of 16: MMPose and OpenCV keep the upper 8."""
+    for index in (1, 3):
+        pixels = cv2.imread(str(image(files[0], index))).astype(np.uint16) * 16
+        repaint(files[0], index, pixels)
+    ((severity, file, message),) = findings(files)
+    assert (severity, file) == ("warning", "train.json")
+    assert f"nearly black: 2 of 8 images, e.g. {SECOND}; 12-bit data in 16 bits?" in message
 
 
 @pytest.mark.parametrize(

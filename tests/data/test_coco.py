@@ -104,7 +104,14 @@ def test_bad_selection(write, indices):
         (changed(["annotations", 0, "keypoints", 5], -1), r"visibilities \[-1, 0, 2\]"),
         (changed(["annotations", 0, "keypoints", 5], 0.5), r"visibilities \[0, 0.5, 2\]"),
         (changed(["images", 0, "id"], "1"), "different whole numbers"),
-        (changed(["images"], FILE["images"] * 2), "different whole numbers"),
+        (
+            changed(["images"], FILE["images"] * 2),
+            r"ids of the images must be different .* repeated: \['1'\]",
+        ),
+        (changed(["annotations"], FILE["annotations"] * 2), r"ids of the annotations must be .* repeated: \['1'\]"),
+        (changed(["annotations", 0, "id"], "1"), "ids of the annotations must be different whole numbers"),
+        (changed(["annotations", 0, "category_id"], 2), r"category_id \[2\]; all must be of the first category, 1"),
+        (changed(["categories", 0, "id"], ...), r"categories\[0\] has no 'id'"),
         (changed(["categories"], {"keypoints": ["a"]}), "'categories' is missing"),
     ],
 )

@@ -34,6 +34,21 @@ def test_file_names_are_plain_and_different():
         assert set(file.removesuffix(".png")) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
 
+def test_notes_of_dark_images_and_of_what_is_no_landmark(noise, save, table_of, convert, tmp_path):
+    for name, scale in (("a", 256), ("b", 16), ("c", 16)):  # 16 bits, and twice 12 bits in 16
+        save(tmp_path / f"{name}.png", noise(100, 80).astype(np.uint16) * scale)
+    files, points = ["a.png", "b.png", "c.png"], [[(10, 20 + k), (50, 40), (0.3, 0.3)] for k in range(3)]
+    table = table_of(tmp_path, files, points, annotated=np.array([[True] * 3, [True, False, True], [True] * 3]))
+    dark, still = convert(table, tmp_path / "out").notes
+    assert dark.startswith("images that are nearly black: 2; 12-bit data in 16 bits?")
+    assert still.startswith("at one place in all images: p2; ")
+
+
+def test_one_image_says_nothing_of_moving(noise, save, table_of, convert, tmp_path):
+    save(tmp_path / "a.png", noise(100, 80))
+    assert not convert(table_of(tmp_path, ["a.png"], [[(10, 20), (50, 40)]]), tmp_path / "out").notes
+
+
 OUTLYING = [(-0.6, 50), (150.7, 50), (60, 40), (70.5, 100.2)]
 """In an image of 150 x 100: outside are the first, the second and the last."""
 

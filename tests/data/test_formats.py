@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -66,8 +68,10 @@ def test_csv_of_hrnet(write):
         CSV.replace(",", " , ").replace("\n", "\n\n"),
         CSV.replace("a.png", '"a.png"'),
         CSV + ",,,,\n",
+        "\ufeffsep=;\n" + CSV.replace(",", ";"),
+        "sep=,\r\n" + CSV,
     ],
-    ids=["semicolons", "tabs", "byte order mark", "CRLF", "blanks", "quotes", "empty line"],
+    ids=["semicolons", "tabs", "byte order mark", "CRLF", "blanks", "quotes", "empty line", "sep=;", "sep=,"],
 )
 def test_csv_as_programs_write_it(write, content):
     table = read_csv(write("labels.csv", content))
@@ -99,8 +103,8 @@ BAD_CSV = {
     "x without y": ("file,x0,y0,x1\na,1,2,3\n", r"lacks x or y of the landmarks \['1'\]"),
     "repeated column": ("file,x0,y0,x0\na,1,2,3\n", r"\['x0'\] appear more than once"),
     "two names for one": ("file,x0,y0,0_x,0_y\na,1,2,3,4\n", "x0 and 0_x in the header both are x of '0'"),
-    "text": ("file,x0,y0\na,1,2\nb,1,two\n", r"line 3, column y0: 'two' is not a number"),
-    "decimal comma": ("file;x0;y0\na;1,5;2\n", r"line 2, column x0: '1,5' is not a number"),
+    "text": ("file,x0,y0\na,1,2\nb,1,two\n", r"line 3, column y0: 'two' is not a number \(expected one such as 12.5\)"),
+    "decimal comma": ("file;x0;y0\na;1,5;2\n", r"'1,5' is not a number \(.*12.5, with a point for the comma\)"),
     "nan": ("file,x0,y0\na,nan,2\n", r"line 2, column x0: 'nan' is not a finite"),
     "inf": ("file,x0,y0\na,1,-inf\n", r"line 2, column y0: '-inf' is not a finite"),
     "half a point": ("file,x0,y0\na,1,\n", "line 2: only one of x0 and y0"),
@@ -237,6 +241,22 @@ def test_bad_lists(write, fault):
     with pytest.raises(ValueError, match=says) as caught:
         read_list(write("list.txt", content), points=points)
     assert "list.txt" in str(caught.value)
+
+
+@pytest.mark.parametrize(("on_disk", "written"), [*itertools.product(["NFC", "NFD"], repeat=2)])
+@pytest.mark.parametrize("style", ["csv", "list"])
+def test_accents_are_found_in_either_form_of_unicode(write, style, on_disk, written):
+    image = write(unicodedata.normalize(on_disk, "fotos/Zo\u00eb.png"), "")
+    name = unicodedata.normalize(written, "fotos/Zo\u00eb.png")
+    if style == "csv":
+        table = read_csv(write("labels.csv", f"file,x0,y0\n{name},1,2\n"))
+    else:
+        table = read_list(write("list.txt", f"1 2 3 4 {name}\n"), points=2)
+    assert (table.root / table.files[0]).read_bytes() == image.read_bytes() == b""
+
+
+def test_an_unknown_name_stays_as_it_is(write):
+    assert read_csv(write("labels.csv", "file,x0,y0\nZoe\u0308.png,1,2\n")).files == ("Zoe\u0308.png",)
 
 
 @pytest.mark.parametrize("reader", [read_csv, read_list, read_pts])

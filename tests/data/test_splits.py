@@ -44,6 +44,11 @@ def test_persons_file(write):
     assert read_persons(path, ["b.png", "sub/a.png"]) == ("p2", "p1")
 
 
+def test_a_persons_file_may_write_accents_in_the_other_form_of_unicode(write):
+    path = write("persons.csv", "file,person\nZoe\u0308.png,p1\nBj\u00f6rn.png,p2\n")
+    assert read_persons(path, ["Zo\u00eb.png", "Bjo\u0308rn.png"]) == ("p1", "p2")
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

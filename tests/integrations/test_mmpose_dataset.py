@@ -64,7 +64,7 @@ def test_names_and_flip_pairs_come_from_the_file(folder):
     assert data.metainfo["num_keypoints"] == COUNT
     assert [data.metainfo["keypoint_id2name"][k] for k in range(COUNT)] == list(LANDMARK_NAMES)
     assert data.metainfo["flip_indices"] == list(FLIP_INDEX)
-    assert data.metainfo["dataset_name"] == "val"
+    assert data.metainfo["dataset_name"] == "face"
 
 
 def test_points_box_and_visibility_are_those_of_the_file(folder):
@@ -134,6 +134,16 @@ def test_other_metainfo_can_be_set(folder):
     assert build(folder, metainfo=dict(dataset_name="faces")).metainfo["dataset_name"] == "faces"
 
 
+def test_splits_of_one_data_set_can_be_joined(folder):
+    parts = [
+        dict(type="LandmarkDataset", data_root=str(folder), ann_file=f"{split}.json", pipeline=[])
+        for split in ("train", "val")
+    ]
+    joined = DATASETS.build(dict(type="ConcatDataset", datasets=parts))
+    assert len(joined) == 8 + 4
+    np.testing.assert_array_equal(joined[8]["keypoints"], build(folder)[0]["keypoints"])
+
+
 FIELDS = [
     *(("images", 0, field) for field in ("id", "file_name", "width", "height")),
     *(("annotations", 2, field) for field in ("id", "image_id", "category_id", "bbox", "keypoints")),
@@ -154,6 +164,8 @@ DAMAGE = {
     "nan in box": (put(float("nan"), "annotations", 0, "bbox", 2), r"annotations\[0\].*not a finite number"),
     "short box": (put([0, 0, 5], "annotations", 0, "bbox"), r"bbox \[0, 0, 5\]"),
     "flat box": (put([0, 0, 5, 0], "annotations", 0, "bbox"), "positive sizes"),
+    "repeated id": (put(2, "annotations", 2, "id"), "ids of the annotations must be different"),
+    "other category": (put(2, "annotations", 2, "category_id"), r"category_id \[2\]"),
     "one-sided flip": (put([1, *range(1, COUNT)], "categories", 0, "flip_index"), r"not mutual at indices \[0\]"),
     "short flip": (put([0], "categories", 0, "flip_index"), "it has 1 entries"),
     "flip out of range": (put([14, *range(1, COUNT)], "categories", 0, "flip_index"), r"not mutual at indices \[0\]"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,14 @@ FIELDS = {
 
 @dataclass(frozen=True)
 class LandmarkNames:
-    """Names of the landmarks in file order, all different, and for each the index of its mirror image."""
+    """Names of the landmarks in file order, all different, and for each the index of its mirror image.
+
+    ``category`` is what they are landmarks of, as the file says it.
+    """
 
     names: tuple[str, ...]
     flip: tuple[int, ...]
+    category: str
 
     def select(self, indices: Sequence[int]) -> LandmarkNames:
         """The landmarks at ``indices``; one whose mirror image is not among them becomes its own.
@@ -33,7 +38,7 @@ class LandmarkNames:
             raise ValueError(f"subset {list(indices)}: expected different indices between 0 and {len(self.names) - 1}")
         place = {index: new for new, index in enumerate(indices)}
         flip = tuple(place.get(self.flip[index], place[index]) for index in indices)
-        return LandmarkNames(tuple(self.names[index] for index in indices), flip)
+        return LandmarkNames(tuple(self.names[index] for index in indices), flip, self.category)
 
 
 def landmark_names(path: Path) -> LandmarkNames:
@@ -54,7 +59,16 @@ def landmark_names(path: Path) -> LandmarkNames:
             f"{path}: flip_index must pair the {len(names)} landmarks mutually; "
             f"it has {len(flip)} entries, not mutual at indices {faults[:10]}"
         )
-    return LandmarkNames(names, flip)
+    return LandmarkNames(names, flip, str(category.get("name", "landmarks")))
+
+
+def difference(names: Sequence[str], others: Sequence[str]) -> str:
+    """In what a list of landmark names differs from another: their number, or the first that differs."""
+    if len(names) != len(others):
+        return f"has {len(names)} landmarks; there are {len(others)}"
+    index = next(index for index, (name, other) in enumerate(zip(names, others)) if name != other)
+    order = "has the landmarks in another order" if sorted(names) == sorted(others) else "has other landmarks"
+    return f"{order}: landmark {index} is {names[index]!r}; it is {others[index]!r}"
 
 
 def read_subset(path: Path, name: str) -> list[int]:
@@ -75,8 +89,8 @@ def check_landmark_file(path: Path) -> None:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no JSON, lacks a field, has a value that is not finite, not as many points as names, or an
-            annotation of an image that it does not list.
+        ValueError: if it is no JSON, lacks a field, has an id twice, a value that is not finite, not as many points as
+            names, or an annotation of an image that it does not list or of another category than the first.
     """
     content = _read(path)
     for part in ("images", "annotations", "categories"):
@@ -85,6 +99,8 @@ def check_landmark_file(path: Path) -> None:
             raise ValueError(f"{path}: {part!r} is missing or empty; expected the list of a COCO-style landmark file")
     if not isinstance(content["categories"][0].get("keypoints"), list):
         raise ValueError(f"{path}: categories[0] has no 'keypoints' (the list of the names of the landmarks)")
+    if "id" not in content["categories"][0]:
+        raise ValueError(f"{path}: categories[0] has no 'id'")
     for part, fields in FIELDS.items():
         for index, entry in enumerate(content[part]):
             missing = [field for field in fields if entry.get(field) is None]
@@ -96,12 +112,25 @@ def check_landmark_file(path: Path) -> None:
 
 
 def _check_ids(content: dict[str, Any], path: Path) -> None:
-    ids = [image["id"] for image in content["images"]]
-    if not all(isinstance(number, int) for number in ids) or len(set(ids)) < len(ids):
-        raise ValueError(f"{path}: the ids of the images must be different whole numbers")
-    unknown = [entry["image_id"] for entry in content["annotations"] if entry["image_id"] not in set(ids)]
+    images, annotations = content["images"], content["annotations"]
+    for part in ("images", "annotations"):
+        ids = [entry["id"] for entry in content[part]]
+        if not all(isinstance(number, int) for number in ids) or len(set(ids)) < len(ids):
+            repeated = [number for number, times in Counter(map(str, ids)).items() if times > 1]
+            raise ValueError(
+                f"{path}: the ids of the {part} must be different whole numbers; repeated: {repeated[:5] or 'none'}"
+            )
+    listed = {image["id"] for image in images}
+    unknown = [entry["image_id"] for entry in annotations if entry["image_id"] not in listed]
     if unknown:
         raise ValueError(f"{path}: there are annotations of images that are not listed, image_id {unknown[:5]}")
+    first = content["categories"][0]["id"]
+    others = [entry["category_id"] for entry in annotations if entry["category_id"] != first]
+    if others:
+        raise ValueError(
+            f"{path}: there are annotations of category_id {others[:5]}; all must be of the first category, {first!r}, "
+            "which names the landmarks: keep each kind of object in a file of its own"
+        )
 
 
 def _check_points(annotation: dict[str, Any], count: int, where: str) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 MIN_SIZE = 32
+_DARKEST = 32
 _ORIENTATION = 0x0112
 
 
@@ -33,6 +34,11 @@ def read_image(path: Path) -> np.ndarray:
     if min(height, width) < MIN_SIZE:
         raise ValueError(f"the image {path} is {width} x {height} pixels; expected at least {MIN_SIZE} x {MIN_SIZE}")
     return image
+
+
+def is_nearly_black(image: np.ndarray) -> bool:
+    """Whether no pixel reaches 32 of 255: so look 12 bits in a file of 16, of which :func:`read_image` keeps 8."""
+    return int(image.max()) < _DARKEST
 
 
 def is_turned(path: Path) -> bool:

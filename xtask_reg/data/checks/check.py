@@ -11,7 +11,7 @@ from typing import Any
 from xtask_reg.data.checks.check_images import check_images
 from xtask_reg.data.checks.check_points import check_points
 from xtask_reg.data.checks.finding import Finding
-from xtask_reg.data.coco import check_landmark_file
+from xtask_reg.data.coco import LandmarkNames, check_landmark_file, difference, landmark_names
 
 
 def check_data(files: Sequence[Path], images: Path | None = None) -> list[Finding]:
@@ -19,12 +19,13 @@ def check_data(files: Sequence[Path], images: Path | None = None) -> list[Findin
 
     Errors: landmarks outside of their image; flip pairs that are not mutual; images that are missing, damaged, less
     than 32 pixels wide or high, or not of the size that the file says; images of equal pixels in two files; a person
-    (field ``person`` of the images) in two files.
+    (field ``person`` of the images) in two files; files that differ in the names or flip pairs of their landmarks, or
+    in their order.
 
-    Warnings: landmarks outside of their box; images of equal pixels in one file; several annotations of one image; two
-    landmarks of a face at the same place; landmarks that are annotated nowhere, and whose mirror image is not either;
-    names of a left and a right landmark that are no flip pair; faces whose flip pairs mostly lie the other way round
-    than in the other faces.
+    Warnings: landmarks outside of their box; images of equal pixels in one file; nearly black images; several
+    annotations of one image; two landmarks of a face at the same place; landmarks that are annotated nowhere, and whose
+    mirror image is not either; names of a left and a right landmark that are no flip pair; faces whose flip pairs
+    mostly lie the other way round than in the other faces.
 
     Args:
         files: the landmark files; those of one data set together.
@@ -39,12 +40,30 @@ def check_data(files: Sequence[Path], images: Path | None = None) -> list[Findin
         raise ValueError(f"a file is given twice: {', '.join(map(str, files))}")
     contents = {file: _content(file) for file in files}
     findings = [finding for file, content in contents.items() for finding in check_points(file, content)]
-    return [*findings, *_check_persons(contents), *check_images(contents, images)]
+    return [*findings, *_check_landmarks(files), *_check_persons(contents), *check_images(contents, images)]
 
 
 def _content(file: Path) -> dict[str, Any]:
     check_landmark_file(file)
     return json.loads(file.read_text(encoding="utf-8"))
+
+
+def _check_landmarks(files: Sequence[Path]) -> Iterator[Finding]:
+    """Whether the files that can be read mean the same landmarks by the same places of their lists."""
+    said = {file: names for file in files if (names := _names(file)) is not None}
+    for file, names in list(said.items())[1:]:
+        first, others = next(iter(said.items()))
+        if names.names != others.names:
+            yield Finding("error", file, f"{difference(names.names, others.names)} in {first}")
+        elif names.flip != others.flip:
+            yield Finding("error", file, f"has other flip pairs than {first}")
+
+
+def _names(file: Path) -> LandmarkNames | None:
+    try:
+        return landmark_names(file)
+    except (ValueError, TypeError):
+        return None  # check_points says why
 
 
 def _check_persons(contents: Mapping[Path, dict[str, Any]]) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xtask_reg.data.checks.finding import Finding
-from xtask_reg.data.images import read_image
+from xtask_reg.data.images import is_nearly_black, read_image
 from xtask_reg.data.progress import track
 
 
@@ -17,6 +17,7 @@ def check_images(contents: Mapping[Path, dict[str, Any]], images: Path | None) -
     """Findings about the images, each decoded as a whole; ``contents`` has those of the landmark files by path."""
     entries = [(file, image) for file, content in contents.items() for image in content["images"]]
     alike: dict[bytes, list[tuple[Path, str]]] = defaultdict(list)
+    dark: dict[Path, list[str]] = defaultdict(list)
     for file, image in track(entries, "looking at images"):
         name = image["file_name"]
         try:
@@ -28,8 +29,13 @@ def check_images(contents: Mapping[Path, dict[str, Any]], images: Path | None) -
         if (image["width"], image["height"]) != (width, height):
             said = f"{image['width']} x {image['height']}"
             yield Finding("error", file, f"{name} has {width} x {height} pixels; the file says {said}")
+        if is_nearly_black(pixels):
+            dark[file].append(name)
         alike[hashlib.sha256(f"{width} {height} ".encode() + pixels.tobytes()).digest()].append((file, name))
     for (file, name), *others in alike.values():
         for other, other_name in others:
             found = f"{name} has the same pixels as {other_name}"
             yield Finding("warning", file, found) if other == file else Finding("error", file, f"{found} of {other}")
+    for file, names in dark.items():
+        count = f"{len(names)} of {len(contents[file]['images'])} images"
+        yield Finding("warning", file, f"nearly black: {count}, e.g. {names[0]}; 12-bit data in 16 bits?")

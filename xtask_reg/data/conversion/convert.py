@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,13 @@ import numpy as np
 from xtask_reg.data.conversion.faces import Face, Outside, cut_face
 from xtask_reg.data.conversion.formats import LandmarkTable
 from xtask_reg.data.conversion.formats.csv_table import SPLITS
+from xtask_reg.data.conversion.notes import notes_of
 from xtask_reg.data.conversion.splits import check_splits
 from xtask_reg.data.images import MIN_SIZE
 from xtask_reg.data.progress import track
 from xtask_reg.new_folder import new_folder
 
 _FAULTS_SHOWN = 20
-_DONE = {"clip": "clipped to the border", "mask": "now not annotated"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def convert_landmarks(
     names = file_names(table.files)
     contents = {split: _empty(table.names, flip) for split in SPLITS}
     faults: list[str] = []
-    outlying = turned = 0
+    found: Counter[str] = Counter()
     with new_folder(out) as folder:
         (folder / "images").mkdir()
         for row in track(range(len(table.files)), "cutting out faces"):
@@ -80,7 +81,7 @@ def convert_landmarks(
             except (ValueError, OSError) as error:
                 faults.append(str(error))
                 continue
-            outlying, turned = outlying + face.outside, turned + face.turned
+            found.update(outside=face.outside, turned=face.turned, dark=face.dark)
             (folder / names[row]).write_bytes(cv2.imencode(".png", face.image)[1].tobytes())
             content = contents[splits[row]]
             number = len(content["images"]) + 1
@@ -91,7 +92,8 @@ def convert_landmarks(
         for split, content in contents.items():
             if content["images"]:
                 (folder / f"{split}.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-    return _summary(table, splits, outlying, turned, outside)
+    notes = (*table.notes, *notes_of(table, found, outside))
+    return _summary(table, splits, found["outside"] if outside == "mask" else 0, notes)
 
 
 def file_names(files: Sequence[str]) -> list[str]:
@@ -156,20 +158,15 @@ def _annotation(face: Face, number: int) -> dict[str, Any]:
     }
 
 
-def _summary(table: LandmarkTable, splits: Sequence[str], outlying: int, turned: int, outside: Outside) -> Summary:
+def _summary(table: LandmarkTable, splits: Sequence[str], masked: int, notes: tuple[str, ...]) -> Summary:
     persons = table.files if table.persons is None else table.persons
     members = {split: [person for person, of in zip(persons, splits) if of == split] for split in SPLITS}
-    notes = list(table.notes)
-    if turned:
-        notes.append(f"images turned upright by their EXIF orientation: {turned}; look at the points in them")
-    if outlying:
-        notes.append(f"landmarks outside of their images, {_DONE[outside]}: {outlying}")
     return Summary(
         images={split: len(of_split) for split, of_split in members.items()},
         persons={split: len(set(of_split)) for split, of_split in members.items()},
         names=table.names,
-        unannotated=int((~table.annotated).sum()) + (outlying if outside == "mask" else 0),
-        notes=tuple(notes),
+        unannotated=int((~table.annotated).sum()) + masked,
+        notes=notes,
     )
 
 

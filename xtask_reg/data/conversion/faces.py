@@ -9,7 +9,7 @@ import numpy as np
 
 from xtask_reg.data.conversion.crops import Square
 from xtask_reg.data.conversion.formats import LandmarkTable
-from xtask_reg.data.images import is_turned, lie_outside, read_image
+from xtask_reg.data.images import is_nearly_black, is_turned, lie_outside, read_image
 
 Outside = Literal["error", "clip", "mask"]
 _SHORTEST = 4
@@ -26,6 +26,7 @@ class Face:
         annotated: ``(K,)``.
         outside: number of landmarks that were outside of the original.
         turned: whether the original has an EXIF orientation.
+        dark: whether the original is nearly black.
     """
 
     image: np.ndarray
@@ -34,6 +35,7 @@ class Face:
     annotated: np.ndarray
     outside: int
     turned: bool
+    dark: bool
 
 
 def cut_face(table: LandmarkTable, row: int, size: int, margin: float, outside: Outside) -> Face:
@@ -68,4 +70,12 @@ def cut_face(table: LandmarkTable, row: int, size: int, margin: float, outside: 
         )
     square = Square.around(points[annotated], margin)
     in_crop = np.where(annotated[:, None], square.transform(points, size), 0)
-    return Face(square.cut(image, size), square, in_crop, annotated, int(beyond.sum()), is_turned(path))
+    return Face(
+        image=square.cut(image, size),
+        square=square,
+        points=in_crop,
+        annotated=annotated,
+        outside=int(beyond.sum()),
+        turned=is_turned(path),
+        dark=is_nearly_black(image),
+    )

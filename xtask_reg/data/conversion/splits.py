@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -67,10 +68,15 @@ def read_persons(path: Path, files: Sequence[str]) -> tuple[str, ...]:
         raise ValueError(f"{path}: expected the columns file and person, found {header}")
     persons: dict[str, str] = {}
     for line, cells in rows:
-        file = Path(cells["file"].replace("\\", "/")).as_posix()
+        file = _form(Path(cells["file"].replace("\\", "/")).as_posix())
         if not cells["person"] or persons.setdefault(file, cells["person"]) != cells["person"]:
             raise ValueError(f"{path}, line {line}: expected one person for {file}, found {cells['person']!r}")
-    unknown = [file for file in files if file not in persons]
+    unknown = [file for file in files if _form(file) not in persons]
     if unknown:
         raise ValueError(f"{path} says no person for {len(unknown)} of {len(files)} images, e.g. {unknown[0]}")
-    return tuple(persons[file] for file in files)
+    return tuple(persons[_form(file)] for file in files)
+
+
+def _form(file: str) -> str:
+    """The same text for all ways to write an accent."""
+    return unicodedata.normalize("NFC", file)

@@ -30,7 +30,7 @@ class LandmarkDataset(BaseCocoStyleDataset):
 
     Raises:
         FileNotFoundError: if the annotation file or an image is not there.
-        ValueError: if the file lacks a field, or its points are not as many as its names.
+        ValueError: if the file cannot be used (see :func:`xtask_reg.data.coco.check_landmark_file`).
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class LandmarkDataset(BaseCocoStyleDataset):
             subset = read_subset(Path(data_root) / subset["file"], subset["name"])
         names = landmark_names(path)
         self._subset = list(range(len(names.names))) if subset is None else list(subset)
-        kwargs["metainfo"] = {**_metainfo(names.select(self._subset), path.stem), **(kwargs.get("metainfo") or {})}
+        kwargs["metainfo"] = {**_metainfo(names.select(self._subset)), **(kwargs.get("metainfo") or {})}
         super().__init__(ann_file=ann_file, data_root=data_root, **kwargs)
 
     def load_data_list(self) -> list[dict[str, Any]]:
@@ -73,7 +73,7 @@ class LandmarkDataset(BaseCocoStyleDataset):
         return info
 
 
-def _metainfo(names: LandmarkNames, dataset_name: str) -> dict[str, Any]:
+def _metainfo(names: LandmarkNames) -> dict[str, Any]:
     """MMPose's description of the landmarks."""
     keypoints = {
         index: {
@@ -87,7 +87,7 @@ def _metainfo(names: LandmarkNames, dataset_name: str) -> dict[str, Any]:
     }
     count = len(keypoints)
     return {
-        "dataset_name": dataset_name,
+        "dataset_name": names.category,  # the same in all splits: ConcatDataset wants one metainfo
         "keypoint_info": keypoints,
         "skeleton_info": {},
         "joint_weights": [1.0] * count,

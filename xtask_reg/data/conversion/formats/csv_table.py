@@ -71,6 +71,8 @@ def read_csv(path: Path, images: Path | None = None, first_pixel: float = 0.0) -
 def read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """The header of a CSV file, and of each further line its number and its cells by column.
 
+    A first line ``sep=;``, as Excel writes and reads it, is no header.
+
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if there is no line behind the header, one has another number of cells, or a column is repeated.
@@ -79,6 +81,8 @@ def read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     first = text.lstrip().splitlines()[0]
     reader = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=first.count))
     lines = [(line, cells) for line, cells in _cells(reader, path) if any(cells)]
+    if first.startswith("sep="):
+        del lines[0]
     if len(lines) < 2:
         raise ValueError(f"{path} has no line behind its header")
     header = lines[0][1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -85,7 +86,8 @@ def number(text: str, where: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise ValueError(f"{where}: {text!r} is not a number (expected one such as 12.5)") from None
+        comma = ", with a point for the comma" if "," in text else ""
+        raise ValueError(f"{where}: {text!r} is not a number (expected one such as 12.5{comma})") from None
     if not math.isfinite(value):
         raise ValueError(f"{where}: {text!r} is not a finite number; leave out what is not annotated")
     return value
@@ -97,9 +99,17 @@ def numbers(texts: Sequence[str], where: str) -> list[float]:
 
 
 def relative_file(text: str, root: Path) -> str:
-    """An image path as written on any system, relative to ``root`` where it lies in there."""
+    """An image path as written on any system, relative to ``root`` where it lies in there.
+
+    An accent may be a letter of its own in the text and not on the disk, or the other way round (Unicode's forms NFD
+    and NFC): the path is the one that exists, if one does.
+    """
     path = Path(PureWindowsPath(text.strip()).as_posix())
-    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+    relative = (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+    if relative.isascii():
+        return relative
+    forms = [relative, *(unicodedata.normalize(form, relative) for form in ("NFC", "NFD"))]
+    return next((form for form in forms if (root / form).exists()), relative)
 
 
 def read_text(path: Path) -> str:
