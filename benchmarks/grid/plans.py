@@ -61,10 +61,10 @@ def variants(dataset: str) -> list[Cell]:
 
 
 def cost(dataset: str) -> list[Cell]:
-    """Short trainings, five of each method of :data:`CORE` in turn, for their time: to be run beside nothing else."""
+    """Short trainings, three of each method of :data:`CORE` in turn, for their time: to be run beside nothing else."""
     cells = [cell for cell in _cells(dataset, CORE, LABELS[:1]) if cell.fold == 0]
     own = {"steps": COST_STEPS, "setting": {"monitored": 0}}
-    return [dataclasses.replace(cell, seed=seed, **own) for seed in range(5) for cell in cells]
+    return [dataclasses.replace(cell, seed=seed, **own) for seed in range(3) for cell in cells]
 
 
 def sources(dataset: str) -> list[Cell]:
