@@ -23,6 +23,11 @@ def check_same_shape(student: Tensor, teacher: Tensor, expected: str = "(images,
         )
 
 
+def mean_over_locations(values: Tensor) -> Tensor:
+    """One value an image: values ``(B,)`` as they are, those of locations ``(B, *spatial)`` averaged."""
+    return values.flatten(1).mean(dim=1) if values.ndim > 1 else values
+
+
 def by_location(features: Tensor) -> Tensor:
     """Features ``(B, C, *spatial)`` or ``(B, C)`` as ``(B, C, L)``, one column a location."""
     return features.flatten(2) if features.ndim > 2 else features.unsqueeze(2)
