@@ -16,7 +16,7 @@ from xtask_reg.connectors import (
 )
 from xtask_reg.delta_weights import delta_channel_weights
 from xtask_reg.finetune import SelectiveProjectionDecay, freeze, interpolate, layerwise_lr
-from xtask_reg.inputs import InputAdapter, InputConvention
+from xtask_reg.inputs import PIXELS, InputAdapter, InputConvention
 from xtask_reg.losses import (
     AttentionTransferLoss,
     BSSLoss,
@@ -45,6 +45,7 @@ from xtask_reg.stages import find_stages
 from xtask_reg.tappable import list_taps
 from xtask_reg.taps import TapError
 from xtask_reg.teacher import FrozenTeacher
+from xtask_reg.teachers import FrozenTeachers
 from xtask_reg.term import Term
 from xtask_reg.weights import Balanced, CosineDecay, LinearDecay, Schedule, Steps, Warmup
 
@@ -62,6 +63,7 @@ __all__ = [
     "CrossTaskRegularizer",
     "DELTALoss",
     "FrozenTeacher",
+    "FrozenTeachers",
     "GramAnchoringLoss",
     "HintLoss",
     "InputAdapter",
@@ -72,6 +74,7 @@ __all__ = [
     "LocalSimilarityLoss",
     "LwFLoss",
     "Monitor",
+    "PIXELS",
     "PearsonLoss",
     "Penalty",
     "PooledClassifier",
