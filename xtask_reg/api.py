@@ -14,7 +14,6 @@ from xtask_reg.connectors import (
     inverted_projection,
     retained_classifier,
 )
-from xtask_reg.delta_weights import delta_channel_weights
 from xtask_reg.finetune import SelectiveProjectionDecay, freeze, interpolate, layerwise_lr
 from xtask_reg.inputs import PIXELS, InputAdapter, InputConvention
 from xtask_reg.losses import (
@@ -37,6 +36,7 @@ from xtask_reg.losses import (
     RKDDistanceLoss,
     SoftmaxL2Loss,
 )
+from xtask_reg.losses.delta_weights import delta_channel_weights
 from xtask_reg.measuring import Monitor
 from xtask_reg.regularized import Regularized
 from xtask_reg.regularizer import CrossTaskRegularizer
@@ -50,6 +50,7 @@ from xtask_reg.term import Term
 from xtask_reg.weights import Balanced, CosineDecay, LinearDecay, Schedule, Steps, Warmup
 
 __all__ = [
+    "PIXELS",
     "AttentionTransferLoss",
     "BSSLoss",
     "Balanced",
@@ -74,7 +75,6 @@ __all__ = [
     "LocalSimilarityLoss",
     "LwFLoss",
     "Monitor",
-    "PIXELS",
     "PearsonLoss",
     "Penalty",
     "PooledClassifier",

@@ -8,7 +8,7 @@ from xtask_reg.losses.divergence import softened_divergence
 from xtask_reg.losses.precision import at_least_float32
 from xtask_reg.losses.reduction import Reduction, check_reduction, reduce_images
 from xtask_reg.losses.shapes import check_same_shape, mean_over_locations
-from xtask_reg.losses.softmax_l2 import check_temperature
+from xtask_reg.losses.temperature import check_temperature
 
 
 def kd_loss(student: Tensor, teacher: Tensor, temperature: float = 4.0, reduction: Reduction = "mean") -> Tensor:

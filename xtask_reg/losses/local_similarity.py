@@ -7,11 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xtask_reg.losses.directions import unit
-from xtask_reg.losses.locations import check_same_locations
 from xtask_reg.losses.precision import at_least_float32, outside_autocast
 from xtask_reg.losses.reduction import Reduction, check_reduction, reduce_images
-from xtask_reg.losses.shapes import mean_over_locations
-from xtask_reg.losses.softmax_l2 import check_temperature
+from xtask_reg.losses.shapes import check_same_locations, mean_over_locations
+from xtask_reg.losses.temperature import check_temperature
 
 
 def local_similarity_loss(

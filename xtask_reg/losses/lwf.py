@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from xtask_reg.losses.kd import kd_loss
 from xtask_reg.losses.reduction import Reduction, check_reduction
-from xtask_reg.losses.softmax_l2 import check_temperature
+from xtask_reg.losses.temperature import check_temperature
 
 
 def lwf_loss(student: Tensor, teacher: Tensor, temperature: float = 2.0, reduction: Reduction = "mean") -> Tensor:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from numbers import Real
-
 from torch import Tensor, nn
 
 from xtask_reg.losses.precision import at_least_float32
 from xtask_reg.losses.reduction import Reduction, check_reduction, reduce_images
 from xtask_reg.losses.shapes import check_same_shape, mean_over_locations
+from xtask_reg.losses.temperature import check_temperature
 
 
 def softmax_l2_loss(
@@ -47,12 +45,6 @@ def softmax_l2_loss(
     student, teacher = at_least_float32(student, teacher)
     difference = (student / temperature).softmax(dim=1) - (teacher / temperature).softmax(dim=1)
     return reduce_images(mean_over_locations(difference.square().sum(dim=1)), reduction)
-
-
-def check_temperature(temperature: float) -> None:
-    """Raise ``ValueError`` unless ``temperature`` is a positive finite number."""
-    if not (isinstance(temperature, Real) and temperature > 0 and math.isfinite(temperature)):
-        raise ValueError(f"temperature={temperature!r}; expected a positive finite number")
 
 
 class SoftmaxL2Loss(nn.Module):
