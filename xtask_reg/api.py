@@ -14,9 +14,8 @@ from xtask_reg.connectors import (
     inverted_projection,
     retained_classifier,
 )
-from xtask_reg.delta_weights import delta_channel_weights
 from xtask_reg.finetune import SelectiveProjectionDecay, freeze, interpolate, layerwise_lr
-from xtask_reg.inputs import InputAdapter, InputConvention
+from xtask_reg.inputs import PIXELS, InputAdapter, InputConvention
 from xtask_reg.losses import (
     AttentionTransferLoss,
     BSSLoss,
@@ -37,6 +36,7 @@ from xtask_reg.losses import (
     RKDDistanceLoss,
     SoftmaxL2Loss,
 )
+from xtask_reg.losses.delta_weights import delta_channel_weights
 from xtask_reg.measuring import Monitor
 from xtask_reg.regularized import Regularized
 from xtask_reg.regularizer import CrossTaskRegularizer
@@ -45,10 +45,12 @@ from xtask_reg.stages import find_stages
 from xtask_reg.tappable import list_taps
 from xtask_reg.taps import TapError
 from xtask_reg.teacher import FrozenTeacher
+from xtask_reg.teachers import FrozenTeachers
 from xtask_reg.term import Term
 from xtask_reg.weights import Balanced, CosineDecay, LinearDecay, Schedule, Steps, Warmup
 
 __all__ = [
+    "PIXELS",
     "AttentionTransferLoss",
     "BSSLoss",
     "Balanced",
@@ -62,6 +64,7 @@ __all__ = [
     "CrossTaskRegularizer",
     "DELTALoss",
     "FrozenTeacher",
+    "FrozenTeachers",
     "GramAnchoringLoss",
     "HintLoss",
     "InputAdapter",

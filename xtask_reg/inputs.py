@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xtask_reg.sizes import height_and_width
+
 Triple = tuple[float, float, float]
 
 
@@ -50,8 +52,8 @@ class InputConvention:
                 f"mean={self.mean!r}, std={self.std!r} and value_range={self.value_range!r} must be finite, "
                 "std and value_range positive"
             )
-        if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
-            raise ValueError(f"size={self.size!r}; expected (height, width) in pixels, or None for any size")
+        if self.size is not None:
+            height_and_width(self.size, "pixels", "None for any size")
 
     def to_metadata(self) -> dict[str, str]:
         """The convention as strings, for the metadata of a ``.safetensors`` file."""
@@ -91,6 +93,10 @@ class InputAdapter(nn.Module):
     """Converts images ``(B, 3, H, W)`` from the student's input convention to the teacher's.
 
     Where the conventions agree the very same tensor is returned.
+
+    Args:
+        student: what the student expects: how the images come.
+        teacher: what the source expects: how they are given to it, enlarged or reduced to its ``size`` if it has one.
 
     Raises:
         ValueError: in the call, if the images are not ``(B, 3, H, W)``.

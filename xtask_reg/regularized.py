@@ -14,7 +14,20 @@ class Regularized(nn.Module):
 
     Under FSDP, ``fully_shard`` its ``regularizer`` as well as the student's layers, before the whole.
 
-    Calling it returns ``(the student's output, the dict of weighted terms)``.
+    Args:
+        student: the network that is trained.
+        regularizer: made for this student, in whose call it is read.
+
+    Returns:
+        In a call, with whatever the student takes: the student's output, and the weighted terms by name.
+
+    Raises:
+        TapError: in the call, as :class:`CrossTaskRegularizer`, whose other errors are passed on as well.
+
+    Example:
+        >>> model = DistributedDataParallel(Regularized(student, regularizer))
+        >>> output, terms = model(images)
+        >>> (criterion(output, target) + sum(terms.values())).backward()
     """
 
     def __init__(self, student: nn.Module, regularizer: CrossTaskRegularizer) -> None:

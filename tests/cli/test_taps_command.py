@@ -110,9 +110,11 @@ def test_module_in_the_working_folder(program, tmp_path):
     ("arguments", "message"),
     [
         (["resnet18"], "expected 'timm/<model name>' or"),
-        (["timm/resnet11"], "timm has no model 'resnet11'"),
+        (["timm/resnet1888"], "timm has no model 'resnet1888', similar ones are resnet18,"),
         (["smp/Unet/resnet17"], "no encoder 'resnet17'.*resnet18"),
-        (["smp/Unnet/resnet18"], "no architecture 'Unnet'"),
+        (["smp/Unett/resnet18"], "no architecture 'Unett', similar ones are Unet, MAnet; expected 'smp"),
+        (["smp/Unett/resnet17"], "no architecture 'Unett', similar ones are Unet"),
+        (["smp/Xyz/resnet18"], "no architecture 'Xyz'; expected 'smp/<architecture>/<encoder>'"),
         (["smp/Unet"], "expected 'smp/<architecture>/<encoder>'"),
         (["torchvision.models:resnet18", "--kwargs", "depth=3"], "cannot be built: .*depth"),
         (["torchvision.models:resnet18", "--kwargs", "depth"], "--kwargs depth: expected KEY=VALUE"),

@@ -54,6 +54,15 @@ def test_map_smaller_than_the_window(shape: tuple[int, ...]) -> None:
     assert str(shape) in str(error.value)
 
 
+@pytest.mark.parametrize("shape", [(2, 5), (2, 5, 3, 3), (2, 3, 4, 4), (4,), (2, 3, 4)])
+@pytest.mark.parametrize("kind", CLASSIFIERS)
+def test_other_channels_than_the_classifier_s_are_named(kind: str, shape: tuple[int, ...]) -> None:
+    for window in (None, 3):
+        with pytest.raises(ValueError, match=r"a classifier of 4 channels; expected \(images, 4, \*sp.*Proj") as error:
+            PooledClassifier(CLASSIFIERS[kind](), window)(torch.randn(shape))
+        assert str(shape) in str(error.value)
+
+
 @pytest.mark.parametrize("window", [0, -1, 2.5, "7", True])
 def test_bad_window(window: object) -> None:
     with pytest.raises(ValueError, match="expected a whole number of cells"):

@@ -126,6 +126,8 @@ def test_images_of_another_shape_are_named(shape: tuple[int, ...], teacher: Inpu
         ({"size": (0, 224)}, r"\(0, 224\)"),
         ({"size": (224,)}, r"\(224,\)"),
         ({"size": (1, 2, 3)}, r"\(1, 2, 3\)"),
+        ({"size": (224.5, 224)}, r"\(224.5, 224\); expected height and width in pixels, whole numbers above 0"),
+        ({"size": 224}, "size=224; expected height and width"),
     ],
 )
 def test_bad_convention_is_named(arguments: dict[str, object], named: str) -> None:

@@ -20,7 +20,8 @@ class PooledClassifier(nn.Module):
 
     Raises:
         TypeError: if ``classifier`` is something else.
-        ValueError: for a window that is not a positive whole number, or, at the call, larger than the map.
+        ValueError: for a window that is not a positive whole number, or, at the call, larger than the map, or features
+            of other than C channels.
 
     Shape: ``(B, C, *spatial)`` or ``(B, C)`` to ``(B, classes)``; with a window ``(B, C, H, W)`` only. The logits are
     in the precision of the classifier.
@@ -37,6 +38,12 @@ class PooledClassifier(nn.Module):
         self.window = window
 
     def forward(self, features: Tensor) -> Tensor:
+        channels = self.fc.in_channels if isinstance(self.fc, nn.Conv2d) else self.fc.in_features
+        if features.ndim < 2 or features.shape[1] != channels:
+            raise ValueError(
+                f"features of shape {tuple(features.shape)} for a classifier of {channels} channels; expected (images, "
+                f"{channels}, *spatial): where the student has others, bring it there with xr.Projection before it"
+            )
         if self.window is not None:
             features = _sliding_average(features, self.window)
         pooled = features.flatten(2).mean(dim=2) if features.ndim > 2 else features

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xtask_reg.sizes import height_and_width
+
 
 class Resize(nn.Module):
     """Bilinear interpolation to a fixed size, averaging over the cells it skips where the map shrinks.
@@ -28,12 +30,9 @@ class Resize(nn.Module):
 
     def __init__(self, size: int | tuple[int, int]) -> None:
         super().__init__()
-        pair = (size, size) if isinstance(size, int) else tuple(size) if isinstance(size, (list, tuple)) else ()
-        if len(pair) != 2 or not all(type(side) is int and side > 0 for side in pair):
-            raise ValueError(
-                f"size={size!r}; expected height and width in cells, whole numbers above 0, or one for both"
-            )
-        self.size: tuple[int, int] = pair
+        if type(size) is int and size > 0:
+            size = (size, size)
+        self.size = height_and_width(size, "cells", "one for both")
 
     def forward(self, features: Tensor) -> Tensor:
         if features.ndim != 4:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from xtask_reg.sizes import height_and_width
+
 
 class TokensToMap(nn.Module):
     """``(B, skip + H * W, C)`` to ``(B, C, H, W)``: the tokens of the patches as a feature map, row by row.
@@ -31,7 +33,7 @@ class TokensToMap(nn.Module):
         if type(skip) is not int or skip < 0:
             raise ValueError(f"skip={skip!r}; expected the number of tokens before the first patch, 0 or more")
         self.skip = skip
-        self.size = None if size is None else _checked(size)
+        self.size = None if size is None else height_and_width(size, "cells", "None for a square")
 
     def forward(self, tokens: Tensor) -> Tensor:
         if tokens.ndim != 3:
@@ -49,13 +51,6 @@ class TokensToMap(nn.Module):
 
     def extra_repr(self) -> str:
         return f"skip={self.skip}, size={self.size}"
-
-
-def _checked(size: tuple[int, int]) -> tuple[int, int]:
-    pair = tuple(size) if isinstance(size, (list, tuple)) else ()
-    if len(pair) != 2 or not all(type(side) is int and side > 0 for side in pair):
-        raise ValueError(f"size={size!r}; expected height and width in cells, whole numbers above 0, or None")
-    return pair
 
 
 def _square(cells: int) -> tuple[int, int]:

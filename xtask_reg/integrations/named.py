@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -46,8 +47,7 @@ def _package(name: str, extra: str) -> Any:
 def _timm_features(model: str, **kwargs: Any) -> nn.Module:
     timm = _package("timm", "timm")
     if not timm.is_model(model.split(".")[0]):
-        near = ", ".join(timm.list_models(f"*{model[:6]}*")[:5])
-        raise ValueError(f"timm has no model {model!r}" + (f"; similar ones are {near}" if near else ""))
+        raise ValueError(f"timm has no model {model!r}{_similar(model, timm.list_models())}")
     network: nn.Module = timm.create_model(model, **{"features_only": True, "pretrained": False, **kwargs})
     return network
 
@@ -58,9 +58,17 @@ def _segmentation(model: str, **kwargs: Any) -> nn.Module:
     try:
         network: nn.Module = smp.create_model(architecture, encoder, **{"encoder_weights": None, **kwargs})
     except KeyError as error:  # of the architecture or of the encoder
-        near = difflib.get_close_matches(encoder, smp.encoders.get_encoder_names(), n=5)
+        if architecture.lower() in smp.MODEL_ARCHITECTURES_MAPPING:
+            missing = f"encoder {encoder!r}{_similar(encoder, smp.encoders.get_encoder_names())}"
+        else:
+            names = [each.__name__ for each in smp.MODEL_ARCHITECTURES_MAPPING.values()]
+            missing = f"architecture {architecture!r}{_similar(architecture, names)}"
         raise ValueError(
-            f"segmentation_models_pytorch has no architecture {architecture!r} or no encoder {encoder!r}; expected "
-            f"'smp/<architecture>/<encoder>'" + (f", encoders of similar names are {', '.join(near)}" if near else "")
+            f"segmentation_models_pytorch has no {missing}; expected 'smp/<architecture>/<encoder>'"
         ) from error
     return network
+
+
+def _similar(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=5)
+    return f", similar ones are {', '.join(near)}" if near else ""

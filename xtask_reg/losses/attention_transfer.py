@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from xtask_reg.losses.attention import attention, check_power
-from xtask_reg.losses.locations import check_same_locations
 from xtask_reg.losses.precision import at_least_float32
 from xtask_reg.losses.reduction import Reduction, check_reduction, reduce_images
+from xtask_reg.losses.shapes import check_same_locations
 
 
 def attention_transfer_loss(
@@ -44,7 +44,7 @@ def attention_transfer_loss(
     """
     check_power(power)
     check_reduction(reduction)
-    check_same_locations(student, teacher, "(images, channels, *spatial)")
+    check_same_locations(student, teacher)
     student, teacher = (attention(features, power, summed=1) for features in at_least_float32(student, teacher))
     return reduce_images((student - teacher).square().sum(dim=1), reduction)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from xtask_reg.losses.shapes import by_location
+from xtask_reg.losses.shapes import by_location, check_some_images
 
 
 def check_images(*features: Tensor) -> None:
@@ -12,8 +12,7 @@ def check_images(*features: Tensor) -> None:
     if any(each.ndim < 2 or len(each) != len(features[0]) for each in features):
         shapes = " and ".join(f"{role} {tuple(each.shape)}" for role, each in zip(("student", "teacher"), features))
         raise ValueError(f"{shapes} must be features (images, channels, *spatial) of the same images")
-    if not len(features[0]):
-        raise ValueError("the batch has no images: leave it out, there is nothing to compare")
+    check_some_images(features[0])
 
 
 def embeddings(features: Tensor) -> Tensor:

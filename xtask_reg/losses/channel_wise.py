@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from xtask_reg.losses.divergence import softened_divergence
 from xtask_reg.losses.precision import at_least_float32
 from xtask_reg.losses.reduction import Reduction, check_reduction, reduce_images
-from xtask_reg.losses.shapes import by_location, check_same_shape
-from xtask_reg.losses.softmax_l2 import check_temperature
+from xtask_reg.losses.shapes import MAPS, by_location, check_same_shape
+from xtask_reg.losses.temperature import check_temperature
 
 
 def channel_wise_loss(
@@ -41,7 +41,7 @@ def channel_wise_loss(
     """
     check_temperature(temperature)
     check_reduction(reduction)
-    check_same_shape(student, teacher, "(images, channels, length, *spatial)")
+    check_same_shape(student, teacher, MAPS)
     student, teacher = (by_location(features) for features in at_least_float32(student, teacher))
     per_channel = softened_divergence(student, teacher, temperature, dim=2)
     return temperature**2 * reduce_images(per_channel.mean(dim=1), reduction)

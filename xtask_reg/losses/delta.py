@@ -23,7 +23,7 @@ def delta_loss(
     .. math:: L = \frac{1}{N} \sum_i \sum_j \frac{W_j}{HW} \lVert FM_j^s(I_i) - FM_j^t(I_i) \rVert_2^2
 
     Source: Li et al., "DELTA: Deep Learning Transfer using Feature Map with Attention for Convolutional Networks",
-    ICLR 2019, where :math:`W` is a softmax over the C channels (:func:`xtask_reg.delta_weights.delta_channel_weights`).
+    ICLR 2019, where :math:`W` is a softmax over the C channels (:func:`xtask_reg.delta_channel_weights`).
     The paper's equation has no :math:`1/HW`: it is H W times this. The authors' code divides by H W, multiplies by
     C / 2 and sums over the images: ``reduction='sum'`` times C / 2; it adds several layers up, each a term here.
     Without attention it halves the sum over all: ``reduction='sum'`` and ``channel_weights=None``, times C H W / 2.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from xtask_reg.losses.directions import unit
-from xtask_reg.losses.locations import check_same_locations
 from xtask_reg.losses.precision import at_least_float32, outside_autocast
 from xtask_reg.losses.reduction import Reduction, check_reduction, reduce_images
+from xtask_reg.losses.shapes import check_same_locations
 
 
 def gram_anchoring_loss(student: Tensor, teacher: Tensor, reduction: Reduction = "mean") -> Tensor:
@@ -42,7 +42,7 @@ def gram_anchoring_loss(student: Tensor, teacher: Tensor, reduction: Reduction =
         tensor(0.5000)
     """
     check_reduction(reduction)
-    check_same_locations(student, teacher, "(images, channels, *spatial)")
+    check_same_locations(student, teacher)
     student, teacher = (_similarities(features) for features in at_least_float32(student, teacher))
     return reduce_images((student - teacher).square().mean((1, 2)), reduction)
 

@@ -7,23 +7,27 @@ from torch import Tensor, nn
 from xtask_reg.losses.divergence import softened_divergence
 from xtask_reg.losses.precision import at_least_float32
 from xtask_reg.losses.reduction import Reduction, check_reduction, reduce_images
-from xtask_reg.losses.shapes import check_same_shape
-from xtask_reg.losses.softmax_l2 import check_temperature
+from xtask_reg.losses.shapes import check_same_shape, mean_over_locations
+from xtask_reg.losses.temperature import check_temperature
 
 
 def kd_loss(student: Tensor, teacher: Tensor, temperature: float = 4.0, reduction: Reduction = "mean") -> Tensor:
-    r"""KL divergence between the softened class probabilities of teacher and student.
+    r"""KL divergence between the softened class probabilities of teacher and student, at each location if it is dense.
 
-    .. math:: L_{KD} = \frac{\tau^2}{B} \sum_i \mathrm{KL}\bigl(\sigma(z^t_i / \tau) \,\Vert\, \sigma(z^s_i / \tau)
-        \bigr), \quad \sigma = \mathrm{softmax}
+    .. math:: L_{KD} = \frac{\tau^2}{B L} \sum_{i,l} \mathrm{KL}\bigl(\sigma(z^t_{i,l} / \tau) \,\Vert\,
+        \sigma(z^s_{i,l} / \tau)\bigr), \quad \sigma = \mathrm{softmax\ over\ classes}
+
+    with L locations, 1 where an image is classified as a whole.
 
     Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015 (Sec. 2). Its cross-entropy is
     this plus the entropy of the teacher, a constant without gradient; its factor :math:`\tau^2` keeps the size of the
-    gradients when the temperature changes. It tries several temperatures; 4 is what later comparisons mostly take.
+    gradients when the temperature changes. It tries several temperatures; 4 is what later comparisons mostly take. On
+    maps of class scores it is the pixel-wise distillation of Liu et al., "Structured Knowledge Distillation for
+    Semantic Segmentation", CVPR 2019.
 
     Args:
-        student: logits of the student, shape ``(B, C)``.
-        teacher: logits of the teacher on the same images, shape ``(B, C)``.
+        student: logits of the student, shape ``(B, C)`` or ``(B, C, *spatial)``.
+        teacher: logits of the teacher on the same images, same shape.
         temperature: :math:`\tau`, positive.
         reduction: ``'mean'`` or ``'sum'`` over the images.
 
@@ -31,8 +35,8 @@ def kd_loss(student: Tensor, teacher: Tensor, temperature: float = 4.0, reductio
         A scalar of at least 0, float32 even under autocast, float64 for float64 input.
 
     Raises:
-        ValueError: if the shapes are not equal and 2-D, there are no images, the temperature is not positive, or the
-            reduction is unknown.
+        ValueError: if the shapes are not equal, there are no images, the temperature is not positive, or the reduction
+            is unknown.
 
     Example:
         >>> kd_loss(torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 1000.0]]), temperature=1.0)  # log 2
@@ -40,10 +44,10 @@ def kd_loss(student: Tensor, teacher: Tensor, temperature: float = 4.0, reductio
     """
     check_temperature(temperature)
     check_reduction(reduction)
-    check_same_shape(student, teacher, "(images, classes)")
+    check_same_shape(student, teacher, "(images, classes, *spatial)")
     student, teacher = at_least_float32(student, teacher)
-    per_image = softened_divergence(student, teacher, temperature, dim=1)
-    return temperature**2 * reduce_images(per_image, reduction)
+    divergence = softened_divergence(student, teacher, temperature, dim=1)
+    return temperature**2 * reduce_images(mean_over_locations(divergence), reduction)
 
 
 class KDLoss(nn.Module):

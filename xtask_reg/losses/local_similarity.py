@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xtask_reg.losses.directions import unit
-from xtask_reg.losses.locations import check_same_locations
 from xtask_reg.losses.precision import at_least_float32, outside_autocast
 from xtask_reg.losses.reduction import Reduction, check_reduction, reduce_images
-from xtask_reg.losses.softmax_l2 import check_temperature
+from xtask_reg.losses.shapes import check_same_locations, mean_over_locations
+from xtask_reg.losses.temperature import check_temperature
 
 
 def local_similarity_loss(
@@ -55,7 +55,7 @@ def local_similarity_loss(
     check_same_locations(student, teacher, "(images, channels, height, width)")
     own, source = (_log_shares(features, window, temperature) for features in at_least_float32(student, teacher))
     divergence = F.kl_div(own, source, reduction="none", log_target=True).sum(dim=1)
-    return reduce_images(divergence.mean((1, 2)), reduction)
+    return reduce_images(mean_over_locations(divergence), reduction)
 
 
 def _check_window(window: int) -> None:

@@ -6,14 +6,16 @@ from torch import Tensor, nn
 
 from xtask_reg.losses.kd import kd_loss
 from xtask_reg.losses.reduction import Reduction, check_reduction
-from xtask_reg.losses.softmax_l2 import check_temperature
+from xtask_reg.losses.temperature import check_temperature
 
 
 def lwf_loss(student: Tensor, teacher: Tensor, temperature: float = 2.0, reduction: Reduction = "mean") -> Tensor:
     r"""What the retained source classifier says of the new images, held to what it said before fine-tuning.
 
-    .. math:: L_{old} = \frac{1}{B} \sum_i \mathrm{KL}\bigl(\sigma(z^t_i / T) \,\Vert\, \sigma(z^s_i / T)\bigr),
-        \quad \sigma = \mathrm{softmax}
+    .. math:: L_{old} = \frac{1}{B L} \sum_{i,l} \mathrm{KL}\bigl(\sigma(z^t_{i,l} / T) \,\Vert\,
+        \sigma(z^s_{i,l} / T)\bigr), \quad \sigma = \mathrm{softmax\ over\ classes}
+
+    with L locations, 1 where an image is classified as a whole.
 
     The student's logits come from the source head on the encoder that is trained (both are), the teacher's from the
     network as it was.
@@ -23,8 +25,8 @@ def lwf_loss(student: Tensor, teacher: Tensor, temperature: float = 2.0, reducti
     least value is 0. Without the factor :math:`T^2` of :func:`~xtask_reg.losses.kd.kd_loss`.
 
     Args:
-        student: logits of the student's copy of the source classifier, shape ``(B, C)``.
-        teacher: logits of the source network on the same images, shape ``(B, C)``.
+        student: logits of the student's copy of the source classifier, shape ``(B, C)`` or ``(B, C, *spatial)``.
+        teacher: logits of the source network on the same images, same shape.
         temperature: T, positive.
         reduction: ``'mean'`` or ``'sum'`` over the images.
 
@@ -32,8 +34,8 @@ def lwf_loss(student: Tensor, teacher: Tensor, temperature: float = 2.0, reducti
         A scalar of at least 0, float32 even under autocast, float64 for float64 input.
 
     Raises:
-        ValueError: if the shapes are not equal and 2-D, there are no images, the temperature is not positive, or the
-            reduction is unknown.
+        ValueError: if the shapes are not equal, there are no images, the temperature is not positive, or the reduction
+            is unknown.
 
     Example:
         >>> lwf_loss(torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 1000.0]]))  # log 2

@@ -6,6 +6,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from xtask_reg.losses.shapes import check_some_images
+
 Reduction = Literal["mean", "sum"]
 
 
@@ -21,6 +23,5 @@ def reduce_images(per_image: Tensor, reduction: Reduction) -> Tensor:
     Raises:
         ValueError: if there are no images.
     """
-    if not len(per_image):
-        raise ValueError("the batch has no images: leave it out, there is nothing to compare")
+    check_some_images(per_image)
     return per_image.mean() if reduction == "mean" else per_image.sum()

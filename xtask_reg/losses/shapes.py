@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+MAPS = "(images, channels, length, *spatial)"
+"""The dimensions of features that have locations."""
+
 
 def check_same_shape(student: Tensor, teacher: Tensor, expected: str = "(images, channels, *spatial)") -> None:
     """Raise ``ValueError`` unless both have one shape of as many dimensions as ``expected`` names.
@@ -13,14 +16,43 @@ def check_same_shape(student: Tensor, teacher: Tensor, expected: str = "(images,
         teacher: those of the teacher.
         expected: the dimensions by name; ``*spatial`` stands for any number of them, 0 included.
     """
-    names = expected.strip("()").split(", ")
-    fixed = len(names) - ("*spatial" in names)
-    enough = student.ndim >= fixed if "*spatial" in names else student.ndim == fixed
-    if student.shape != teacher.shape or not enough:
+    if student.shape != teacher.shape or not _has_dimensions(student, expected):
         raise ValueError(
             f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)} must have the same shape {expected}; "
             "where they cannot, put a connector before the loss"
         )
+
+
+def check_same_locations(student: Tensor, teacher: Tensor, expected: str = MAPS) -> None:
+    """Raise ``ValueError`` unless both are maps of the same images and locations; the channels may differ.
+
+    Args:
+        student: features of the student.
+        teacher: features of the teacher.
+        expected: the dimensions by name, as in :func:`check_same_shape`.
+    """
+    fits = _has_dimensions(student, expected) and _has_dimensions(teacher, expected)
+    if not fits or len(student) != len(teacher) or student.shape[2:] != teacher.shape[2:]:
+        raise ValueError(
+            f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)} must be maps {expected} of the same "
+            "images and locations; where they cannot, put a connector before the loss"
+        )
+
+
+def check_some_images(features: Tensor) -> None:
+    """Raise ``ValueError`` if a batch is empty."""
+    if not len(features):
+        raise ValueError("the batch has no images: leave it out, there is nothing to compare")
+
+
+def _has_dimensions(features: Tensor, expected: str) -> bool:
+    names = expected.strip("()").split(", ")
+    return features.ndim >= len(names) - 1 if names[-1] == "*spatial" else features.ndim == len(names)
+
+
+def mean_over_locations(values: Tensor) -> Tensor:
+    """One value an image: values ``(B,)`` as they are, those of locations ``(B, *spatial)`` averaged."""
+    return values.flatten(1).mean(dim=1) if values.ndim > 1 else values
 
 
 def by_location(features: Tensor) -> Tensor:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from numbers import Real
-
 from torch import Tensor, nn
 
 from xtask_reg.losses.precision import at_least_float32
 from xtask_reg.losses.reduction import Reduction, check_reduction, reduce_images
-from xtask_reg.losses.shapes import check_same_shape
+from xtask_reg.losses.shapes import check_same_shape, mean_over_locations
+from xtask_reg.losses.temperature import check_temperature
 
 
 def softmax_l2_loss(
@@ -17,15 +15,16 @@ def softmax_l2_loss(
 ) -> Tensor:
     r"""Squared distance between the softened class probabilities of student and teacher.
 
-    .. math:: L_{CD} = \frac{1}{N} \sum_i \lVert \sigma(z^s_i / \mu) - \sigma(z^t_i / \mu) \rVert_2^2,
-        \quad \sigma = \mathrm{softmax}
+    .. math:: L_{CD} = \frac{1}{N L} \sum_{i,l} \lVert \sigma(z^s_{i,l} / \mu) - \sigma(z^t_{i,l} / \mu) \rVert_2^2,
+        \quad \sigma = \mathrm{softmax\ over\ classes}
 
     Source: Fu et al., "Cross-Task Representation Learning for Anatomical Landmark Detection", 2020 (Eq. 3). The squares
-    are summed over the classes; ``reduction='mean'`` over the images is the equation literally.
+    are summed over the classes; ``reduction='mean'`` over the images is the equation literally, which has one location
+    (L = 1). The mean over those of a source that classifies each pixel is this library's.
 
     Args:
-        student: logits of the student's copy of the source classifier, shape ``(B, C)``.
-        teacher: logits of the source network on the same images, shape ``(B, C)``.
+        student: logits of the student's copy of the source classifier, shape ``(B, C)`` or ``(B, C, *spatial)``.
+        teacher: logits of the source network on the same images, same shape.
         temperature: :math:`\mu`, positive; the paper uses 2.
         reduction: ``'mean'`` or ``'sum'`` over the images.
 
@@ -33,8 +32,8 @@ def softmax_l2_loss(
         A scalar in ``[0, 2]`` (times B for ``'sum'``), float32 even under autocast, float64 for float64 input.
 
     Raises:
-        ValueError: if the shapes are not equal and 2-D, there are no images, the temperature is not positive, or the
-            reduction is unknown.
+        ValueError: if the shapes are not equal, there are no images, the temperature is not positive, or the reduction
+            is unknown.
 
     Example:
         >>> softmax_l2_loss(torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 1000.0]]))
@@ -42,16 +41,10 @@ def softmax_l2_loss(
     """
     check_temperature(temperature)
     check_reduction(reduction)
-    check_same_shape(student, teacher, "(images, classes)")
+    check_same_shape(student, teacher, "(images, classes, *spatial)")
     student, teacher = at_least_float32(student, teacher)
     difference = (student / temperature).softmax(dim=1) - (teacher / temperature).softmax(dim=1)
-    return reduce_images(difference.square().sum(dim=1), reduction)
-
-
-def check_temperature(temperature: float) -> None:
-    """Raise ``ValueError`` unless ``temperature`` is a positive finite number."""
-    if not (isinstance(temperature, Real) and temperature > 0 and math.isfinite(temperature)):
-        raise ValueError(f"temperature={temperature!r}; expected a positive finite number")
+    return reduce_images(mean_over_locations(difference.square().sum(dim=1)), reduction)
 
 
 class SoftmaxL2Loss(nn.Module):

@@ -24,17 +24,7 @@ class Schedule(ABC):
 
 @dataclass(frozen=True)
 class Decay(Schedule):
-    """From ``start`` at ``begin`` to ``end`` at ``until``; before and after it stays.
-
-    Args:
-        start: the value up to ``begin``.
-        end: the value from ``until`` on; 0 ends the term. It may be larger than ``start``.
-        begin: fraction of the training, 0 to 1.
-        until: fraction of the training, larger than ``begin``, at most 1.
-
-    Raises:
-        ValueError: for a negative or infinite value, or fractions out of order.
-    """
+    """From ``start`` at ``begin`` to ``end`` at ``until``; before and after it stays. How, a subclass says."""
 
     start: float
     end: float = 0.0
@@ -57,7 +47,17 @@ class Decay(Schedule):
 
 @dataclass(frozen=True)
 class LinearDecay(Decay):
-    """A :class:`Decay` in a straight line."""
+    """From ``start`` at ``begin`` to ``end`` at ``until`` in a straight line; before and after it stays.
+
+    Args:
+        start: the value up to ``begin``.
+        end: the value from ``until`` on; 0 ends the term. It may be larger than ``start``.
+        begin: fraction of the training, 0 to 1.
+        until: fraction of the training, larger than ``begin``, at most 1.
+
+    Raises:
+        ValueError: for a negative or infinite value, or fractions out of order.
+    """
 
     def left(self, done: float) -> float:
         return 1 - done
@@ -65,7 +65,17 @@ class LinearDecay(Decay):
 
 @dataclass(frozen=True)
 class CosineDecay(Decay):
-    """A :class:`Decay` along half a period of a cosine."""
+    """From ``start`` at ``begin`` to ``end`` at ``until``, half a period of a cosine; before and after it stays.
+
+    Args:
+        start: the value up to ``begin``.
+        end: the value from ``until`` on; 0 ends the term. It may be larger than ``start``.
+        begin: fraction of the training, 0 to 1.
+        until: fraction of the training, larger than ``begin``, at most 1.
+
+    Raises:
+        ValueError: for a negative or infinite value, or fractions out of order.
+    """
 
     def left(self, done: float) -> float:
         return (1 + math.cos(math.pi * done)) / 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from case import Case
+from case import Case, at_each_location
 from torch import Tensor
 
 from xtask_reg.losses.kd import KDLoss, kd_loss
@@ -18,12 +18,13 @@ def softmax(row: Sequence[float], temperature: float) -> list[float]:
 
 def reference(student: Tensor, teacher: Tensor, temperature: float, reduction: str) -> float:
     total = 0.0
-    for s, t in zip(student.tolist(), teacher.tolist(), strict=True):
+    pairs = at_each_location(student, teacher)
+    for s, t in pairs:
         p, q = softmax(t, temperature), softmax(s, temperature)
         cross_entropy = -sum(a * math.log(b) for a, b in zip(p, q, strict=True))
         entropy = -sum(a * math.log(a) for a in p)
         total += cross_entropy - entropy
-    return temperature**2 * total / (len(student) if reduction == "mean" else 1)
+    return temperature**2 * total / (len(pairs) if reduction == "mean" else len(pairs) // len(student))
 
 
 CASES = [
@@ -34,12 +35,13 @@ CASES = [
         defaults={"temperature": 4.0, "reduction": "mean"},
         options=[{}, {"temperature": 1}, {"temperature": 20.0, "reduction": "sum"}],
         alike=[{}, {"temperature": 1.0}],
-        shapes=[(3, 6), (1, 2), (5, 7), (2, 100), (3, 1)],
+        shapes=[(3, 6), (1, 2), (5, 7), (2, 100), (3, 1), (2, 4, 3, 5), (3, 2, 4), (1, 3, 2, 2, 2)],
         bad_shapes=[
-            *[((2, 3), other) for other in [(2, 4), (3, 3), (1, 3), (3,)]],
-            ((2, 3, 4, 4), (2, 3, 4, 4)),
+            *[((2, 3), other) for other in [(2, 4), (3, 3), (1, 3), (3,), (2, 3, 1)]],
+            *[((2, 3, 4, 4), other) for other in [(2, 3, 4, 5), (2, 3, 16), (2, 4, 4, 4)]],
             ((3,), (3,)),
         ],
+        unchanged_by=("images", "resolution"),
         bad_options={"temperature": [0, -1.5, math.nan, math.inf, "2"]},
     )
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from case import Case
+from case import Case, at_each_location
 from torch import Tensor
 
 from xtask_reg.losses.lwf import LwFLoss, lwf_loss
@@ -23,10 +23,11 @@ def cross_entropy(recorded: list[float], current: list[float]) -> float:
 
 def reference(student: Tensor, teacher: Tensor, temperature: float, reduction: str) -> float:
     values = []
-    for current, recorded in zip(student.tolist(), teacher.tolist(), strict=True):
+    pairs = at_each_location(student, teacher)
+    for current, recorded in pairs:
         y, z = softened(recorded, temperature), softened(current, temperature)
         values.append(cross_entropy(y, z) - cross_entropy(y, y))
-    return math.fsum(values) / (len(values) if reduction == "mean" else 1)
+    return math.fsum(values) / (len(values) if reduction == "mean" else len(values) // len(student))
 
 
 CASES = [
@@ -37,8 +38,9 @@ CASES = [
         defaults={"temperature": 2.0, "reduction": "mean"},
         options=[{}, {"temperature": 1}, {"temperature": 5.0, "reduction": "sum"}],
         alike=[{}, {"temperature": 1.0}],
-        shapes=[(3, 6), (1, 2), (4, 30), (3, 1)],
-        bad_shapes=[((2, 3), (2, 4)), ((2, 3), (3, 3)), ((2, 3, 4, 4), (2, 3, 4, 4)), ((3,), (3,))],
+        shapes=[(3, 6), (1, 2), (4, 30), (3, 1), (2, 4, 3, 5), (3, 2, 4)],
+        bad_shapes=[((2, 3), (2, 4)), ((2, 3), (3, 3)), ((2, 3, 4, 4), (2, 3, 4, 5)), ((3,), (3,))],
+        unchanged_by=("images", "resolution"),
         bad_options={"temperature": [0, -1.5, math.nan, math.inf, "2"]},
     )
 ]

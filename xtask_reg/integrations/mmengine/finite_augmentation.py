@@ -12,7 +12,7 @@ from torch import Tensor
 
 from xtask_reg.caching import TeacherCache
 from xtask_reg.caching.raw_bytes import image_key
-from xtask_reg.integrations.random_state import preserved_random_state
+from xtask_reg.integrations.mmengine.random_state import preserved_random_state
 
 _DRAWS_A_VERSION = 8
 

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from xtask_reg.connectors import PooledClassifier
 from xtask_reg.finetune import freeze
 from xtask_reg.inputs import InputConvention
+from xtask_reg.integrations.mmengine.random_state import preserved_random_state
 from xtask_reg.integrations.mmengine.scope import own_scope
 from xtask_reg.integrations.mmengine.source import SourceTeacher
 from xtask_reg.integrations.mmengine.source_weights import SourceWeights
 from xtask_reg.integrations.mmengine.terms import active_terms, build_teacher, build_terms
-from xtask_reg.integrations.random_state import preserved_random_state
 from xtask_reg.measuring import Monitor
 from xtask_reg.plain_state import keep_out_of_state_dict
 from xtask_reg.regularizer import CrossTaskRegularizer

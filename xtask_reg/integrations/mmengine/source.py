@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from xtask_reg.caching import TeacherCache
 from xtask_reg.connectors import PooledClassifier
 from xtask_reg.inputs import InputAdapter, InputConvention
+from xtask_reg.integrations.mmengine.random_state import preserved_random_state
 from xtask_reg.integrations.mmengine.source_weights import CLASSIFIER, SourceWeights
-from xtask_reg.integrations.random_state import preserved_random_state
 from xtask_reg.integrations.timm import input_convention
 from xtask_reg.sources import load_covering, load_metadata, load_weights
 from xtask_reg.teacher import FrozenTeacher

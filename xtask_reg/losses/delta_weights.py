@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xtask_reg.losses.softmax_l2 import check_temperature
+from xtask_reg.losses.temperature import check_temperature
 
 
 def delta_channel_weights(

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import xtask_reg as xr
-from xtask_reg.delta_weights import delta_channel_weights
 from xtask_reg.losses.delta import DELTALoss
+from xtask_reg.losses.delta_weights import delta_channel_weights
 
 SETTINGS = [
     {},
@@ -157,11 +157,14 @@ def test_in_half_precision_and_in_place() -> None:
     assert weights.isfinite().all()
 
 
-def test_weights_fit_the_loss(net: Callable[..., nn.Module], images: Tensor) -> None:
-    source, labels = net().eval(), torch.tensor([0, 3])
-    weights = delta_channel_weights(source.layer2, lambda: nn.functional.cross_entropy(source(images), labels).item())
-    student = net()
-    term = xr.Term(DELTALoss(weights), student="layer2", teacher="layer2", weight=1.0, name="delta")
+def test_weights_fit_the_loss() -> None:
+    student, source = (
+        nn.Sequential(nn.Conv2d(3, 6, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5)) for _ in range(2)
+    )
+    images, labels = torch.randn(2, 3, 9, 11), torch.tensor([0, 3])
+    source.eval()
+    weights = delta_channel_weights(source[0], lambda: nn.functional.cross_entropy(source(images), labels).item())
+    term = xr.Term(DELTALoss(weights), student="0", teacher="0", weight=1.0, name="delta")
     keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [term])
     student(images)
     assert keep()["delta"] > 0

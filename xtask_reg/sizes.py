@@ -1,0 +1,20 @@
+"""Heights and widths."""
+
+from __future__ import annotations
+
+
+def height_and_width(size: object, unit: str, otherwise: str) -> tuple[int, int]:
+    """A size as a pair.
+
+    Args:
+        size: the argument of that name.
+        unit: what it is counted in, for the message.
+        otherwise: what else is taken for a size, for the message.
+
+    Raises:
+        ValueError: unless it is a list or tuple of two whole numbers above 0.
+    """
+    pair = tuple(size) if isinstance(size, (list, tuple)) else ()
+    if len(pair) != 2 or not all(type(side) is int and side > 0 for side in pair):
+        raise ValueError(f"size={size!r}; expected height and width in {unit}, whole numbers above 0, or {otherwise}")
+    return pair
