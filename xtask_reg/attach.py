@@ -35,12 +35,13 @@ def ctd(
         names: of one or several regularizers, joined by ``+``; see :func:`xtask_reg.shorthand`.
         weight: of each term, in place of the default.
         stages: the teacher's taps by the student's, from shallow to deep, in place of those found.
-        images: what the networks are called with to find them, ``(B, C, H, W)``; by default black RGB images.
+        images: what the networks are called with to find them and the monitor's stages, ``(B, C, H, W)``: some of the
+            training's. By default black ones that they take.
         monitor: what else to look at from time to time.
         quiet: print nothing.
 
     Raises:
-        ValueError: for an unknown name, if no stages are found, or if one of those given cannot be tapped.
+        ValueError: what :func:`xtask_reg.shorthand` raises.
 
     Example:
         >>> student, source = torchvision.models.resnet18(), torchvision.models.resnet18()
@@ -49,7 +50,7 @@ def ctd(
     """
     source = teacher if teacher is None or isinstance(teacher, FrozenTeacher) else FrozenTeacher(teacher)
     terms = shorthand(names, student, source, weight, stages=stages, images=images)
-    regularizer = CrossTaskRegularizer(student, source, terms, monitor)
+    regularizer = CrossTaskRegularizer(student, source, terms, monitor, images)
     if not quiet:
         print("\n".join(map(_description, terms)))
     return regularizer

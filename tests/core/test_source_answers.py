@@ -11,8 +11,11 @@ import torchvision
 import transformers
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, ResNet
+from torchvision.models.video.resnet import BasicBlock as Block3D
+from torchvision.models.video.resnet import BasicStem, Conv3DSimple, VideoResNet
 
 import xtask_reg as xr
+from xtask_reg.first_call import called_with
 from xtask_reg.source_answers import answers
 
 TINY = {"image_size": 32, "patch_size": 8, "hidden_size": 16, "intermediate_size": 32}
@@ -67,6 +70,10 @@ SOURCES: dict[str, tuple[Callable[[], nn.Module], str, str, type[nn.Module]]] = 
     "wrapped": (lambda: nn.DataParallel(resnet()), "layer4", "fc", xr.PooledClassifier),
     "mobilenet": (torchvision.models.mobilenet_v3_small, "features.12", "classifier", nn.Sequential),
     "vgg": (lambda: torchvision.models.vgg11(num_classes=5), "features.20", "classifier", nn.Sequential),
+    "volumes": (
+        lambda: VideoResNet(Block3D, [Conv3DSimple] * 4, [1, 1, 1, 1], BasicStem, num_classes=5),
+        "layer4", "fc", xr.PooledClassifier,
+    ),
     "class token": (vit, "blocks.2", "head", nn.Sequential),
     "all tokens": (lambda: vit(global_pool="avg", class_token=False), "blocks.2", "head", nn.Sequential),
     "patches": (lambda: vit(global_pool="avg"), "blocks.2", "head", nn.Sequential),
@@ -75,6 +82,10 @@ SOURCES: dict[str, tuple[Callable[[], nn.Module], str, str, type[nn.Module]]] = 
         lambda: hugging_face("ConvNext", STAGES), "convnext.encoder.stages.3", "classifier", nn.Sequential
     ),
 }  # fmt: skip
+
+
+def followed(network: nn.Module, stage: str) -> tuple[str, nn.Module] | None:
+    return answers(network, stage, called_with(network, None).images)
 
 
 def with_norms_that_matter(network: nn.Module) -> nn.Module:
@@ -90,10 +101,9 @@ def test_the_copy_gives_the_source_s_scores_and_trains(name: str) -> None:
     torch.manual_seed(0)
     make, stage, path, kind = SOURCES[name]
     network = with_norms_that_matter(make())
-    found, connector = answers(network, stage)
+    found, connector = followed(network, stage)
+    images = torch.rand(2, *called_with(network, None).images.shape[1:])
     assert (found, type(connector)) == (path, kind)
-    side = TINY["image_size"] if "hf vit" in name else 64
-    images = torch.rand(2, 3, side, side)
     taps = xr.FrozenTeacher(network).features(images, [stage, path])
     with torch.no_grad():
         output = network(images)
@@ -115,13 +125,13 @@ def test_the_copy_gives_the_source_s_scores_and_trains(name: str) -> None:
     ids=["no scores", "two heads", "an activation that is no module", "a factor"],
 )
 def test_what_cannot_be_followed(make: Callable[[], nn.Module], stage: str) -> None:
-    assert answers(make(), stage) is None
+    assert followed(make(), stage) is None
 
 
 def test_the_source_and_the_random_state_are_left_alone() -> None:
     network = resnet()
     state, before = torch.get_rng_state(), {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    answers(network, "layer4")
+    followed(network, "layer4")
     assert torch.equal(torch.get_rng_state(), state)
     assert network.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
@@ -130,5 +140,5 @@ def test_the_source_and_the_random_state_are_left_alone() -> None:
 
 def test_a_source_in_half_precision_has_a_copy_in_float32() -> None:
     network = with_norms_that_matter(with_two_layers()).to(torch.bfloat16)
-    _, connector = answers(network, "layer4")
+    _, connector = followed(network, "layer4")
     assert {parameter.dtype for parameter in connector.parameters()} == {torch.float32}
