@@ -37,12 +37,13 @@ def ctd(
         weight: of each term, in place of the default.
         stages: the teacher's taps by the student's, from shallow to deep, in place of those found; a list if they are
             the same.
-        images: what the networks are called with to find them, ``(B, C, H, W)``; by default black RGB images.
+        images: what the networks are called with to find them and the monitor's stages, ``(B, C, H, W)``: some of the
+            training's. By default black ones that they take.
         monitor: what else to look at from time to time.
         quiet: print nothing.
 
     Raises:
-        ValueError: for an unknown name, if no stages are found, or if one of those given cannot be tapped.
+        ValueError: what :func:`xtask_reg.shorthand` raises.
         TypeError: for names that are no string, or a teacher that is no network: several are for
             :class:`CrossTaskRegularizer`.
 
@@ -55,7 +56,7 @@ def ctd(
     check_kind(teacher, (nn.Module, type(None)), "the teacher", one)
     source = teacher if teacher is None or isinstance(teacher, FrozenTeacher) else FrozenTeacher(teacher)
     terms = shorthand(names, student, source, weight, stages=stages, images=images)
-    regularizer = CrossTaskRegularizer(student, source, terms, monitor)
+    regularizer = CrossTaskRegularizer(student, source, terms, monitor, images)
     if not quiet:
         print("\n".join(map(_description, terms)))
     return regularizer

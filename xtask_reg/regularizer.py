@@ -23,7 +23,6 @@ from xtask_reg.measuring.monitor import Monitor
 from xtask_reg.parameters import CommonParameters
 from xtask_reg.sharing import check_nothing_shared
 from xtask_reg.shorthands import shorthand
-from xtask_reg.stages import corresponding_stages
 from xtask_reg.student_taps import StudentTaps
 from xtask_reg.submodules import find_module, unwrap
 from xtask_reg.synchronised import check_synchronised
@@ -31,6 +30,7 @@ from xtask_reg.taps import version_of
 from xtask_reg.teacher import FrozenTeacher
 from xtask_reg.teachers import FrozenTeachers
 from xtask_reg.term import Read, Term, Weight, is_left_out
+from xtask_reg.two_encoders import TwoEncoders
 from xtask_reg.weights.balanced import Balanced
 
 
@@ -63,6 +63,8 @@ class CrossTaskRegularizer(nn.Module):
         terms: what to compare. Those of weight 0 are left out, and without any the teacher never runs. A string is the
             name of a regularizer whose taps are found, or several joined by ``+``: :func:`xtask_reg.shorthand`.
         monitor: what else to look at from time to time, for :attr:`report`.
+        images: what the networks are called with where taps or stages have to be found, as in
+            :func:`xtask_reg.shorthand`; not kept.
 
     Raises:
         ValueError: for an unknown path, a repeated name, a teacher that is missing or shares a tensor with the student
@@ -81,11 +83,12 @@ class CrossTaskRegularizer(nn.Module):
         teacher: FrozenTeacher | FrozenTeachers | Mapping[str, FrozenTeacher] | None,
         terms: str | Sequence[Term],
         monitor: Monitor | None = None,
+        images: Tensor | None = None,
     ) -> None:
         super().__init__()
         expected = "xr.FrozenTeacher(source), several of them in a dict by name, or None"
         check_kind(teacher, (FrozenTeacher, FrozenTeachers, Mapping, type(None)), "the teacher", expected)
-        terms = _by_name(terms, student, teacher) if isinstance(terms, str) else _checked(terms)
+        terms = _by_name(terms, student, teacher, images) if isinstance(terms, str) else _checked(terms)
         names = [term.name for term in terms]
         if len(set(names)) < len(names):
             raise ValueError(f"term names {names} are not unique")
@@ -94,7 +97,7 @@ class CrossTaskRegularizer(nn.Module):
             raise ValueError("several terms have one Balanced object, which measures a single one: make one for each")
         self.teacher = FrozenTeachers(teacher) if isinstance(teacher, Mapping) else teacher
         self.terms = nn.ModuleDict({term.name: term for term in terms if not is_left_out(term.weighting)})
-        self._meter = Meter(monitor, {} if monitor is None else self._stages(monitor, student))
+        self._meter = Meter(monitor, {} if monitor is None else self._stages(monitor, student, images))
         self._progress: float | None = None
         self._reach = GradientReach()
         self._check_teacher()
@@ -111,14 +114,14 @@ class CrossTaskRegularizer(nn.Module):
         self._ahead: _Ahead | None = None
         self.register_state_dict_pre_hook(_settle)  # type: ignore[no-untyped-call]  # torch's has no types
 
-    def _stages(self, monitor: Monitor, student: nn.Module | None) -> Mapping[str, str]:
+    def _stages(self, monitor: Monitor, student: nn.Module | None, images: Tensor | None) -> Mapping[str, str]:
         if monitor.stages is not None:
             return monitor.stages
         if not isinstance(self.teacher, FrozenTeacher) or student is None:
             warnings.warn("the monitor compares no stages: without one teacher and a student, name them")
             return {}
         try:
-            return corresponding_stages(student, self.teacher.network)
+            return TwoEncoders(student, self.teacher, None, images).corresponding()
         except ValueError as error:
             warnings.warn(f"the monitor compares no stages of student and teacher: {error}")
             return {}
@@ -183,7 +186,7 @@ class CrossTaskRegularizer(nn.Module):
         """The weighted value of each term for the student's last call.
 
         Args:
-            images: what the teacher is given, ``(B, 3, H, W)``; by default the first tensor that the student was called
+            images: what the teacher is given, ``(B, C, H, W)``; by default the first tensor that the student was called
                 with. Only needed where that is not the images, or the student changes it in place, and a teacher runs.
             features: the student's outputs at the terms' taps, by path, where the student returns them itself: then no
                 hook is read, and ``images`` must be given.
@@ -306,11 +309,11 @@ class CrossTaskRegularizer(nn.Module):
         return {**self.__dict__, "_ahead": None}
 
 
-def _by_name(names: str, student: nn.Module | None, teacher: object) -> list[Term]:
+def _by_name(names: str, student: nn.Module | None, teacher: object, images: Tensor | None) -> list[Term]:
     if student is None or not (teacher is None or isinstance(teacher, FrozenTeacher)):
         lacking = "the student" if student is None else "one FrozenTeacher(source)"
         raise ValueError(f"terms={names!r}: the taps are found in student and teacher; give the regularizer {lacking}")
-    return shorthand(names, student, teacher)
+    return shorthand(names, student, teacher, images=images)
 
 
 def _checked(terms: Sequence[Term]) -> Sequence[Term]:

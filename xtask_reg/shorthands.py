@@ -21,7 +21,7 @@ UNSET = 0.0
 
 
 def _at_last(loss: Callable[[], nn.Module], networks: TwoEncoders, name: str) -> Iterator[Term]:
-    yield Term(loss(), **networks.pairs()[-1], weight=UNSET, name=name)
+    yield Term(loss(), **networks.last_pair(), weight=UNSET, name=name)
 
 
 def _at_each(loss: Callable[[], nn.Module], networks: TwoEncoders, name: str) -> Iterator[Term]:
@@ -31,7 +31,21 @@ def _at_each(loss: Callable[[], nn.Module], networks: TwoEncoders, name: str) ->
 
 def _at_logits(loss: Callable[[], nn.Module], networks: TwoEncoders, name: str) -> Iterator[Term]:
     student = list(networks.own)[-1]
-    yield Term(loss(), student=student, **vars(networks.answers()), weight=UNSET, name=name)
+    found = networks.answers()
+    if found is None:
+        raise ValueError(_not_followed(networks, type(loss()).__name__, student, name))
+    yield Term(loss(), student=student, **vars(found), weight=UNSET, name=name)
+
+
+def _not_followed(networks: TwoEncoders, loss: str, student: str, name: str) -> str:
+    source, (stage, shape) = type(networks.teacher).__name__, list(networks.source.items())[-1]
+    return (
+        f"how {source} comes from its last stage {stage!r} {shape} to class scores (B, classes) could not be followed "
+        "(it has none, or does something on the way that is no module of its own): write the term out, "
+        f"xr.Term(xr.{loss}(), student={student!r}, teacher=<path of what gives the scores>, student_connector=<a copy "
+        f"of what {source} puts between, xr.retained_classifier(...) if that is an average and one layer>, weight=..., "
+        f"name={name!r})"
+    )
 
 
 def _of_student(loss: Callable[[], nn.Module], networks: TwoEncoders, name: str) -> Iterator[Term]:
@@ -45,8 +59,8 @@ def _of_parameters(loss: Callable[[], nn.Module], networks: TwoEncoders, name: s
 
 
 def _parent(stages: Sequence[str]) -> str:
-    """The module that has all stages within it."""
-    return posixpath.commonpath([path.replace(".", "/") for path in stages]).replace("/", ".")
+    """The module that has all stages within it; that around the stage if there is one."""
+    return posixpath.commonpath([path.replace(".", "/").rpartition("/")[0] for path in stages]).replace("/", ".")
 
 
 NAMES: dict[str, tuple[partial[Iterator[Term]], float | None]] = {
@@ -94,7 +108,7 @@ def shorthand(
     ``"ctd-cd"``, ``"ctd-ed"`` and ``"ctd-com"`` are those of Fu et al. 2020, ``"ctd-att"`` adds the two attention
     constraints of Fu et al. 2021. Terms on features act at the last stage, ``"at"`` and ``"delta"`` at each stage
     (``"delta"`` with equal channel weights; see :func:`delta_channel_weights`), ``"l2-sp"`` on the
-    module around the stages.
+    module around the stages, of those found and of those given.
     ``"ctd-…"``, ``"lwf"``, ``"l2-sp"`` and ``"bss"`` have the weights that their sources state (the attention
     constraints that of the other two), the others ``Balanced(0.1)``.
 
@@ -106,18 +120,20 @@ def shorthand(
         prefix: what the names of the terms begin with.
         stages: the teacher's taps by the student's, from shallow to deep, in place of those found; a list if they are
             the same.
-        images: what the networks are called with to find them, ``(B, C, H, W)``; see :func:`find_stages`.
+        images: what the student is called with to find them, ``(B, C, H, W)``, and the teacher, as its adapter makes
+            them; by default black ones, see :func:`find_stages`, with the student's channels for both.
 
     Raises:
-        ValueError: for an unknown name, if no stages are found, if one of those given cannot be tapped, or if the
-            source's scores are wanted and it cannot be followed how it comes to them.
+        ValueError: for an unknown name, if no stages are found, if one of those given cannot be tapped, if terms at
+            each stage find different numbers of them, or if the source's scores are wanted and it cannot be followed
+            how it comes to them.
         TypeError: for names that are no string, or stages that are one.
 
     Example:
         >>> [term.student for term in shorthand("ctd-ed", torchvision.models.resnet18(), torchvision.models.resnet18())]
         ['layer4']
     """
-    networks = TwoEncoders(student, teacher.network if isinstance(teacher, FrozenTeacher) else teacher, stages, images)
+    networks = TwoEncoders(student, teacher, stages, images)
     terms: list[Term] = []
     for name in _single(names):
         make, stated = NAMES[name]

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from xtask_reg.connectors import ChannelsFirst, ClassToken, PooledClassifier, TokensToMap, retained_classifier
-from xtask_reg.stages import called_with
 from xtask_reg.submodules import find_module, unwrap
 from xtask_reg.tappable import watched_call
+
+AVERAGES: dict[int, type[nn.Module]] = {4: nn.AdaptiveAvgPool2d, 5: nn.AdaptiveAvgPool3d}
+"""By the number of dimensions of a map."""
 
 
 @dataclass
@@ -48,7 +50,7 @@ class Answers:
     teacher_connector: nn.Module | None
 
 
-def answers(network: nn.Module, stage: str, images: Tensor | None = None) -> Answers | None:
+def answers(network: nn.Module, stage: str, images: Tensor) -> Answers | None:
     """Where a network gives its class scores, and the connector that makes them of what its stage gives.
 
     The network is called once, with noise. Where it averages the stage's map and classifies by one layer, the connector
@@ -59,13 +61,13 @@ def answers(network: nn.Module, stage: str, images: Tensor | None = None) -> Ans
     Args:
         network: the source.
         stage: path of the stage.
-        images: of a shape that the network takes, ``(B, C, H, W)``; see :func:`xtask_reg.find_stages`.
+        images: of a shape that the network takes, ``(B, C, H, W)`` or ``(B, C, D, H, W)``.
 
     Returns:
         None if the network gives no scores ``(B, classes)``, or does something else on the way.
     """
     network = unwrap(network)
-    features, calls, scores = _behind(network, stage, called_with(network, images)[1])
+    features, calls, scores = _behind(network, stage, images)
     if features is None or not (isinstance(scores, Tensor) and scores.ndim == 2):
         return None
     found = _pooled(features, calls, scores) or _followed(features, calls, scores)
@@ -106,12 +108,13 @@ Found = tuple[_Call, nn.Module] | None
 
 def _pooled(features: Tensor, calls: Sequence[_Call], scores: Tensor) -> Found:
     """One layer behind the average of the map."""
+    average = features.flatten(2).mean(2) if features.ndim in AVERAGES else features.new_empty(0)
     for call in calls:
         if call.gave is None or not _same(call.gave.flatten(1), scores):
             continue
         whole = isinstance(call.module, PooledClassifier) and _same(call.given, features)
-        one_layer = isinstance(call.module, (nn.Linear, nn.Conv2d)) and features.ndim == 4
-        if whole or (one_layer and _same(call.given.flatten(1), features.mean((2, 3)))):
+        one_layer = isinstance(call.module, (nn.Linear, nn.Conv2d))
+        if whole or (one_layer and _same(call.given.flatten(1), average)):
             return call, retained_classifier(call.module)
     return None
 
@@ -140,8 +143,8 @@ def _followed(features: Tensor, calls: Sequence[_Call], scores: Tensor) -> Found
 def _between(features: Tensor) -> list[nn.Sequential]:
     """What networks do with features in their own ``forward``: nothing, for one."""
     steps: list[tuple[nn.Module, ...]] = [()]
-    if features.ndim == 4:
-        steps += [(nn.AdaptiveAvgPool2d(1), nn.Flatten()), (nn.Flatten(),)]
+    if features.ndim in AVERAGES:
+        steps += [(AVERAGES[features.ndim](1), nn.Flatten()), (nn.Flatten(),)]
     if features.ndim == 3:
         steps += [(ClassToken(),), (ChannelsFirst(), nn.AdaptiveAvgPool1d(1), nn.Flatten())]
         if isqrt(features.shape[1] - 1) ** 2 == features.shape[1] - 1 > 0:  # the patches alone, of a square

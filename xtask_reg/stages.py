@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor, nn
 
+from xtask_reg.first_call import Call, called_with, larger, of_some_size
 from xtask_reg.submodules import find_module, unwrap
-from xtask_reg.tappable import Tappable, list_taps
+from xtask_reg.tappable import Tappable
 
-SMALL, USUAL = 64, 224
-"""Sides in pixels of the images that are tried: a small one, and that of many networks with a fixed size."""
 FEWEST = 3
 """So many stages are taken for an encoder."""
+FEW = 4
+"""From so many cells a side a stage may come to a single one; from more it is a global pooling."""
 STEM = 0.1
 """What ends within this share of the modules, in the order of their calls, is a stem."""
 
@@ -24,12 +24,14 @@ STEM = 0.1
 def find_stages(model: nn.Module, images: Tensor | None = None) -> list[str]:
     """Paths of the encoder's stages, from shallow to deep; each gives one tensor.
 
-    The model is called once. Of modules side by side (children of one parent), the stages are the last one of each
+    The model is called. Of modules side by side (children of one parent), the stages are the last one of each
     resolution, as long as the resolution falls, from a quarter of the image's side on: strides 4, 8, 16, 32 in most
-    networks. Where dilation keeps the lowest resolution, as DeepLab does, the modules ``layer3`` and ``layer4`` are
-    both stages, since they are named alike. The parent with the most resolutions counts; if several have as many, the
-    one called first. Modules within those that are called with a list of tensors (decoders, necks, parallel branches)
-    do not count, nor does a stem, nor ``nn.Identity``.
+    networks. Maps of a single cell do not count: in place of images of less than 64 pixels a black one of at least that
+    is taken to find stages, and one of twice the side where a module with parameters gives a cell behind a small map;
+    if the model takes them. Where dilation keeps the lowest resolution, as DeepLab does, the modules ``layer3`` and
+    ``layer4`` are both stages, since they are named alike. The parent with the most resolutions counts; if several have
+    as many, the one called first. Modules within those that are called with a list of tensors (decoders, necks,
+    parallel branches) do not count, nor does a stem, nor ``nn.Identity``.
 
     Without such maps, the stages are the blocks of a transformer: modules of one class side by side that give tokens
     ``(B, N, C)``, if those of that class all give the same shape.
@@ -38,73 +40,52 @@ def find_stages(model: nn.Module, images: Tensor | None = None) -> list[str]:
 
     Args:
         model: an encoder, or a network with one in it, wrapped or not.
-        images: what it is called with, ``(B, C, H, W)``; by default one black RGB image of 64, or else 224 pixels, or
-            else the ``image_size`` or ``img_size`` that a submodule states, as those of transformers do.
+        images: what it is called with, ``(B, C, H, W)`` or ``(B, C, D, H, W)``; by default one black image with as many
+            channels as the first convolution takes, of 64, or else 224 pixels, or else the ``image_size`` or
+            ``img_size`` that a submodule states, as those of transformers do; for volumes of 64 voxels a side.
 
     Raises:
-        ValueError: if there are not at least three stages, or the model cannot be called with the images.
+        ValueError: if there are not at least three stages, the model cannot be called with the images, or a map of a
+            single cell might be a stage and the model cannot be called with larger ones.
 
     Example:
         >>> find_stages(torchvision.models.resnet18())
         ['layer1', 'layer2', 'layer3', 'layer4']
     """
-    return list(stage_shapes(model, images))
+    return list(stage_shapes(model, called_with(model, images)))
 
 
-def stage_shapes(model: nn.Module, images: Tensor | None = None) -> dict[str, tuple[int, ...]]:
-    """The stages of :func:`find_stages`, and the shape of what each gives."""
-    model = unwrap(model)
-    taps, images = called_with(model, images)
-    families = _families(taps)
-    for stages in (_of_maps(families, _stem(taps), images.shape[2], model), _of_tokens(families)):
-        if len(stages) >= FEWEST:
-            shapes = {tap.path: tap.shape or () for tap in taps}
-            return {stage: shapes[stage] for stage in stages}
-    raise ValueError(
-        f"no stages were found in {type(model).__name__}: neither {FEWEST} modules side by side that give smaller and "
-        f"smaller maps (B, C, H, W), from stride 4 on, nor {FEWEST} of one class that give tokens (B, N, C) of one "
-        "shape; name the taps yourself: `xtask-reg taps` lists them"
-    )
-
-
-def corresponding_stages(student: nn.Module, teacher: nn.Module) -> dict[str, str]:
-    """The stages of two encoders, from shallow to deep: the teacher's by the student's.
+def stage_shapes(model: nn.Module, call: Call) -> dict[str, tuple[int, ...]]:
+    """The stages of :func:`find_stages` among the modules of one call, and the shape of what each gives.
 
     Raises:
-        ValueError: if one has none, or they have different numbers of stages.
+        ValueError: if there are not at least three.
     """
-    return check_corresponding(find_stages(student), find_stages(teacher))
+    stages = stages_of(model, call)
+    if not stages:
+        raise ValueError(f"{none_found(model)}; `xtask-reg taps` and `xtask_reg.list_taps` show what there is")
+    shapes = {tap.path: tap.shape or () for tap in call.taps}
+    return {stage: shapes[stage] for stage in stages}
 
 
-def check_corresponding(student: Iterable[str], teacher: Iterable[str]) -> dict[str, str]:
-    """The teacher's stages by the student's; ``ValueError`` if one has more than the other."""
-    own, source = list(student), list(teacher)
-    if len(own) != len(source):
-        raise ValueError(
-            f"the student has the stages {own}, the teacher {source}: which belong together is not known; name the taps"
-        )
-    return dict(zip(own, source))
+def stages_of(model: nn.Module, call: Call) -> list[str]:
+    """The stages of :func:`find_stages` among the modules of one call; none if there are not at least three.
+
+    Raises:
+        ValueError: if it cannot be told which they are.
+    """
+    maps = _of_maps(unwrap(model), call) if call.images.ndim > 2 else []
+    return next((stages for stages in (maps, _of_tokens(_families(call.taps))) if len(stages) >= FEWEST), [])
 
 
-def called_with(model: nn.Module, images: Tensor | None) -> tuple[list[Tappable], Tensor]:
-    """The modules of the model, and the images that it was called with; see :func:`find_stages`."""
-    if images is not None:
-        return list_taps(model, images), images
-    *tried, last = (torch.zeros(1, 3, *size) for size in ((SMALL, SMALL), (USUAL, USUAL), *_stated_size(model)))
-    for black in tried:
-        with suppress(ValueError):
-            return list_taps(model, black), black
-    return list_taps(model, last), last
-
-
-def _stated_size(model: nn.Module) -> list[tuple[int, int]]:
-    """Height and width of the images for which the first submodule that says so is made; nothing if none does."""
-    for module in model.modules():
-        size = getattr(module, "image_size", getattr(module, "img_size", None))
-        pair = (size, size) if isinstance(size, int) else size
-        if isinstance(pair, (tuple, list)) and [type(side) for side in pair] == [int, int]:
-            return [(pair[0], pair[1])]
-    return []
+def none_found(model: nn.Module) -> str:
+    """That a model has no stages, why, and what to do."""
+    return (
+        f"no stages were found in {type(unwrap(model)).__name__}: neither {FEWEST} modules side by side that give "
+        f"smaller and smaller maps (B, C, H, W), from stride 4 on, nor {FEWEST} of one class that give tokens "
+        "(B, N, C) of one shape (maps with their channels last, (B, H, W, C), are not seen); name the taps yourself, "
+        "stages={student's: source's} or in terms"
+    )
 
 
 def _families(taps: Sequence[Tappable]) -> list[list[Tappable]]:
@@ -122,11 +103,45 @@ def _stem(taps: Sequence[Tappable]) -> set[str]:
     return set(called[: int(STEM * len(called))])
 
 
-def _of_maps(families: Sequence[Sequence[Tappable]], stem: set[str], height: int, model: nn.Module) -> list[str]:
-    descents = [_descent(family, height) for family in families]
-    encoders = [maps for maps in descents if maps and maps[-1].path not in stem]
-    maps = max(encoders, key=lambda maps: len(_last(maps)), default=[])
-    return _with_dilated(maps, model)
+def _of_maps(model: nn.Module, call: Call) -> list[str]:
+    """The last module of each resolution, by images in which no stage gives a single cell."""
+    call = of_some_size(model, call)
+    found = _longest_descent(call)
+    stages = _with_dilated(found.maps, model)
+    while found.cells:
+        call = _twice_as_large(model, call.images, found.cells[-1])
+        found = _longest_descent(call)
+        more = _with_dilated(found.maps, model)
+        if len(more) <= len(stages):
+            break
+        stages = more
+    return stages
+
+
+def _twice_as_large(model: nn.Module, images: Tensor, cell: str) -> Call:
+    try:
+        return called_with(model, larger(images, 2))
+    except ValueError as error:
+        raise ValueError(
+            f"for images of shape {tuple(images.shape)} {cell!r} of {type(model).__name__} gives a single cell, and it "
+            "does not take larger ones, which would show whether that is a stage or a part of the head; name the taps "
+            "yourself, stages={student's: source's} or in terms"
+        ) from error
+
+
+@dataclass
+class _Descent:
+    """Maps that get smaller and smaller, and what gives a single cell behind them and may be a stage."""
+
+    maps: list[Tappable] = field(default_factory=list)
+    cells: list[str] = field(default_factory=list)
+
+
+def _longest_descent(call: Call) -> _Descent:
+    descents = [_descent(family, tuple(call.images.shape[2:])) for family in _families(call.taps)]
+    stem = _stem(call.taps)
+    encoders = [descent for descent in descents if descent.maps and descent.maps[-1].path not in stem]
+    return max(encoders, key=lambda descent: len(_last(descent.maps)), default=_Descent())
 
 
 def _with_dilated(maps: Sequence[Tappable], model: nn.Module) -> list[str]:
@@ -138,17 +153,21 @@ def _with_dilated(maps: Sequence[Tappable], model: nn.Module) -> list[str]:
     return [tap.path for tap in alike] if above and above == last[:-1] else last
 
 
-def _descent(family: Sequence[Tappable], height: int) -> list[Tappable]:
+def _descent(family: Sequence[Tappable], whole: tuple[int, ...]) -> _Descent:
     """The maps of stride 4 and more (sizes are rounded) and of several cells, until one is larger than the last."""
-    maps: list[Tappable] = []
+    found = _Descent()
     for tap in family:
         size = _size(tap)
-        if len(size) != 2 or max(size) == 1 or size[0] > height / 3:
+        if len(size) != len(whole) or min(now / side for now, side in zip(size, whole)) > 1 / 3:
             continue
-        if maps and any(now > before for now, before in zip(size, _size(maps[-1]))):
+        if max(size) == 1:
+            if found.maps and max(_size(found.maps[-1])) <= FEW and tap.parameters:
+                found.cells.append(tap.path)
+            continue
+        if found.maps and any(now > before for now, before in zip(size, _size(found.maps[-1]))):
             break
-        maps.append(tap)
-    return maps
+        found.maps.append(tap)
+    return found
 
 
 def _size(tap: Tappable) -> tuple[int, ...]:

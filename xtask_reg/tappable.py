@@ -108,7 +108,7 @@ def _call(model: nn.Module, images: Tensor) -> dict[nn.Module, _Called]:
 
 
 def watched_call(model: nn.Module, images: Tensor, begins: Hook, ends: Hook) -> Any:
-    """What a model gives, called as in :func:`list_taps`.
+    """What a model gives, called as in :func:`list_taps`, and what its submodules do meanwhile.
 
     Args:
         model: any module that is not wrapped.
@@ -119,15 +119,25 @@ def watched_call(model: nn.Module, images: Tensor, begins: Hook, ends: Hook) -> 
     Raises:
         ValueError: if the model cannot be called with the images.
     """
-    images = _as_parameters(images, model)
-    with _unchanged(model, images.device), _hooked(model, begins, ends), torch.no_grad():
+    with _hooked(model, begins, ends):
+        return unchanged_call(model, images)
+
+
+def unchanged_call(model: nn.Module, images: Tensor) -> Any:
+    """What a model gives, called as in :func:`list_taps`.
+
+    Raises:
+        ValueError: if it cannot be called with the images.
+    """
+    images = as_parameters(images, model)
+    with _unchanged(model, images.device), torch.no_grad():
         try:
             return model(images, **_left_out(model))
         except Exception as error:
             message = " ".join(str(error).split()) or type(error).__name__
             raise ValueError(
                 f"{type(model).__name__} cannot be called with images of shape {tuple(images.shape)}: {message}; "
-                "give images that it takes"
+                "give images=... that it takes"
             ) from error
 
 
@@ -143,7 +153,7 @@ def _left_out(model: nn.Module) -> dict[str, None]:
     return {other.name: None for other in others if other.default is other.empty and other.kind in named}
 
 
-def _as_parameters(images: Tensor, model: nn.Module) -> Tensor:
+def as_parameters(images: Tensor, model: nn.Module) -> Tensor:
     """The images on the model's device and in its precision."""
     return images.to(next((p for p in model.parameters() if p.is_floating_point()), images))
 

@@ -9,23 +9,27 @@ from typing import Any
 from torch import Tensor, nn
 
 from xtask_reg.connectors import ChannelsFirst
+from xtask_reg.first_call import Call, black_images, called_with, first_call
 from xtask_reg.source_answers import Answers, answers
-from xtask_reg.stages import called_with, check_corresponding, stage_shapes
+from xtask_reg.stages import stage_shapes
 from xtask_reg.submodules import find_module, paired_paths, unwrap
+from xtask_reg.teacher import FrozenTeacher
 
 
 class TwoEncoders:
-    """Where student and teacher are tapped. Each is called once, when that is first asked for."""
+    """Where student and teacher are tapped. Each is looked at once, when that is first asked for."""
 
     def __init__(
         self,
         student: nn.Module,
-        teacher: nn.Module | None,
+        teacher: FrozenTeacher | nn.Module | None,
         stages: Mapping[str, str] | Sequence[str] | None,
         images: Tensor | None,
     ) -> None:
         self.student = student
-        self._teacher = teacher
+        self._teacher, self._adapter = teacher, None
+        if isinstance(teacher, FrozenTeacher):
+            self._teacher, self._adapter = teacher.network, teacher.adapter
         self._stages = None if stages is None else paired_paths(stages)
         self._images = images
 
@@ -39,12 +43,27 @@ class TwoEncoders:
     @cached_property
     def own(self) -> dict[str, tuple[int, ...]]:
         """The student's stages, and the shapes of what they give."""
-        return self._shapes(self.student, None if self._stages is None else list(self._stages))
+        return _shapes(self.student, self._own_call, None if self._stages is None else list(self._stages))
 
     @cached_property
     def source(self) -> dict[str, tuple[int, ...]]:
         """The teacher's."""
-        return self._shapes(self.teacher, None if self._stages is None else list(self._stages.values()))
+        return _shapes(self.teacher, self._source_call, None if self._stages is None else list(self._stages.values()))
+
+    @cached_property
+    def _own_call(self) -> Call:
+        return called_with(self.student, self._images)
+
+    @cached_property
+    def _source_call(self) -> Call:
+        """The teacher is given the student's images, as its adapter makes them."""
+        black = black_images(self.teacher, channels=self._own_call.images.shape[1])
+        try:
+            return first_call(self.teacher, black if self._images is None else [self._images], self._adapter)
+        except ValueError as error:
+            if self._adapter is not None:
+                raise
+            raise ValueError(f"{error}, or convert the student's for it, FrozenTeacher(source, adapter)") from error
 
     def paths(self) -> tuple[list[str], list[str]]:
         """The stages of student and teacher; neither is called for those that are given."""
@@ -52,42 +71,47 @@ class TwoEncoders:
             return list(self.own), list(self.source)
         return list(self._stages), list(self._stages.values())
 
-    def _shapes(self, network: nn.Module, paths: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
-        return stage_shapes(network, self._images) if paths is None else _shapes_at(network, paths, self._images)
+    def corresponding(self) -> dict[str, str]:
+        """The teacher's stages by the student's.
+
+        Raises:
+            ValueError: if one has more than the other.
+        """
+        own, source = self.paths()
+        if len(own) != len(source):
+            raise ValueError(
+                f"the student has the stages {own}, the teacher {source}: which belong together is not known; name "
+                "those that do, stages={student's: source's}"
+            )
+        return dict(zip(own, source))
 
     def pairs(self) -> list[dict[str, Any]]:
         """The arguments of a term at each stage; tokens are brought into the order of feature maps."""
-        sides = zip(check_corresponding(self.own, self.source).items(), self.own.values(), self.source.values())
-        return [
-            {
-                "student": student,
-                "teacher": teacher,
-                "student_connector": in_channel_order(own),
-                "teacher_connector": in_channel_order(source),
-            }
-            for (student, teacher), own, source in sides
-        ]
+        return [self._pair(student, teacher) for student, teacher in self.corresponding().items()]
 
-    def answers(self) -> Answers:
-        """Where the teacher classifies, and what the student's last stage goes through to get its scores."""
-        stage, shape = list(self.source.items())[-1]
-        found = answers(self.teacher, stage, self._images)
-        if found is None:
-            name = type(self.teacher).__name__
-            raise ValueError(
-                f"how {name} comes from its last stage {stage!r} {shape} to class scores (B, classes) could not be "
-                "followed (it has none, or does something on the way that is no module of its own): write the term "
-                f"out, xr.Term(xr.SoftmaxL2Loss(temperature=2.0), student={list(self.own)[-1]!r}, teacher=<path of "
-                f"what gives the scores>, student_connector=<a copy of what {name} puts between, "
-                "xr.retained_classifier(...) if that is an average and one layer>, weight=0.002, name='cd')"
-            )
-        return found
+    def last_pair(self) -> dict[str, Any]:
+        """Those of a term at the last stages, of which there may be different numbers."""
+        return self._pair(list(self.own)[-1], list(self.source)[-1])
+
+    def _pair(self, student: str, teacher: str) -> dict[str, Any]:
+        return {
+            "student": student,
+            "teacher": teacher,
+            "student_connector": in_channel_order(self.own[student]),
+            "teacher_connector": in_channel_order(self.source[teacher]),
+        }
+
+    def answers(self) -> Answers | None:
+        """Where the teacher classifies, and what its last stage goes through to its scores; None if not followed."""
+        return answers(self.teacher, list(self.source)[-1], self._source_call.images)
 
 
-def _shapes_at(network: nn.Module, paths: Sequence[str], images: Tensor | None) -> dict[str, tuple[int, ...]]:
-    """What named modules give, by path."""
+def _shapes(network: nn.Module, call: Call, paths: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
+    """What named modules give, by path, or the stages."""
+    if paths is None:
+        return stage_shapes(network, call)
     network = unwrap(network)
-    taps = {find_module(network, tap.path): tap for tap in called_with(network, images)[0]}
+    taps = {find_module(network, tap.path): tap for tap in call.taps}
     shapes = {}
     for path in paths:
         tap = taps[find_module(network, path)]

@@ -64,7 +64,10 @@ def test_why_not_and_deep_stages(capsys):
 
 def test_without_stages_it_says_so_and_goes_on(capsys):
     run("torch.nn:Conv2d", "--kwargs", "in_channels=3", "out_channels=2", "kernel_size=(1,1)", "padding_mode=zeros")
-    assert "no stages were found in Conv2d" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "no stages were found in Conv2d" in said
+    assert "stages={student's: source's}" in said
+    assert "xtask-reg taps" not in said
 
 
 DEMO = str(CONFIGS / "demo/td-hm_res18_ctd-com_synthetic-128x128.py")
@@ -78,10 +81,13 @@ DLIB = str(CONFIGS / "dlib/td-hm_dlib29_ctd-ed_landmarks-128x128.py")
         (["timm/convnext_atto"], [f"stages_{n}" for n in range(4)], [320, 7, 7]),
         (["timm/convnext_atto", "--kwargs", "features_only=False"], [f"stages.{n}" for n in range(4)], [320, 7, 7]),
         (["smp/DeepLabV3Plus/resnet18", "--size", "64"], [f"encoder.{name}" for name in LAYERS], [512, 4, 4]),
+        (["timm/resnet18", "--size", "32"], LAYERS, [512, 1, 1]),
+        (["timm/resnet10t", "--size", "32", "--kwargs", "in_chans=5"], LAYERS, [512, 1, 1]),
+        (["torchvision.models.video:r3d_18", "--size", "4", "16", "32"], LAYERS[1:], [512, 1, 1, 2]),
         ([DEMO, "--size", "64"], [f"backbone.{name}" for name in LAYERS], [256, 2, 2]),
         ([DLIB, "--size", "64"], [f"backbone.net.blocks.{name}" for name in DLIB_STAGES], [256, 2, 2]),
     ],
-    ids=["function", "timm", "kwargs", "smp", "config", "config with a module"],
+    ids=["function", "timm", "kwargs", "smp", "small", "channels", "volumes", "config", "config with a module"],
 )
 def test_names(listed, arguments, stages, shape):
     facts, modules = listed(*arguments)
@@ -119,10 +125,10 @@ def test_module_in_the_working_folder(program, tmp_path):
         (["torchvision.models:resnet18", "--kwargs", "depth=3"], "cannot be built: .*depth"),
         (["torchvision.models:resnet18", "--kwargs", "depth"], "--kwargs depth: expected KEY=VALUE"),
         (
-            ["torchvision.models:resnet18", "--size", "1", "2", "3"],
-            "--size 1 2 3: expected a side, or height",
+            ["torchvision.models:resnet18", "--size", "1", "2", "3", "4"],
+            "--size 1 2 3 4: expected a side, or height",
         ),
-        (["timm/vit_tiny_patch16_224", "--size", "64"], r"cannot be called with images of shape \(1, 3, 64, 64\)"),
+        (["timm/vit_tiny_patch16_224", "--size", "64"], r"--size 64: .* cannot be called .* \(1, 3, 64, 64\)"),
         (["missing.py"], "missing.py cannot be built: .*No such file"),
         ([str(CONFIGS / "_base_/runtime.py")], "the config has no model"),
     ],

@@ -91,18 +91,6 @@ def test_told_nonsense(stages, message):
         xr.ctd(resnet(), resnet(), stages=stages)
 
 
-def test_images_of_its_own():
-    """A network for one channel cannot be called with RGB."""
-    networks = [resnet(), resnet()]
-    for network in networks:
-        network.conv1 = nn.Conv2d(1, 64, 7, 2, 3)
-    with pytest.raises(ValueError, match="cannot be called with images of shape"):
-        xr.ctd(*networks)
-    keep = xr.ctd(*networks, images=torch.zeros(1, 1, 64, 64), quiet=True)
-    networks[0](torch.rand(2, 1, 64, 64))
-    assert keep()["ctd_ed"] > 0
-
-
 @pytest.mark.parametrize("weight", [0, xr.Balanced(0)], ids=str)
 def test_what_is_left_out_is_said(weight, capsys):
     keep = xr.ctd(resnet(), resnet(), weight=weight)

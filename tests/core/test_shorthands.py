@@ -219,10 +219,17 @@ def unet() -> nn.Module:
         ("ctd", SOURCE, SOURCE, "there is no regularizer 'ctd'; the names are " + ", ".join(EVERY)),
         ("ctd-ed + ", SOURCE, SOURCE, "there is no regularizer ''"),
         ("ctd_ed", SOURCE, SOURCE, "there is no regularizer 'ctd_ed'"),
-        ("ctd-cd", unet, unet, "how Unet comes from its last stage 'encoder.model.layer4' .* student='encoder"),
+        *(
+            (
+                name, unet, unet,
+                rf"how Unet comes from its last stage 'encoder.model.layer4' .*xr.{loss}\(\), "
+                rf"student='encoder.model.layer4', .* name='{name.replace('-', '_')}'\)",
+            )
+            for name, loss in (("ctd-cd", "SoftmaxL2Loss"), ("kd", "KDLoss"), ("lwf", "LwFLoss"))
+        ),
         (
-            "hint", SOURCE, lambda: timm.create_model("vit_tiny_patch16_224", depth=5, embed_dim=8, num_heads=2),
-            r"student has the stages \['layer1', .* the teacher \['blocks.0', .*'blocks.4'\]: .*name the taps",
+            "at", SOURCE, lambda: timm.create_model("vit_tiny_patch16_224", depth=5, embed_dim=8, num_heads=2),
+            r"student has the stages \['layer1', .* the teacher \['blocks.0', .*'blocks.4'\]: .*stages=\{student",
         ),
         ("at", SOURCE, lambda: NONE, "no stages were found in Sequential"),
         ("bss", lambda: NONE, SOURCE, "no stages were found in Sequential"),
@@ -313,6 +320,34 @@ def test_parameters_at_given_stages_need_no_call():
     keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [term])
     student(torch.rand(3, 7))
     assert keep()["l2_sp"] > 0
+
+
+@pytest.mark.parametrize(
+    ("stages", "own", "source"),
+    [
+        ({"encoder.layer3": "layer3"}, "encoder", ""),
+        ({"encoder.layer3": "layer3", "encoder.layer4.0": "layer4"}, "encoder", ""),
+        ({"encoder.layer4.0.conv1": "layer4.0.conv1"}, "encoder.layer4.0", "layer4.0"),
+    ],
+)
+def test_parameters_are_those_around_the_given_stages(stages, own, source):
+    student = nn.Sequential(OrderedDict(encoder=resnet10(POINTS)))
+    (term,) = shorthand("l2-sp", student, resnet10(CLASSES), stages=stages)
+    assert (term.student, term.teacher) == (own, source)
+
+
+AT_LAST = sorted({*EVERY} - {"l2-sp", "bss", "at", "delta"})
+
+
+@pytest.mark.parametrize("name", AT_LAST)
+def test_the_last_stages_of_different_numbers_are_a_pair(name):
+    source = timm.create_model("vit_tiny_patch16_224", img_size=SIDE, depth=5, embed_dim=8, num_heads=2, num_classes=4)
+    terms = shorthand(name, resnet10(POINTS), source)
+    assert {term.student for term in terms} == {"layer4"}
+    assert {term.teacher for term in terms} <= {"blocks.4", "head"}
+    for term in (term for term in terms if name.startswith("rkd")):
+        maps, tokens = torch.rand(3, 512, 2, 2), torch.rand(3, 17, 8)
+        assert term(maps, tokens).item() == pytest.approx(term.loss(maps, tokens.transpose(1, 2)).item())
 
 
 @pytest.mark.parametrize("path", ["module.layer4", "layer4"])

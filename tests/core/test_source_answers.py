@@ -11,9 +11,12 @@ import torchvision
 import transformers
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, ResNet
+from torchvision.models.video.resnet import BasicBlock as Block3D
+from torchvision.models.video.resnet import BasicStem, Conv3DSimple, VideoResNet
 
 import xtask_reg as xr
-from xtask_reg.source_answers import answers
+from xtask_reg.first_call import called_with
+from xtask_reg.source_answers import Answers, answers
 
 TINY = {"image_size": 32, "patch_size": 8, "hidden_size": 16, "intermediate_size": 32}
 TINY |= {"num_hidden_layers": 3, "num_attention_heads": 2, "hidden_dropout_prob": 0.5, "num_labels": 5}
@@ -90,6 +93,10 @@ SOURCES: dict[str, tuple[Callable[[], nn.Module], str, str, type[nn.Module]]] = 
     "dla": (lambda: timm.create_model("dla34", num_classes=5), "level5", "fc", xr.PooledClassifier),
     "mobilenet": (torchvision.models.mobilenet_v3_small, "features.12", "classifier", nn.Sequential),
     "vgg": (lambda: torchvision.models.vgg11(num_classes=5), "features.20", "classifier", nn.Sequential),
+    "volumes": (
+        lambda: VideoResNet(Block3D, [Conv3DSimple] * 4, [1, 1, 1, 1], BasicStem, num_classes=5),
+        "layer4", "fc", xr.PooledClassifier,
+    ),
     "class token": (vit, "blocks.2", "head", nn.Sequential),
     "all tokens": (lambda: vit(global_pool="avg", class_token=False), "blocks.2", "head", nn.Sequential),
     "patches": (lambda: vit(global_pool="avg"), "blocks.2", "head", nn.Sequential),
@@ -98,6 +105,10 @@ SOURCES: dict[str, tuple[Callable[[], nn.Module], str, str, type[nn.Module]]] = 
         lambda: hugging_face("ConvNext", STAGES), "convnext.encoder.stages.3", "classifier", nn.Sequential
     ),
 }  # fmt: skip
+
+
+def followed(network: nn.Module, stage: str) -> Answers | None:
+    return answers(network, stage, called_with(network, None).images)
 
 
 def with_norms_that_matter(network: nn.Module) -> nn.Module:
@@ -113,11 +124,10 @@ def test_the_copy_gives_the_source_s_scores_and_trains(name: str) -> None:
     torch.manual_seed(0)
     make, stage, path, kind = SOURCES[name]
     network = with_norms_that_matter(make())
-    found = answers(network, stage)
+    found = followed(network, stage)
     connector = found.student_connector
+    images = torch.rand(2, *called_with(network, None).images.shape[1:])
     assert (found.teacher, type(connector)) == (path, kind)
-    side = TINY["image_size"] if "hf vit" in name else 64
-    images = torch.rand(2, 3, side, side)
     taps = xr.FrozenTeacher(network).features(images, [stage, path])
     with torch.no_grad():
         output = network(images)
@@ -140,13 +150,13 @@ def test_the_copy_gives_the_source_s_scores_and_trains(name: str) -> None:
     ids=["no scores", "two heads", "an activation that is no module", "a factor"],
 )
 def test_what_cannot_be_followed(make: Callable[[], nn.Module], stage: str) -> None:
-    assert answers(make(), stage) is None
+    assert followed(make(), stage) is None
 
 
 def test_the_source_and_the_random_state_are_left_alone() -> None:
     network = resnet()
     state, before = torch.get_rng_state(), {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    answers(network, "layer4")
+    followed(network, "layer4")
     assert torch.equal(torch.get_rng_state(), state)
     assert network.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
@@ -155,7 +165,7 @@ def test_the_source_and_the_random_state_are_left_alone() -> None:
 
 def test_a_source_in_half_precision_has_a_copy_in_float32() -> None:
     network = with_norms_that_matter(with_two_layers()).to(torch.bfloat16)
-    connector = answers(network, "layer4").student_connector
+    connector = followed(network, "layer4").student_connector
     assert {parameter.dtype for parameter in connector.parameters()} == {torch.float32}
 
 

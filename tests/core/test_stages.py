@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import warnings
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ import timm
 import torch
 import torchvision
 from torch import Tensor, nn
+from torchvision.models.video.resnet import BasicBlock, BasicStem, Conv3DSimple, VideoResNet
 
 import xtask_reg as xr
 from xtask_reg.sources import caffe_resnet50, dlib_resnet29_dense
@@ -161,6 +163,8 @@ def test_stages_and_their_maps(family):
     model = make()
     assert find_stages(model) == list(paths)
     assert delivered(model, list(paths)) == [(2, c, SIDE // s, SIDE // s) for c, s in zip(channels, STRIDES)]
+    if family not in ("dlib", "student"):  # dlib's network takes no less than 45 pixels
+        assert find_stages(model, torch.zeros(2, 3, 32, 32)) == list(paths)
 
 
 @pytest.mark.parametrize(
@@ -212,11 +216,98 @@ def test_wrappers_do_not_matter():
     assert [find_module(inner, path) for path in paths] == [net.layer1, net.layer2, net.layer3, net.layer4]
 
 
+def halving(*channels: int) -> nn.Module:
+    """Five convolutions of stride 2."""
+    last = channels[-1]
+    first = [nn.Conv2d(one, other, 2, 2) for one, other in itertools.pairwise(channels)]
+    return nn.Sequential(*first, *(nn.Conv2d(last, last, 2, 2) for _ in range(5 - len(first))))
+
+
 def test_images_can_be_given():
-    grey = nn.Sequential(*(nn.Conv2d(1, 1, 2, 2) for _ in range(5)))
-    with pytest.raises(ValueError, match=r"Sequential cannot be called with images of shape \(1, 3, 224, 224\)"):
-        find_stages(grey)
-    assert find_stages(grey, torch.zeros(1, 1, 64, 96)) == ["1", "2", "3", "4"]
+    """To a network that takes neither 64 nor 224 pixels."""
+    net = nn.Sequential(halving(3, 3), nn.Flatten(), nn.Linear(18, 2))
+    with pytest.raises(ValueError, match=r"Sequential cannot be called .* \(1, 3, 64, 64\).* give images=... that"):
+        find_stages(net)
+    assert find_stages(net, torch.zeros(1, 3, 64, 96)) == list(numbered("0.", 1, 2, 3, 4))
+
+
+class HeadFirst(nn.Module):
+    """Its first convolution, in the order in which they are registered, is the last that is called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Conv2d(7, 2, 1)
+        self.encoder = halving(3, 7)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.encoder(images))
+
+
+@pytest.mark.parametrize(
+    ("make", "paths"),
+    [
+        (lambda: halving(1, 4), ("1", "2", "3", "4")),
+        (lambda: halving(12, 4), ("1", "2", "3", "4")),
+        (lambda: timm.create_model("resnet10t", in_chans=5), LAYERS),
+        (lambda: features("convnext_atto", in_chans=1), numbered("stages_", 0, 1, 2, 3)),
+        (lambda: VIT(in_chans=5), numbered("blocks.", 0, 1, 2, 3)),
+        (HeadFirst, numbered("encoder.", 1, 2, 3, 4)),
+    ],
+)
+def test_as_many_channels_as_the_first_convolution_takes(make, paths):
+    assert find_stages(make()) == list(paths)
+
+
+def test_volumes():
+    net = VideoResNet(BasicBlock, [Conv3DSimple] * 4, [1, 1, 1, 1], BasicStem, num_classes=5)
+    assert find_stages(net) == list(LAYERS[1:])  # the stem halves the height and the width only
+    assert find_stages(net, torch.zeros(1, 3, 8, 32, 32)) == list(LAYERS[1:])
+
+
+def test_a_network_deeper_than_the_images_have_pixels():
+    net = nn.Sequential(*(nn.Conv2d(3, 3, 3, 2, 1) for _ in range(9)))
+    assert find_stages(net) == list(numbered("", *range(1, 9)))
+
+
+class Weighted(models.ResNet):
+    """Its last channels are weighted by their means, in a module beside the stages."""
+
+    def __init__(self) -> None:
+        super().__init__(models.resnet.BasicBlock, [1, 1, 1, 1])
+        self.weights = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(512, 512, 1), nn.Sigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.maxpool(self.bn1(self.conv1(x)))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.weights(x) * x
+
+
+@pytest.mark.parametrize("side", [32, 64, 224])
+def test_what_gives_a_single_cell_of_every_image_is_no_stage(side):
+    assert find_stages(Weighted(), torch.zeros(1, 3, side, side)) == list(LAYERS)
+
+
+class OneSize(nn.Module):
+    def __init__(self, side: int, *layers: nn.Module) -> None:
+        super().__init__()
+        self.side, self.net = side, nn.Sequential(*layers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        assert images.shape[2:] == (self.side, self.side)
+        return self.net(images)
+
+
+@pytest.mark.parametrize(("side", "head"), [(64, []), (224, [nn.Conv2d(3, 2, 1)])], ids=["pooling", "small from large"])
+def test_a_pooled_cell_needs_no_larger_images(side, head):
+    net = OneSize(side, *halving(3, 3), nn.AdaptiveAvgPool2d(1), *head)
+    assert find_stages(net) == list(numbered("net.", 1, 2, 3, 4))
+
+
+def test_a_single_cell_of_the_only_size_is_refused():
+    """Whether the last convolution is a stage would show in larger images."""
+    net = nn.Sequential(*halving(3, 3), nn.Flatten(), nn.Linear(3, 2))
+    with pytest.raises(ValueError, match=r"\(1, 3, 32, 32\) '4' of Sequential gives a single cell, .*stages=\{student"):
+        find_stages(net, torch.zeros(1, 3, 32, 32))
 
 
 def test_a_second_descent_does_not_count():
@@ -251,11 +342,10 @@ class ChannelsLast(nn.Module):
 )  # fmt: skip
 def test_refuses_rather_than_guesses(make):
     model = make()
-    with pytest.raises(
-        ValueError, match="no stages were found in .* name the taps yourself: `xtask-reg taps`"
-    ) as error:
+    with pytest.raises(ValueError, match="no stages were found in .* channels last.*`xtask-reg taps`") as error:
         find_stages(model)
     assert type(model).__name__ in str(error.value)
+    assert "name the taps yourself, stages={student's: source's}" in str(error.value)
 
 
 class Noisy(nn.Module):

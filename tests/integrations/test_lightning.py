@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
@@ -244,6 +245,23 @@ def test_shorthand_and_the_other_package(tmp_path):
     images = torch.randn(BATCH, 3, 32, 32)
     run.fit(Short(), DataLoader(TensorDataset(images, torch.randn(BATCH, POINTS)), BATCH))
     assert run.logged_metrics.keys() >= {"loss/ctd_ed", "loss/l2_sp", "ratio/ctd_ed", "cosine/layer4"}
+
+
+def test_taps_are_found_with_the_images():
+    class OneSize(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = timm.create_model("resnet10t", in_chans=5)
+
+        def forward(self, images: Tensor) -> Tensor:
+            assert images.shape[1:] == (5, 48, 48)
+            return self.net(images)
+
+    module, images = Detector(list), torch.rand(2, 5, 48, 48)
+    with pytest.raises(ValueError, match=r"give images=\.\.\. that it takes"):
+        module.regularize(OneSize(), xr.FrozenTeacher(OneSize()), "ctd-ed")
+    module.regularize(OneSize(), xr.FrozenTeacher(OneSize()), "ctd-ed", images=images)
+    assert module.regularizer.terms["ctd_ed"].student == "net.layer4"
 
 
 def test_order_of_the_bases_is_checked():

@@ -382,6 +382,33 @@ def test_a_name_that_compares_with_nothing_needs_no_teacher(model):
     assert regularizer.teacher is None
 
 
+def test_a_name_whose_taps_are_not_found_says_what_a_config_can_do(nets):
+    backbone = dict(type="ModuleBackbone", module="nets:with_dropout")
+    with pytest.raises(ValueError, match="no stages were found in CrossTaskToy") as error:
+        toy()(teacher=dict(type="FrozenTeacher", backbone=backbone, checkpoint="random"), terms="ctd-ed")
+    assert error.value.__notes__ == ["terms='ctd-ed' in a config takes neither stages nor images: write the terms out"]
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+def test_a_name_for_images_of_other_channels(channels):
+    class Net(BaseModel):
+        def __init__(self, backbone: dict[str, Any]) -> None:
+            super().__init__()
+            self.backbone = MODELS.build(backbone)
+
+        def forward(self, inputs: Tensor, data_samples: Any = None, mode: str = "tensor") -> Any:
+            features = self.backbone(inputs)[-1]
+            return {"loss_task": features.square().mean()} if mode == "loss" else features
+
+    class CrossTaskNet(CrossTaskModel, Net):
+        pass
+
+    backbone = dict(type="ModuleBackbone", module="timm/resnet10t", kwargs=dict(in_chans=channels))
+    net = CrossTaskNet(backbone=backbone, teacher=dict(type="FrozenTeacher", checkpoint="random"), terms="ctd-ed")
+    assert net(torch.rand(2, channels, 32, 32), mode="loss")["loss_ctd_ed"] > 0
+    assert net.regularizer.terms["loss_ctd_ed"].student == "backbone.net.layer4"
+
+
 def test_a_classifier_without_pooling_is_copied(model):
     backbone = dict(type="ModuleBackbone", module="torchvision.models:resnet18")
     teacher = dict(type="FrozenTeacher", backbone=backbone, checkpoint="random")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from torch import nn
 
+    from xtask_reg.first_call import Call
     from xtask_reg.tappable import Tappable
 
 WIDTH = 120
@@ -37,7 +38,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     )
     parser.add_argument(
         "--size", type=positive, nargs="+", default=[224], metavar="PIXELS",
-        help="side of the image, or its height and width (default: 224)",
+        help="side of the image, or its height and width, or depth, height and width of a volume (default: 224)",
     )  # fmt: skip
     parser.add_argument(
         "--depth", type=positive, default=2, help="names in the longest path, but for stages (default: %(default)s)"
@@ -48,22 +49,20 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 def _run(options: argparse.Namespace) -> None:
     warnings.simplefilter("ignore")
-    import torch
+    from xtask_reg.first_call import black_images, first_call
 
-    from xtask_reg.stages import find_stages
-    from xtask_reg.tappable import list_taps
-
-    if len(options.size) > 2:
-        raise ValueError(f"--size {' '.join(map(str, options.size))}: expected a side, or height and width")
-    images = torch.zeros(1, 3, options.size[0], options.size[-1])
+    given = " ".join(map(str, options.size))
+    if len(options.size) > 3:
+        raise ValueError(f"--size {given}: expected a side, or height and width, or depth, height and width")
+    size = tuple(options.size * 2 if len(options.size) == 1 else options.size)
     model = _model(options.model, _arguments(options.kwargs))
-    taps = list_taps(model, images)
     try:
-        stages, note = find_stages(model, images), ""
+        call = first_call(model, black_images(model, [size]))
     except ValueError as error:
-        stages, note = [], str(error)
+        raise ValueError(f"--size {given}: {error}") from error
+    taps, (stages, note) = call.taps, _stages(model, call)
     if options.json:
-        facts = {"model": options.model, "images": list(images.shape), "stages": stages, "note": note}
+        facts = {"model": options.model, "images": list(call.images.shape), "stages": stages, "note": note}
         print(json.dumps({**facts, "modules": [asdict(tap) for tap in taps]}, indent=1))
         return
     try:
@@ -76,6 +75,17 @@ def _run(options: argparse.Namespace) -> None:
     console.print(_table(shown, stages))
     console.print(_summary(taps, len(shown), options.depth), soft_wrap=True)
     console.print(f"stages: {', '.join(stages)}" if stages else note, soft_wrap=True)
+
+
+def _stages(model: nn.Module, call: Call) -> tuple[list[str], str]:
+    """The stages, and why there are none."""
+    from xtask_reg.stages import none_found, stages_of
+
+    try:
+        stages = stages_of(model, call)
+    except ValueError as error:
+        return [], str(error)
+    return stages, "" if stages else none_found(model)
 
 
 def _arguments(given: Sequence[str]) -> dict[str, Any]:

@@ -57,6 +57,7 @@ class CrossTaskMixin:
         teacher: FrozenTeacher | Mapping[str, FrozenTeacher] | None,
         terms: str | Sequence[Term],
         monitor: Monitor | None = None,
+        images: Tensor | None = None,
     ) -> None:
         """Say what is kept near what, in ``setup("fit")`` or at the end of ``__init__``; again, to replace it.
 
@@ -67,6 +68,7 @@ class CrossTaskMixin:
             teacher: the frozen source network, or several by name; None if no term compares with one.
             terms: as :class:`xtask_reg.CrossTaskRegularizer` takes them, ``"ctd-ed"`` for instance.
             monitor: what else to look at from time to time, for the log.
+            images: what the networks are called with to find taps, if black ones will not do.
 
         Raises:
             ValueError: if the regularizer cannot be made of these.
@@ -83,7 +85,7 @@ class CrossTaskMixin:
             keep_out_of_state_dict(self, "regularizer")
         else:
             replaced.remove()
-        self.regularizer = CrossTaskRegularizer(student, teacher, terms, monitor)
+        self.regularizer = CrossTaskRegularizer(student, teacher, terms, monitor, images)
 
     def regularization(self, images: Tensor | None = None) -> Tensor:
         """The sum of the weighted terms for the student's last call, to be added to the task's loss.

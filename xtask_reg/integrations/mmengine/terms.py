@@ -58,7 +58,11 @@ def build_terms(terms: str | Sequence[Mapping[str, Any]], student: nn.Module, te
     if isinstance(terms, str):
         if isinstance(teacher, FrozenTeachers):
             raise ValueError(f"terms={terms!r} with several teachers: of which is not known; write the terms out")
-        built = shorthand(terms, student, teacher, prefix="loss_")
+        try:
+            built = shorthand(terms, student, teacher, prefix="loss_")
+        except ValueError as error:
+            error.add_note(f"terms={terms!r} in a config takes neither stages nor images: write the terms out")
+            raise
         for term in built:
             copied = next(term.parameters(), None) is not None
             if copied and not isinstance(term.student_connector, PooledClassifier):

@@ -1,0 +1,93 @@
+"""One call of a network, to look at it: with images of the user's, or black ones that it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from xtask_reg.submodules import unwrap
+from xtask_reg.tappable import Tappable, as_parameters, list_taps, unchanged_call
+
+SMALL, USUAL = 64, 224
+"""Sides in pixels of the images that are tried: a small one, and that of many networks with a fixed size."""
+RGB = 3
+
+
+class Call(NamedTuple):
+    """One call of a network: with what, and what its modules did."""
+
+    images: Tensor
+    taps: list[Tappable]
+
+
+def called_with(model: nn.Module, images: Tensor | None) -> Call:
+    """The call of a model with these images, or with the first black ones that it takes.
+
+    Raises:
+        ValueError: if it cannot be called with them.
+    """
+    return first_call(model, black_images(model) if images is None else [images])
+
+
+def first_call(model: nn.Module, tried: Iterable[Tensor], adapter: nn.Module | None = None) -> Call:
+    """The call of a model with the first images that it takes, as the adapter makes them.
+
+    Raises:
+        ValueError: if it takes none; the message is that of the first.
+    """
+    failures = []
+    for images in tried:
+        try:
+            given = images if adapter is None else unchanged_call(adapter, as_parameters(images, model))
+            return Call(given, list_taps(model, given))
+        except ValueError as error:
+            failures.append(error)
+    raise failures[0]
+
+
+def of_some_size(model: nn.Module, call: Call) -> Call:
+    """For small images a call with a larger one, if the model takes it."""
+    times = -(-SMALL // max(call.images.shape[2:]))
+    if times > 1:
+        with suppress(ValueError):
+            return called_with(model, larger(call.images, times))
+    return call
+
+
+def larger(images: Tensor, times: int) -> Tensor:
+    """A black image of so many times the sides."""
+    return torch.zeros(1, images.shape[1], *(times * side for side in images.shape[2:]))
+
+
+def black_images(
+    model: nn.Module, sizes: Sequence[tuple[int, ...]] | None = None, channels: int | None = None
+) -> Iterator[Tensor]:
+    """One image at a time that the model may take, ``(1, C, *size)``.
+
+    Args:
+        model: of whose first convolution the channels are, if it is that of the image; or else three.
+        sizes: by default a side of 64 pixels, or else 224, or else the ``image_size`` or ``img_size`` that a submodule
+            states, as those of transformers do; if the first convolution is one of volumes, 64 voxels.
+        channels: if they are known.
+    """
+    first = next((module for module in unwrap(model).modules() if isinstance(module, (nn.Conv2d, nn.Conv3d))), None)
+    if sizes is None:
+        sizes = [(SMALL,) * 3] if isinstance(first, nn.Conv3d) else [(SMALL,) * 2, (USUAL,) * 2, *_stated_size(model)]
+    likely = (RGB if first is None else first.in_channels, RGB) if channels is None else (channels,)
+    for number in dict.fromkeys(likely):
+        for size in sizes:
+            yield torch.zeros(1, number, *size)
+
+
+def _stated_size(model: nn.Module) -> list[tuple[int, int]]:
+    """Height and width of the images for which the first submodule that says so is made; nothing if none does."""
+    for module in model.modules():
+        size = getattr(module, "image_size", getattr(module, "img_size", None))
+        pair = (size, size) if isinstance(size, int) else size
+        if isinstance(pair, (tuple, list)) and [type(side) for side in pair] == [int, int]:
+            return [(pair[0], pair[1])]
+    return []
