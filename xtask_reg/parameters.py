@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -25,9 +27,8 @@ class CommonParameters:
     """
 
     def __init__(self, student: nn.Module, teacher: nn.Module, student_path: str, teacher_path: str) -> None:
-        self._student = _submodule(student, student_path)
-        self._teacher_path = teacher_path
-        source, own = _parameters(_submodule(teacher, teacher_path)), _parameters(self._student)
+        self._student_path, self._teacher_path = student_path, teacher_path
+        own, source = self._now(student, teacher)
         self.names = [name for name in own if name in source and own[name].shape == source[name].shape]
         if not self.names:
             raise ValueError(
@@ -37,16 +38,28 @@ class CommonParameters:
         for name in self.names:
             _check_precision(name, own[name].dtype, source[name].dtype)
 
-    def read(self, teacher: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def read(self, student: nn.Module, teacher: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The parameters now, of the student and of the teacher.
 
         Raises:
-            RuntimeError: if the student's are sharded by FSDP.
+            RuntimeError: if the student has one of them no longer, or they are sharded by FSDP.
         """
-        own, source = _parameters(self._student), _parameters(_submodule(teacher, self._teacher_path))
+        own, source = self._now(student, teacher)
+        gone = next((name for name in self.names if name not in own), None)
+        if gone is not None:
+            raise RuntimeError(
+                f"the parameter {gone!r} in {self._student_path!r} of the student, which a term compares with the "
+                "teacher's, is there no longer: it was parametrized (weight_norm, LoRA), or its module was replaced; "
+                "change the student first, then build the regularizer"
+            )
         if any(hasattr(own[name], "placements") for name in self.names):
             raise RuntimeError("parameters that FSDP shards cannot be compared with the teacher's; use DDP")
         return {name: own[name] for name in self.names}, {name: source[name] for name in self.names}
+
+    def _now(self, student: nn.Module, teacher: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        # two of the source's names for one parameter may be two parameters in the student
+        source = _submodule(teacher, self._teacher_path).named_parameters(remove_duplicate=False)
+        return _plain(_submodule(student, self._student_path).named_parameters()), _plain(source)
 
 
 def _check_precision(name: str, student: torch.dtype, teacher: torch.dtype) -> None:
@@ -61,6 +74,6 @@ def _submodule(model: nn.Module, path: str) -> nn.Module:
     return find_module(model, path) if path else model
 
 
-def _parameters(module: nn.Module) -> dict[str, Tensor]:
+def _plain(named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
     """By their names without those of wrappers."""
-    return {plain_path(name): parameter for name, parameter in module.named_parameters()}
+    return {plain_path(name): parameter for name, parameter in named}

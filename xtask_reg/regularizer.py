@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from xtask_reg.channel_order import ChannelOrder
 from xtask_reg.gradient_reach import GradientReach
+from xtask_reg.held_student import HeldStudent
 from xtask_reg.kinds import check_kind
 from xtask_reg.measuring.meter import Meter
 from xtask_reg.measuring.monitor import Monitor
@@ -102,10 +103,11 @@ class CrossTaskRegularizer(nn.Module):
         self._reach = GradientReach()
         self._check_teacher()
         student = None if student is None else unwrap(student)
+        self._student = None if student is None else HeldStudent(student, holder=self)
         self._parameters_of = {
             term.name: self._common_parameters(student, term) for term in self._terms() if term.reads_parameters
         }
-        self._trained = () if student is None else tuple(student.parameters())
+        self._own_parameters()
         modules = self._tapped(student)
         self._order = ChannelOrder(modules)
         ignored = partial(self._meter.idle_stages, _student_taps(self._terms()))
@@ -148,10 +150,11 @@ class CrossTaskRegularizer(nn.Module):
     def _tapped(self, student: nn.Module | None) -> Mapping[str, nn.Module]:
         if student is None:
             return {}
-        if self.teacher is not None:
-            check_nothing_shared(self.teacher.network, student=student)
         paths = _student_taps(self._terms()) | self._meter.stages.keys()
         return {path: find_module(student, path) for path in paths}
+
+    def _own_parameters(self) -> Sequence[Tensor]:
+        return () if self._student is None else self._student.own_parameters(self.teacher)
 
     def _measures(self) -> bool:
         return bool(self._meter.monitor) or any(isinstance(term.weighting, Balanced) for term in self._terms())
@@ -192,16 +195,19 @@ class CrossTaskRegularizer(nn.Module):
                 hook is read, and ``images`` must be given.
 
         Raises:
-            TapError: if the student was not called, or a tap did not give exactly one tensor.
-            ValueError: if ``images`` does not match what the student was called with, or ``features`` lacks a tap.
-            RuntimeError: if connectors would train unsynchronised in a distributed run, or a weight needs the progress
-                of training and there is none.
+            TapError: if the student was not called, a tap did not give exactly one tensor, or a tapped module was
+                replaced.
+            ValueError: if ``images`` does not match what the student was called with, ``features`` lacks a tap, or the
+                student has come to share a tensor with the teacher.
+            RuntimeError: if a parameter that a term compares has left the student, connectors would train
+                unsynchronised in a distributed run, or a weight needs the progress of training and there is none.
         """
         ahead, self._ahead = self._ahead, None
         if not (self.terms or self._meter.stages):
             return {}
         check_synchronised(self)
-        step = self._meter.begin(self._terms(), self._trained)
+        trained = self._own_parameters()
+        step = self._meter.begin(self._terms(), trained)
         paths = _student_taps(self._terms()) | step.stages.keys()
         images, outputs = self._taps.take(paths, images, features)
         active = [term for term in self._terms() if term.weight > 0 or term.name in step.terms]
@@ -219,7 +225,7 @@ class CrossTaskRegularizer(nn.Module):
                     self._order.check(term, student, teacher)
                 losses[term.name] = step.weighted(term, student, teacher)
             else:
-                losses[term.name] = term.nothing(next(iter((*outputs.values(), *self._trained))))
+                losses[term.name] = term.nothing(next(iter((*outputs.values(), *trained))))
         step.end()
         return losses
 
@@ -242,7 +248,8 @@ class CrossTaskRegularizer(nn.Module):
     ) -> tuple[Read, Read | None]:
         if term.reads_parameters:
             assert self.teacher is not None
-            return self._parameters_of[term.name].read(self.teacher.network)
+            assert self._student is not None
+            return self._parameters_of[term.name].read(self._student.module, self.teacher.network)
         return outputs[term.student], None if term.teacher is None else targets.get(term.teacher)
 
     @property

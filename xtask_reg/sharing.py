@@ -5,9 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from xtask_reg.processes import local_part
+from xtask_reg.submodules import check_not_lazy
+
 
 def check_nothing_shared(teacher: nn.Module, **others: nn.Module) -> None:
-    """Raise ``ValueError`` if a parameter or buffer of ``others`` is one of the teacher's network.
+    """Raise ``ValueError`` if a parameter or buffer of ``others`` is one of the teacher's network, or not yet made.
 
     Args:
         teacher: the source network.
@@ -19,15 +22,17 @@ def check_nothing_shared(teacher: nn.Module, **others: nn.Module) -> None:
             if _storage(tensor) in own:
                 raise ValueError(
                     f"{name!r} of the {owner} is the teacher's own tensor: give one of them a copy, "
-                    "FrozenTeacher(copy.deepcopy(source)) or retained_classifier(source.fc)"
+                    "FrozenTeacher(copy.deepcopy(source)) or retained_classifier(source.fc), and no assign=True in "
+                    "load_state_dict()"
                 )
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    check_not_lazy(module)
     return {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
 
 def _storage(tensor: Tensor) -> tuple[torch.device, int] | None:
     """Where a tensor's memory begins; None if it has none (empty, or on the meta device)."""
-    address = tensor.untyped_storage().data_ptr()
+    address = local_part(tensor).untyped_storage().data_ptr()
     return (tensor.device, address) if address else None

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
-from xtask_reg.taps import Seen, TapRecorder
+from xtask_reg.submodules import find_module, with_wrapped
+from xtask_reg.taps import Seen, Tap, TapError, TapRecorder
 
 
 class StudentTaps:
@@ -29,6 +31,7 @@ class StudentTaps:
         ignored: Callable[[], Set[str]],
         at_calls: bool,
     ) -> None:
+        self._student = student
         self._recorder: TapRecorder | None = None
         if student is not None:
             self._recorder = TapRecorder(modules, owner="student")
@@ -52,11 +55,14 @@ class StudentTaps:
             features: in place of what its taps recorded.
 
         Raises:
-            TapError: if a tap did not give exactly one tensor, or the student was not called.
+            TapError: if a tap did not give exactly one tensor, the student was not called, or a tapped module was
+                replaced.
             ValueError: if ``images`` are not what the student was called with, or were since changed in place, or
                 ``features`` lacks a path.
         """
         if features is None and self._recorder is not None:
+            if not torch.compiler.is_compiling():
+                self._check_in_place(paths, self._recorder)
             called_with, outputs = self._recorder.take(paths)
             return _images(images, called_with), outputs
         if features is None or images is None:
@@ -84,8 +90,34 @@ class StudentTaps:
         """Take all hooks away."""
         if self._recorder is not None:
             self._recorder.remove()
+        self._student = None
 
     __del__ = remove
+
+    def _check_in_place(self, paths: Set[str], recorder: TapRecorder) -> None:
+        if self._student is None:
+            return
+        for path in paths:
+            found = _found(self._student, path)
+            if found is None or not any(_is_tapped(module, recorder, path) for module in with_wrapped(found)):
+                recorder.forget()
+                now = "nothing" if found is None else f"a {type(found).__name__}"
+                raise TapError(
+                    f"the student tap {path!r} was replaced: there is {now} now, which is not what is read; "
+                    "call regularizer.remove(), and build the regularizer after the student's last change"
+                )
+
+
+def _is_tapped(module: nn.Module, recorder: TapRecorder, path: str) -> bool:
+    hooks = module._forward_hooks.values()
+    return any(isinstance(hook, Tap) and hook.recorder is recorder and hook.path == path for hook in hooks)
+
+
+def _found(student: nn.Module, path: str) -> nn.Module | None:
+    try:
+        return find_module(student, path)
+    except ValueError:
+        return None
 
 
 def _images(given: Tensor | None, called_with: Sequence[Seen]) -> Tensor | None:

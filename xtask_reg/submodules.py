@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
-WRAPPERS = ("module", "_orig_mod")
-"""The names under which ``DistributedDataParallel`` and ``torch.compile`` have the module inside."""
+WRAPPERS = ("module", "_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
+"""The names under which wrappers have the module inside: ``DistributedDataParallel``, ``torch.compile``, activation
+checkpointing, ``FullyShardedDataParallel``."""
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -23,8 +26,22 @@ def unwrap(model: nn.Module) -> nn.Module:
             return model
 
 
+def with_wrapped(module: nn.Module) -> Iterator[nn.Module]:
+    """A module and those that it wraps, from the outside to the inside."""
+    yield module
+    for name in WRAPPERS:
+        if (inside := module._modules.get(name)) is not None:
+            yield from with_wrapped(inside)
+
+
+def check_not_lazy(model: nn.Module) -> None:
+    """Raise ``ValueError`` if a parameter or buffer has no size before the first call."""
+    if any(is_lazy(tensor) for tensor in chain(model.parameters(), model.buffers())):
+        raise ValueError(f"{type(model).__name__} has lazy parameters: call it once with your images")
+
+
 def find_module(model: nn.Module, path: str) -> nn.Module:
-    """The submodule at a dotted path; ``module.`` and ``_orig_mod.`` in either path do not matter.
+    """The submodule at a dotted path; ``module.``, ``_orig_mod.`` and the like in either path do not matter.
 
     Raises:
         ValueError: if there is no such submodule; the message names the nearest paths.

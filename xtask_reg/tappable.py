@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
-from xtask_reg.submodules import unwrap
+from xtask_reg.submodules import check_not_lazy, unwrap
 
 Hook = Callable[..., None]
 
@@ -68,8 +67,7 @@ def list_taps(model: nn.Module, images: Tensor) -> list[Tappable]:
         >>> [tap.path for tap in list_taps(model, torch.zeros(1, 3, 64, 64)) if not tap.reason]
     """
     model = unwrap(model)
-    if any(map(is_lazy, model.parameters())):
-        raise ValueError(f"{type(model).__name__} has lazy parameters: call it once with your images")
+    check_not_lazy(model)
     called = _call(model, images)
     modules = [(path, module) for path, module in model.named_modules() if path]
     order = {module: rank for rank, module in enumerate(called)}

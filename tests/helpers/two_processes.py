@@ -22,7 +22,8 @@ def found_by_each(program: str, folder: Path) -> list[dict[str, Any]]:
         program: the test module; run as a script it calls :func:`work`.
         folder: an empty one, for the rendezvous and the results.
     """
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     commands = [[sys.executable, program, str(rank), str(folder)] for rank in range(WORLD_SIZE)]
     processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) for command in commands]
     try:

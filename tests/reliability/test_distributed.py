@@ -105,6 +105,19 @@ def in_fsdp(rank: int) -> dict[str, Any]:
     }
 
 
+def balanced_in_fsdp(rank: int) -> float:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    model = make()
+    model.regularizer.set_weight("ed", xr.Balanced(0.1))
+    for part in (model.student.layer1, model.student.layer2, model.regularizer, model):
+        fully_shard(part, mesh=init_device_mesh("cpu", (WORLD_SIZE,)))
+    for _ in range(2):
+        train(model, model.regularizer, rank)
+    return model.regularizer.terms["ed"].weight
+
+
 def in_fsdp_without_the_regularizer(rank: int) -> str:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
@@ -122,6 +135,12 @@ def in_fsdp_without_the_regularizer(rank: int) -> str:
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each process found in each scenario."""
     return found_by_each(__file__, tmp_path_factory.mktemp("ranks"))
+
+
+def test_balance_under_fsdp(ranks: list[dict[str, Any]]) -> None:
+    """What a step changes are the shards: here they are looked at, and the weight is found in all processes."""
+    one, other = (found["balanced_in_fsdp"] for found in ranks)
+    assert one == other > 0
 
 
 @pytest.mark.parametrize("how", ["in_ddp", "in_fsdp"])
@@ -191,9 +210,9 @@ def test_tapped_batchnorm_that_was_converted() -> None:
     regularizer = xr.CrossTaskRegularizer(model.student, model.regularizer.teacher, [term])
     student = nn.SyncBatchNorm.convert_sync_batchnorm(model.student)
     student(torch.randn(2, 3, 8, 8))
-    with pytest.raises(xr.TapError, match="'layer2.1' did not fire in this step"):
+    with pytest.raises(xr.TapError, match="'layer2.1' was replaced: there is a SyncBatchNorm now"):
         regularizer()
 
 
 if __name__ == "__main__":
-    work((in_ddp, in_fsdp, in_fsdp_without_the_regularizer))
+    work((in_ddp, in_fsdp, balanced_in_fsdp, in_fsdp_without_the_regularizer))

@@ -12,7 +12,7 @@ from torch import Tensor
 from xtask_reg.measuring.gradients import GradientMeasurement, Place
 from xtask_reg.measuring.monitor import Monitor
 from xtask_reg.measuring.similarity import linear_cka, mean_cosine
-from xtask_reg.processes import in_several_processes
+from xtask_reg.processes import in_several_processes, local_part
 from xtask_reg.term import Read, Term
 from xtask_reg.weights.balanced import Balanced
 from xtask_reg.weights.schedule import value_at
@@ -132,7 +132,7 @@ class Meter:
 
         Args:
             terms: all terms.
-            student: the student's parameters.
+            student: the parameters that the student has now.
         """
         if not torch.is_grad_enabled():
             return MeasuredStep()
@@ -197,7 +197,7 @@ class Meter:
 
 @torch.no_grad()
 def _state(student: Sequence[Tensor]) -> Tensor | None:
-    sums = [parameter.float().sum() for parameter in student if parameter.requires_grad]
+    sums = [local_part(parameter).float().sum() for parameter in student if parameter.requires_grad]
     return torch.stack(sums) if sums else None
 
 
