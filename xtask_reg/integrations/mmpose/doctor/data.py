@@ -12,6 +12,7 @@ from mmpose.datasets.transforms import RandomFlip
 
 from xtask_reg.integrations.mmpose.doctor.facts import DataFacts
 from xtask_reg.integrations.mmpose.doctor.step import Step, encoder_stride
+from xtask_reg.integrations.mmpose.landmark_sets import names_in
 
 _SIDE = re.compile(r"(^|[\W_])(left|right|l|r)([\W_]|$)", re.IGNORECASE)
 
@@ -19,7 +20,7 @@ _SIDE = re.compile(r"(^|[\W_])(left|right|l|r)([\W_]|$)", re.IGNORECASE)
 def data_facts(runner: Runner, step: Step) -> DataFacts:
     """The data sets of a run, and the batch of a step."""
     train = runner.train_dataloader.dataset
-    names = [name for _, name in sorted(train.metainfo.get("keypoint_id2name", {}).items())]
+    names = names_in(train.metainfo)
     partners = list(train.metainfo.get("flip_indices", range(len(names))))
     flips = _flips(train)
     return DataFacts(
