@@ -15,6 +15,8 @@ import torch
 from mmpose.codecs import MSRAHeatmap
 from mmpose.registry import DATASETS, KEYPOINT_CODECS, METRICS, MODELS
 
+from xtask_reg.integrations.mmpose.codec_settings import GEOMETRY, differing
+
 SIGMA, STRIDE = 1.5, 4
 
 
@@ -239,6 +241,29 @@ def test_metric_counts_in_the_pixels_of_the_codecs_heatmaps(tmp_path, codec, arg
     sample["pred_instances"] = {"keypoints": sample["gt_instances"]["keypoints"] + np.array([3, 4])}
     evaluator.process({}, [sample])
     assert evaluator.evaluate(1)["landmark/ME"] == pytest.approx(math.hypot(3 / cell[0], 4 / cell[1]), rel=1e-5)
+
+
+UDP = dict(type="UDPHeatmap", sigma=2, **SIZES)
+APART = [
+    (dict(type="ExactHeatmap"), dict(type="ExactHeatmap", sigma=3, decode="quarter_offset"), []),
+    (dict(type="ExactHeatmap"), dict(type="ExactHeatmap", stride=8), ["{}.stride=4 and {}.stride=8"]),
+    (dict(type="ExactHeatmap"), {**UDP, "type": "MSRAHeatmap"}, ["{}.stride=4 and {}.stride=[4.0, 8.0]"]),
+    (UDP, UDP, []),
+    ([UDP, {**UDP, "sigma": 3}], UDP, []),
+    (UDP, {**UDP, "input_size": (64, 97)}, ["{}.stride=", "{}.input_size=(64, 96) and {}.input_size=(64, 97)"]),
+    (dict(type="ExactHeatmap"), None, []),
+]
+
+
+@pytest.mark.parametrize(("encoder", "decoder", "expected"), APART)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_where_encoder_and_decoder_put_points_to_other_places(encoder, decoder, expected, wrapped):
+    dataset: dict[str, Any] = dict(type="LandmarkDataset", pipeline=[len, target(encoder)])
+    dataset = dict(type="ConcatDataset", datasets=[dataset]) if wrapped else dataset
+    places = f"train_dataloader.dataset{'.datasets.0' * wrapped}.pipeline.1.encoder", "model.head.decoder"
+    found = differing({"dataset": dataset}, decoder and KEYPOINT_CODECS.build(decoder), GEOMETRY)
+    assert len(found) == len(expected)
+    assert all(text.startswith(start.format(*places)) for text, start in zip(found, expected))
 
 
 SIMCC = dict(type="SimCCLabel", input_size=(64, 64), sigma=4.0)

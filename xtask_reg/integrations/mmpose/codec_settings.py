@@ -24,7 +24,8 @@ def pipeline_steps(config: Any, key: str) -> Iterator[tuple[str, Mapping[str, An
     if isinstance(config, Mapping):
         for name, value in config.items():
             if name == "pipeline" and isinstance(value, (list, tuple)):
-                yield from ((f"{key}.pipeline.{index}", step) for index, step in enumerate(value))
+                steps = ((f"{key}.pipeline.{index}", step) for index, step in enumerate(value))
+                yield from ((at, step) for at, step in steps if isinstance(step, Mapping))
             else:
                 yield from pipeline_steps(value, f"{key}.{name}")
     elif isinstance(config, (list, tuple)):
@@ -38,22 +39,35 @@ def differing(loader: Any, decoder: Any, settings: tuple[str, ...]) -> list[str]
     Args:
         loader: the config of ``train_dataloader``.
         decoder: the codec of the head.
-        settings: attributes to compare, where both codecs have them.
+        settings: attributes to compare, where both codecs have them; ``'type'`` is their class, and ``'stride'`` what
+            :func:`pixels_per_cell` says.
 
     Returns:
         ``"KEY=1 and model.head.decoder.stride=2"`` of each.
     """
-    found = []
+    found: list[str] = []
+    if decoder is None:
+        return found
     for key, step in pipeline_steps(loader, "train_dataloader"):
         encoder = step.get("encoder")
         for config in encoder if isinstance(encoder, (list, tuple)) else filter(None, [encoder]):
             codec = KEYPOINT_CODECS.build(config)
             for name in settings:
-                own, other = getattr(codec, name, None), getattr(decoder, name, None)
+                own, other = _setting(codec, name), _setting(decoder, name)
                 if own is not None and other is not None and not np.array_equal(own, other):
                     found.append(f"{key}.encoder.{name}={_short(own)} and {DECODER}.{name}={_short(other)}")
     return found
 
 
+def _setting(codec: Any, name: str) -> Any:
+    if name == "type":
+        return type(codec).__name__
+    return pixels_per_cell(codec) if name == "stride" else getattr(codec, name, None)
+
+
 def _short(value: Any) -> str:
+    """A setting as it is written; of two equal numbers one."""
+    numbers = np.unique(value)
+    if len(numbers) == 1 and numbers.dtype.kind in "if":
+        return f"{numbers[0]:g}"
     return str(value.tolist() if isinstance(value, np.ndarray) else value)
