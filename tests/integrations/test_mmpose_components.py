@@ -15,6 +15,8 @@ import torch
 from mmpose.codecs import MSRAHeatmap
 from mmpose.registry import DATASETS, KEYPOINT_CODECS, METRICS, MODELS
 
+from xtask_reg.integrations.mmpose.codec_settings import GEOMETRY, differing
+
 SIGMA, STRIDE = 1.5, 4
 
 
@@ -182,7 +184,7 @@ def test_invisible_landmark_has_no_gradient(tmp_path):
 
 def scored(data: dict[str, Any], offsets: Any, input_size: Any = (64, 96), **metric: Any) -> dict[str, float]:
     """What the metric makes of predictions that are off by ``offsets`` (images, K, 2) in image pixels."""
-    evaluator = METRICS.build(dict(type="LandmarkMetric", **metric))
+    evaluator = METRICS.build({"type": "LandmarkMetric", "stride": STRIDE, **metric})
     for offset in offsets:
         sample = DATASETS.build({**data, "test_mode": True, "pipeline": crop(input_size)})[0]["data_samples"]
         sample.pred_instances = sample.gt_instances.clone()
@@ -221,9 +223,71 @@ def test_stride_of_the_metric(tmp_path, stride):
     assert scored(data, [[[3, 4]]], (64, 64), stride=stride)["landmark/ME"] == pytest.approx(5 / stride)
 
 
+SIZES = {"input_size": (64, 96), "heatmap_size": (16, 12)}
+CELLS = [
+    (dict(type="ExactHeatmap", stride=8), {}, (8, 8)),
+    (dict(type="MSRAHeatmap", sigma=2, **SIZES), {}, (4, 8)),
+    (dict(type="UDPHeatmap", sigma=2, **SIZES), {}, (63 / 15, 95 / 11)),
+    (dict(type="ExactHeatmap", stride=8), {"stride": 2}, (2, 2)),
+]
+
+
+@pytest.mark.parametrize(("codec", "arguments", "cell"), CELLS)
+def test_metric_counts_in_the_pixels_of_the_codecs_heatmaps(tmp_path, codec, arguments, cell):
+    evaluator = METRICS.build(dict(type="LandmarkMetric", **arguments))
+    evaluator.use_codec(KEYPOINT_CODECS.build(codec))
+    data = face(tmp_path, [[16, 16, 2]], size=(64, 96), bbox=(0, 0, 64, 96))
+    sample = DATASETS.build({**data, "pipeline": crop((64, 96))})[0]["data_samples"].to_dict()
+    sample["pred_instances"] = {"keypoints": sample["gt_instances"]["keypoints"] + np.array([3, 4])}
+    evaluator.process({}, [sample])
+    assert evaluator.evaluate(1)["landmark/ME"] == pytest.approx(math.hypot(3 / cell[0], 4 / cell[1]), rel=1e-5)
+
+
+UDP = dict(type="UDPHeatmap", sigma=2, **SIZES)
+APART = [
+    (dict(type="ExactHeatmap"), dict(type="ExactHeatmap", sigma=3, decode="quarter_offset"), []),
+    (dict(type="ExactHeatmap"), dict(type="ExactHeatmap", stride=8), ["{}.stride=4 and {}.stride=8"]),
+    (dict(type="ExactHeatmap"), {**UDP, "type": "MSRAHeatmap"}, ["{}.stride=4 and {}.stride=[4.0, 8.0]"]),
+    (UDP, UDP, []),
+    ([UDP, {**UDP, "sigma": 3}], UDP, []),
+    (UDP, {**UDP, "input_size": (64, 97)}, ["{}.stride=", "{}.input_size=(64, 96) and {}.input_size=(64, 97)"]),
+    (dict(type="ExactHeatmap"), None, []),
+]
+
+
+@pytest.mark.parametrize(("encoder", "decoder", "expected"), APART)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_where_encoder_and_decoder_put_points_to_other_places(encoder, decoder, expected, wrapped):
+    dataset: dict[str, Any] = dict(type="LandmarkDataset", pipeline=[len, target(encoder)])
+    dataset = dict(type="ConcatDataset", datasets=[dataset]) if wrapped else dataset
+    places = f"train_dataloader.dataset{'.datasets.0' * wrapped}.pipeline.1.encoder", "model.head.decoder"
+    found = differing({"dataset": dataset}, decoder and KEYPOINT_CODECS.build(decoder), GEOMETRY)
+    assert len(found) == len(expected)
+    assert all(text.startswith(start.format(*places)) for text, start in zip(found, expected))
+
+
+SIMCC = dict(type="SimCCLabel", input_size=(64, 64), sigma=4.0)
+
+
+def test_metric_in_heatmap_pixels_where_there_are_none(tmp_path):
+    data = face(tmp_path, [[16, 16, 2]])
+    with pytest.raises(ValueError, match="nothing told it their size.*CrossTaskHook"):
+        scored(data, [[[3, 4]]], (64, 64), stride=None)
+    with pytest.raises(ValueError, match="SimCCLabel makes no heatmaps: set space='input'"):
+        METRICS.build(dict(type="LandmarkMetric")).use_codec(KEYPOINT_CODECS.build(SIMCC))
+    METRICS.build(dict(type="LandmarkMetric", space="input")).use_codec(KEYPOINT_CODECS.build(SIMCC))
+    METRICS.build(dict(type="LandmarkMetric", stride=4)).use_codec(KEYPOINT_CODECS.build(SIMCC))
+    assert scored(data, [[[3, 4]]], (64, 64), space="input", stride=None)["landmark/ME"] == pytest.approx(5)
+
+
 @pytest.mark.parametrize(
     ("arguments", "match"),
-    [({"space": "pixels"}, "pixels"), ({"reduction": "sum"}, "sum"), ({"threshold": 0}, "threshold")],
+    [
+        ({"space": "pixels"}, "pixels"),
+        ({"reduction": "sum"}, "sum"),
+        ({"threshold": 0}, "threshold"),
+        ({"stride": 0}, "stride=0; expected a positive number"),
+    ],
 )
 def test_metric_rejects_arguments_when_it_is_built(arguments, match):
     with pytest.raises(ValueError, match=match):

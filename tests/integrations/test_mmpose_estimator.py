@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -201,12 +202,23 @@ def test_input_convention_without_data_preprocessor(model_config):
     torch.testing.assert_close(adapted, pixels.flip(1) / 255)
 
 
+ENCODER = "train_dataloader.dataset.pipeline.5.encoder.stride"
+BACKWARDS = [*range(13, -1, -1)]
+
+
+def subset(split: str) -> dict[str, Any]:
+    return {f"{split}_dataloader.dataset.subset": [0, 1]}
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "match"),
     [
         ({"model.head.out_channels": 13}, ValueError, "training set has 14 landmarks.*13 heatmaps.*out_channels=14"),
-        ({"val_dataloader.dataset.subset": [0, 1]}, ValueError, "validation set has 2 landmarks.*14 heatmaps"),
-        ({"val_dataloader.dataset.subset": [*range(13, -1, -1)]}, ValueError, "sets have different landmarks"),
+        ({**subset("train"), **subset("val")}, ValueError, "training set has 2 landmarks, the head.*out_channels=2"),
+        (subset("val"), ValueError, "validation set has 2 landmarks; there are 14 in the training set: .*same dataset"),
+        (subset("train"), ValueError, "validation set has 14 landmarks; there are 2 in the training set"),
+        ({"val_dataloader.dataset.subset": BACKWARDS}, ValueError, "validation set has the landmarks in another order"),
+        ({ENCODER: 8}, ValueError, rf"{ENCODER}=8 and model.head.decoder.stride=4: make them equal"),
         ({"model.teacher.checkpoint": "gone.safetensors"}, FileNotFoundError, "gone.safetensors"),
         ({"model.backbone.init_cfg.checkpoint": "gone.pth"}, FileNotFoundError, "gone.pth"),
         ({"train_dataloader.dataset.ann_file": "gone.json"}, FileNotFoundError, "gone.json"),
@@ -220,6 +232,44 @@ def test_runner_refuses_before_the_first_step(tiny_runner, changes, error, match
     assert getattr(runner._train_loop, "iter", 0) == 0
 
 
-def test_testing_refuses_another_number_of_landmarks(tiny_runner):
+@pytest.fixture
+def checkpoint(tiny_runner, tmp_path) -> Path:
+    """As MMEngine writes it, of a network that is not trained."""
+    model = tiny_runner({}).model
+    dataset = tiny_runner({}).test_dataloader.dataset
+    torch.save({"state_dict": model.state_dict(), "meta": {"dataset_meta": dataset.metainfo}}, tmp_path / "c.pth")
+    return tmp_path / "c.pth"
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        (subset("test"), "test set has 2 landmarks; there are 14 in the training of this network: .*dataset.subset"),
+        ({"test_dataloader.dataset.subset": BACKWARDS}, "landmarks in another order: landmark 0 is .*; it is "),
+        ({"model.head.decoder.stride": 8}, rf"{ENCODER}=4 and model.head.decoder.stride=8"),
+    ],
+)
+def test_testing_refuses_what_training_did_not_have(tiny_runner, checkpoint, changes, match):
+    with pytest.raises(ValueError, match=match):
+        tiny_runner({"load_from": str(checkpoint), **changes}).test()
+
+
+def test_testing_refuses_a_number_of_landmarks_that_is_not_the_heads(tiny_runner):
     with pytest.raises(ValueError, match=r"test set has 2 landmarks.*14 heatmaps"):
-        tiny_runner({"test_dataloader.dataset.subset": [0, 1]}).test()
+        tiny_runner(subset("test")).test()
+
+
+def test_what_trained_last_is_what_testing_must_have(tiny_runner, checkpoint):
+    """Not what the weights were started from."""
+    backwards = {f"{split}_dataloader.dataset.subset": BACKWARDS for split in ("train", "val", "test")}
+    runner = tiny_runner({"load_from": str(checkpoint), "train_cfg.max_epochs": 1, **backwards})
+    runner.train()
+    assert runner.test()
+
+
+def test_a_heatmap_pixel_is_what_the_codec_makes_it(tiny_runner):
+    evaluators = [dict(type="LandmarkMetric"), dict(type="LandmarkMetric", space="input", prefix="input")]
+    changes = {ENCODER: 8, "model.head.decoder.stride": 8, "val_evaluator": evaluators}
+    smaller = {"model.head.deconv_out_channels": (8, 8), "model.head.deconv_kernel_sizes": (4, 4)}
+    scores = tiny_runner({**changes, **smaller, "default_hooks.checkpoint": None}).val()
+    assert scores["input/ME"] == pytest.approx(8 * scores["landmark/ME"], rel=1e-4)

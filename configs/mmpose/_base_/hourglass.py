@@ -15,7 +15,7 @@ model = dict(
         loss=dict(type="HeatmapMSELoss", reduction="mean", use_target_weight=True),
         decoder=dict(type="ExactHeatmap", sigma=1.5, stride=4, decode="argmax"),
     ),
-    test_cfg=dict(flip_test=False),
+    test_cfg=dict(flip_test=False, shift_heatmap=True),  # the shift is read where flip_test is True
 )
 # MMPose's Hourglass of one stack has a block that it never calls, which distributed training must put up with
 find_unused_parameters = True

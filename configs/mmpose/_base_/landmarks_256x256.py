@@ -1,4 +1,6 @@
 # Landmarks in COCO-style files: data_root/{train,val,test}.json, images beside them, one face filling each box.
+dataset_type = "LandmarkDataset"
+data_mode = "topdown"
 data_root = "data/landmarks"
 codec = dict(type="ExactHeatmap", sigma=1.5, stride=4, decode="argmax")
 train_pipeline = [
@@ -23,24 +25,20 @@ train_dataloader = dict(
     persistent_workers=False,  # EpochSeedHook seeds them anew in each epoch
     sampler=dict(type="DefaultSampler", shuffle=True),
     collate_fn=dict(type="stacked_collate"),
-    dataset=dict(type="LandmarkDataset", data_root=data_root, ann_file="train.json", pipeline=train_pipeline),
+    dataset=dict(type=dataset_type, data_root=data_root, ann_file="train.json", pipeline=train_pipeline),
 )
 val_dataloader = dict(
     batch_size=16,
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type="DefaultSampler", shuffle=False, round_up=False),
-    dataset=dict(
-        type="LandmarkDataset", data_root=data_root, ann_file="val.json", test_mode=True, pipeline=test_pipeline
-    ),
+    dataset=dict(type=dataset_type, data_root=data_root, ann_file="val.json", test_mode=True, pipeline=test_pipeline),
 )
 test_dataloader = dict(
     batch_size=16,
     num_workers=2,
     sampler=dict(type="DefaultSampler", shuffle=False, round_up=False),
-    dataset=dict(
-        type="LandmarkDataset", data_root=data_root, ann_file="test.json", test_mode=True, pipeline=test_pipeline
-    ),
+    dataset=dict(type=dataset_type, data_root=data_root, ann_file="test.json", test_mode=True, pipeline=test_pipeline),
 )
-val_evaluator = dict(type="LandmarkMetric", space="heatmap", reduction="mean_distance", threshold=1.2, stride=4)
+val_evaluator = dict(type="LandmarkMetric", space="heatmap", reduction="mean_distance", threshold=1.2)
 test_evaluator = val_evaluator

@@ -61,9 +61,26 @@ PROVOKED = {
     "epoch-seed": ({"custom_hooks": [dict(type="CrossTaskHook")]}, "not seeded"),
     "no-gradient": ({**SHALLOW, "model.terms": []}, "get no gradient.*backbone.layer4.0"),
     "not-finite": ({"model.terms.0.weight": 1e39}, "loss_cd"),
+    "codec": ({"model.head.decoder.sigma": 3}, r"pipeline.5.encoder.sigma=1.5 and model.head.decoder.sigma=3$"),
+    "test-set": ({"test_dataloader.dataset.data_root": "gone"}, "testing would fail: annotation file gone/test.json"),
     "input-size": ({"train_dataloader.dataset.pipeline.4.input_size": (80, 80)}, "80 x 80 .* 32, and the step fails"),
 }
+MSRA = dict(_delete_=True, type="MSRAHeatmap", input_size=(64, 64), heatmap_size=(16, 16), sigma=1.5)
+AFFINES = ["train_dataloader.dataset.pipeline.4", "val_dataloader.dataset.pipeline.2"]
 ALSO = [
+    ("codec", {"model.head.decoder": MSRA}, "encoder.type=ExactHeatmap and model.head.decoder.type=MSRAHeatmap$"),
+    (
+        "codec",
+        {"model.head.decoder": {**MSRA, "input_size": (64, 32), "heatmap_size": (16, 8)}},
+        "differ: .*decoder.input_size=64,32$",
+    ),
+    (
+        "codec",
+        {f"{AFFINES[1]}.input_size": (64, 96)},
+        rf"{AFFINES[0]}.input_size=64,64, {AFFINES[1]}.input_size=64,96, ",
+    ),
+    ("codec", {"test_evaluator.stride": 8}, "test_evaluator.stride=8, but a heatmap pixel has 4 input pixels"),
+    ("test-set", {"test_dataloader.dataset.subset": [*range(13, -1, -1)]}, "the test set has .* in another order"),
     ("flip", subset(0, 3, 5), "one-sided landmarks: philtrum_top_left$"),
     ("never-annotated", {"train_dataloader.dataset.data_root": "PARTLY"}, "shows nose_bottom$"),
     ("epoch-seed", {"train_dataloader.num_workers": 1, "train_dataloader.persistent_workers": True}, "persistent"),
@@ -107,6 +124,28 @@ def test_share_of_annotated_landmarks(diagnose, partly_annotated):
 )
 def test_cured(diagnose, name, changes, risks):
     assert name not in risks(diagnose(changes))
+
+
+@pytest.mark.parametrize("evaluator", [{"stride": 4}, {"stride": 8, "space": "input"}])
+def test_a_stride_that_changes_nothing_is_no_risk(diagnose, risks, evaluator):
+    changes = {f"test_evaluator.{key}": value for key, value in evaluator.items()}
+    assert risks(diagnose(changes)) == {}
+
+
+HOOKS_THERE = [dict(type="CrossTaskHook"), dict(type="EpochSeedHook")]
+FREEZE = dict(type="FreezeUntilHook", paths=["backbone"])
+
+
+def test_what_is_frozen_for_a_while_is_examined_as_after_the_thaw(diagnose, risks, printed):
+    hooks = {"custom_hooks": [*HOOKS_THERE, {**FREEZE, "until": 0.3}]}
+    examination, plain = diagnose(hooks), diagnose()
+    assert risks(examination) == {}
+    assert examination.facts.parameters == plain.facts.parameters
+    assert examination.facts.losses == plain.facts.losses
+    assert "backbone at 30% of the training; examined as from then on" in printed(examination)
+    assert "thaws" not in printed(plain)
+    always = diagnose({"custom_hooks": [*HOOKS_THERE, {**FREEZE, "until": 1}]})
+    assert "loss_ed cannot act" in risks(always)["cannot-act"]
 
 
 def test_the_tiny_config_has_no_risk(diagnose, risks):

@@ -7,38 +7,68 @@ from typing import Any
 from mmpose.registry import HOOKS
 
 from xtask_reg.integrations.mmengine.hook import CrossTaskHook, bare_model
+from xtask_reg.integrations.mmpose.codec_settings import GEOMETRY, differing
+from xtask_reg.integrations.mmpose.landmark_sets import check_heatmaps, check_names, names_in
+from xtask_reg.integrations.mmpose.metric import LandmarkMetric
 
 
 @HOOKS.register_module(name="CrossTaskHook")
 class CrossTaskPoseHook(CrossTaskHook):
-    """:class:`xtask_reg.integrations.mmengine.CrossTaskHook`, which also checks that data and head agree."""
+    """:class:`xtask_reg.integrations.mmengine.CrossTaskHook`, which also sees that data, head and metric agree.
+
+    :class:`LandmarkMetric` is told by it what a heatmap pixel is.
+    """
+
+    def __init__(self) -> None:
+        self._trained: list[str] = []
 
     def before_train(self, runner: Any) -> None:
         """Log the number of trainable parameters.
 
         Raises:
-            ValueError: if a data set's landmarks do not fit the head, or training and validation differ.
+            ValueError: if training and validation have different landmarks, these do not fit the head, or the heatmaps
+                of the training pipeline are not those that the head's decoder reads.
         """
         super().before_train(runner)
-        loaders = {"training": runner.train_dataloader}
+        head = _head(runner)
+        self._trained = _names(runner.train_dataloader)
         if runner.val_loop is not None:
-            loaders["validation"] = runner.val_dataloader
-        _check_landmarks(runner, loaders)
+            check_names(_names(runner.val_dataloader), "validation", self._trained, "the training set")
+            _tell_codec(runner.val_loop, head)
+        check_heatmaps(self._trained, "training", head)
+        _check_geometry(runner, head)
+
+    def before_val(self, runner: Any) -> None:
+        _tell_codec(runner.val_loop, _head(runner))
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        super().after_load_checkpoint(runner, checkpoint)
+        self._trained = names_in(checkpoint.get("meta", {}).get("dataset_meta") or {})
 
     def before_test(self, runner: Any) -> None:
-        """Raise ``ValueError`` if the data set's number of landmarks is not the head's number of heatmaps."""
-        _check_landmarks(runner, {"test": runner.test_dataloader})
+        """Raise ``ValueError`` if the data set has other landmarks than the training had, or what training refuses."""
+        head, names = _head(runner), _names(runner.test_dataloader)
+        check_names(names, "test", self._trained, "the training of this network")
+        check_heatmaps(names, "test", head)
+        _check_geometry(runner, head)
+        _tell_codec(runner.test_loop, head)
 
 
-def _check_landmarks(runner: Any, loaders: dict[str, Any]) -> None:
-    heatmaps = getattr(getattr(bare_model(runner), "head", None), "out_channels", None)
-    names: dict[str, list[str]] = {}
-    for kind, loader in loaders.items():
-        names[kind] = list(loader.dataset.metainfo.get("keypoint_id2name", {}).values())
-        if heatmaps is not None and names[kind] and len(names[kind]) != heatmaps:
-            raise ValueError(
-                f"the {kind} set has {len(names[kind])} landmarks, the head gives {heatmaps} heatmaps: "
-                f"set model.head.out_channels={len(names[kind])}"
-            )
-    if len(set(map(tuple, names.values()))) > 1:
-        raise ValueError(f"the data sets have different landmarks: {names}")
+def _head(runner: Any) -> Any:
+    return getattr(bare_model(runner), "head", None)
+
+
+def _names(loader: Any) -> list[str]:
+    return names_in(loader.dataset.metainfo)
+
+
+def _tell_codec(loop: Any, head: Any) -> None:
+    for metric in loop.evaluator.metrics:
+        if isinstance(metric, LandmarkMetric):
+            metric.use_codec(getattr(head, "decoder", None))
+
+
+def _check_geometry(runner: Any, head: Any) -> None:
+    found = differing(runner.cfg.get("train_dataloader"), getattr(head, "decoder", None), GEOMETRY)
+    if found:
+        raise ValueError(f"heatmaps are made by one codec and read by another, {'; '.join(found)}: make them equal")

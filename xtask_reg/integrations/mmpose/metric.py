@@ -11,6 +11,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmpose.registry import METRICS
 
+from xtask_reg.integrations.mmpose.codec_settings import pixels_per_cell
 from xtask_reg.landmarks import image_errors, score_images
 from xtask_reg.landmarks.metrics import Reduction, Space
 from xtask_reg.landmarks.predictions import Predictions
@@ -25,8 +26,13 @@ class LandmarkMetric(BaseMetric):
             ``'input'``, or of the original ``'image'``.
         reduction: ``'mean_distance'`` or ``'vector_norm'``.
         threshold: an image whose error is greater is a failure.
-        stride: input pixels per heatmap pixel.
+        stride: input pixels per heatmap pixel, for ``space='heatmap'``; None for those of the head's codec, which
+            :class:`CrossTaskPoseHook` tells.
         outfile: JSON file for the points and the error of each image; None for none.
+
+    Raises:
+        ValueError: for an unknown space or reduction, or a threshold or stride that is not positive; when it is used,
+            if it must know the stride and does not.
     """
 
     default_prefix = "landmark"
@@ -36,7 +42,7 @@ class LandmarkMetric(BaseMetric):
         space: Space = "heatmap",
         reduction: Reduction = "mean_distance",
         threshold: float = 1.2,
-        stride: float = 4.0,
+        stride: float | None = None,
         outfile: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -45,8 +51,21 @@ class LandmarkMetric(BaseMetric):
         self.space: Space = space
         self.reduction: Reduction = reduction
         self.threshold = threshold
+        if stride is not None and not stride > 0:
+            raise ValueError(f"stride={stride!r}; expected a positive number, or None for that of the codec")
         self.stride = stride
+        self._pixels_per_cell: np.ndarray | float | None = stride
         self.outfile = outfile
+
+    def use_codec(self, codec: Any) -> None:
+        """Count in pixels of the heatmaps that a codec makes, unless ``stride`` was given."""
+        if self.stride is None:
+            self._pixels_per_cell = pixels_per_cell(codec)
+        if self.space == "heatmap" and self._pixels_per_cell is None:
+            raise ValueError(
+                f"LandmarkMetric counts in heatmap pixels, but {type(codec).__name__} makes no heatmaps: set "
+                "space='input' or 'image' in val_evaluator and test_evaluator, or a stride (input pixels per pixel)"
+            )
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         """Keep the points of a batch."""
@@ -68,7 +87,14 @@ class LandmarkMetric(BaseMetric):
         if self.space == "image":
             return np.ones(2)
         to_input = np.asarray(sample["input_size"], dtype=float) / np.asarray(sample["input_scale"], dtype=float)
-        return to_input if self.space == "input" else to_input / self.stride
+        if self.space == "input":
+            return to_input
+        if self._pixels_per_cell is None:
+            raise ValueError(
+                "LandmarkMetric counts in heatmap pixels, but nothing told it their size: add "
+                "dict(type='CrossTaskHook') to custom_hooks, or give it a stride (input pixels per heatmap pixel)"
+            )
+        return to_input / self._pixels_per_cell
 
     def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
         """The scores over all images."""

@@ -17,6 +17,7 @@ from mmpose.registry import MODELS
 
 from xtask_reg.integrations.checkpoint_meta import checkpoint_meta
 from xtask_reg.integrations.mmpose.errors import one_line_errors
+from xtask_reg.integrations.mmpose.landmark_sets import names_in
 from xtask_reg.integrations.mmpose.tools import read_config
 from xtask_reg.sources import load_covering, load_metadata, load_weights
 
@@ -68,8 +69,7 @@ def load_student(path: Path, checkpoint: Path, device: str = "cpu") -> BaseModel
 
 def landmark_names(model: BaseModel) -> tuple[list[str], list[int]]:
     """The names of an estimator's landmarks, and for each the index of its mirror image."""
-    names = [str(name) for _, name in sorted(model.dataset_meta["keypoint_id2name"].items())]
-    return names, [int(index) for index in model.dataset_meta["flip_indices"]]
+    return names_in(model.dataset_meta), [int(index) for index in model.dataset_meta["flip_indices"]]
 
 
 def export_metadata(model: BaseModel) -> dict[str, str]:

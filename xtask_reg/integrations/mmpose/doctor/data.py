@@ -12,19 +12,36 @@ from mmpose.datasets.transforms import RandomFlip
 
 from xtask_reg.integrations.mmpose.doctor.facts import DataFacts
 from xtask_reg.integrations.mmpose.doctor.step import Step, encoder_stride
+from xtask_reg.integrations.mmpose.errors import one_line_errors
+from xtask_reg.integrations.mmpose.landmark_sets import check_names, names_in
 
 _SIDE = re.compile(r"(^|[\W_])(left|right|l|r)([\W_]|$)", re.IGNORECASE)
 
 
-def data_facts(runner: Runner, step: Step) -> DataFacts:
-    """The data sets of a run, and the batch of a step."""
+def test_loop(runner: Runner) -> tuple[Any, str | None]:
+    """The loop of the test, None if there is none; and why it would be refused, if it would be."""
+    try:
+        with one_line_errors():
+            loop = runner.test_loop
+            if loop is not None:
+                expected = names_in(runner.train_dataloader.dataset.metainfo)
+                check_names(names_in(loop.dataloader.dataset.metainfo), "test", expected, "the training set")
+            return loop, None
+    except ValueError as error:
+        return None, str(error)
+
+
+def data_facts(runner: Runner, step: Step, test: Any, test_error: str | None) -> DataFacts:
+    """The data sets of a run, and the batch of a step; ``test`` is what :func:`test_loop` found."""
     train = runner.train_dataloader.dataset
-    names = [name for _, name in sorted(train.metainfo.get("keypoint_id2name", {}).items())]
+    names = names_in(train.metainfo)
     partners = list(train.metainfo.get("flip_indices", range(len(names))))
     flips = _flips(train)
     return DataFacts(
         train_images=len(train),
         val_images=len(runner.val_dataloader.dataset) if runner.val_loop is not None else None,
+        test_images=None if test is None else len(test.dataloader.dataset),
+        test_error=test_error,
         batch_shape=tuple(step.inputs.shape),
         lowest=float(step.inputs.min()),
         highest=float(step.inputs.max()),

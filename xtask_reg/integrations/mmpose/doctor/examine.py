@@ -11,13 +11,14 @@ from mmengine.runner import Runner
 
 from xtask_reg.integrations.mmengine.epoch_seed import EpochSeedHook
 from xtask_reg.integrations.mmengine.hook import CrossTaskHook
-from xtask_reg.integrations.mmpose.doctor.data import data_facts
+from xtask_reg.integrations.mmpose.doctor.codec import codec_facts
+from xtask_reg.integrations.mmpose.doctor.data import data_facts, test_loop
 from xtask_reg.integrations.mmpose.doctor.facts import Examination, Facts, RunFacts
 from xtask_reg.integrations.mmpose.doctor.losses import loss_facts, stage_facts
 from xtask_reg.integrations.mmpose.doctor.network import first_trainable_layer, parameter_facts
 from xtask_reg.integrations.mmpose.doctor.risks import find_risks
 from xtask_reg.integrations.mmpose.doctor.source import beginning, called, teacher_facts, teachers_of
-from xtask_reg.integrations.mmpose.doctor.start import Start, started
+from xtask_reg.integrations.mmpose.doctor.start import Start, started, thawing
 from xtask_reg.integrations.mmpose.doctor.step import make_step
 
 
@@ -47,9 +48,14 @@ def _look(start: Start) -> Facts:
     beginnings = {name: beginning(model, teacher) for name, teacher in teachers.items()}
     with called(teachers) as runs:
         step = make_step(start.runner, start.batch, regularizer, first_trainable_layer(model))
+    test, test_error = test_loop(start.runner)
+    loops = {"val_evaluator": start.runner.val_loop, "test_evaluator": test}
     return Facts(
         run=_run_facts(start.config, start.runner),
-        data=data_facts(start.runner, step),
+        data=data_facts(start.runner, step, test, test_error),
+        codec=codec_facts(
+            start.config, getattr(model, "head", None), {key: loop for key, loop in loops.items() if loop is not None}
+        ),
         parameters=parameter_facts(model, step),
         losses=loss_facts(start.config.model.get("terms"), step),
         stages=stage_facts(step.report),
@@ -66,4 +72,5 @@ def _run_facts(config: Config, runner: Runner) -> RunFacts:
         has_epoch_seed_hook=any(isinstance(hook, EpochSeedHook) for hook in runner.hooks),
         persistent_workers=bool(loader.get("num_workers") and loader.get("persistent_workers")),
         find_unused_parameters=bool(wrapper.get("find_unused_parameters", False)),
+        thaws={path: hook["until"] for hook in thawing(config) for path in hook["paths"]},
     )

@@ -15,6 +15,8 @@ class DataFacts:
     Args:
         train_images: number of training samples.
         val_images: number of validation samples; None without validation.
+        test_images: number of test samples; None without a test set that can be built.
+        test_error: why the test set would be refused, if it would be.
         batch_shape: ``(B, 3, H, W)`` behind the data preprocessor.
         lowest: smallest value of the batch behind the data preprocessor.
         highest: largest one.
@@ -30,6 +32,8 @@ class DataFacts:
 
     train_images: int
     val_images: int | None
+    test_images: int | None
+    test_error: str | None
     batch_shape: tuple[int, ...]
     lowest: float
     highest: float
@@ -40,6 +44,22 @@ class DataFacts:
     one_sided: tuple[str, ...]
     never_annotated: tuple[str, ...]
     encoder_stride: int | None
+
+
+@dataclass(frozen=True)
+class CodecFacts:
+    """What stands in several places of a config, and must agree.
+
+    Args:
+        differing: settings in which the training pipeline's encoder and the head's decoder differ.
+        input_sizes: (width, height) by key.
+        other_strides: by key, what a metric is told to take for the input pixels of a heatmap pixel, and what they are,
+            where these differ.
+    """
+
+    differing: tuple[str, ...]
+    input_sizes: dict[str, tuple[int, int]]
+    other_strides: dict[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -119,6 +139,8 @@ class RunFacts:
         has_epoch_seed_hook: whether epochs are seeded.
         persistent_workers: whether the training set's workers outlive an epoch.
         find_unused_parameters: whether distributed training puts up with parameters without gradient.
+        thaws: modules that ``FreezeUntilHook`` freezes at first, and the fraction of the training at which they thaw;
+            everything else here is as from then on.
     """
 
     device: str
@@ -127,6 +149,7 @@ class RunFacts:
     has_epoch_seed_hook: bool
     persistent_workers: bool
     find_unused_parameters: bool
+    thaws: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -145,6 +168,7 @@ class Facts:
     Args:
         run: how it is set up.
         data: what it trains on.
+        codec: how its heatmaps are made and read.
         parameters: what trains.
         losses: what is minimised.
         stages: where the monitor compares student and teacher, from shallow to deep.
@@ -153,6 +177,7 @@ class Facts:
 
     run: RunFacts
     data: DataFacts
+    codec: CodecFacts
     parameters: ParameterFacts
     losses: LossFacts
     stages: tuple[StageFacts, ...]

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from xtask_reg.inputs import InputAdapter
 from xtask_reg.integrations.mmengine.source import RANDOM
+from xtask_reg.integrations.mmpose.doctor.data_risks import data_risks
 from xtask_reg.integrations.mmpose.doctor.facts import Facts, Risk, TeacherFacts
 from xtask_reg.integrations.mmpose.doctor.network import CONNECTORS
+from xtask_reg.integrations.mmpose.doctor.tables import some
 from xtask_reg.integrations.mmpose.doctor.term_facts import TermFacts
 
 SMALL, LARGE = 1e-4, 1.0
 """Between these a term's gradient at its tap, as a share of the task's, is taken to be of use."""
 ALIKE = 1e-3
 """Relative difference below which student and teacher give the same features."""
-SMALL_BATCH = 2
 
 
 def find_risks(facts: Facts) -> Iterator[Risk]:
@@ -23,7 +24,7 @@ def find_risks(facts: Facts) -> Iterator[Risk]:
     for term in facts.losses.terms:
         yield from _term(term)
     yield from _teachers(facts)
-    yield from _data(facts)
+    yield from data_risks(facts)
     yield from _run(facts)
 
 
@@ -45,7 +46,7 @@ def _step(facts: Facts) -> Iterator[Risk]:
     if losses.not_finite:
         yield Risk(
             "not-finite",
-            f"not finite in the first step: {_some(losses.not_finite)}",
+            f"not finite in the first step: {some(losses.not_finite)}",
             "lower the weight of that term or the scale of the inputs, and look for broken annotations",
         )
 
@@ -91,7 +92,7 @@ def _teachers(facts: Facts) -> Iterator[Risk]:
             yield Risk(
                 "start",
                 f"the student does not start as its source: {len(teacher.differing)} of {teacher.in_common} common "
-                f"tensors differ, {_some(teacher.differing)}",
+                f"tensors differ, {some(teacher.differing)}",
                 "give model.backbone init_cfg=dict(type='SourceWeights', checkpoint=...) with the teacher's file, and "
                 "no load_from",
             )
@@ -123,37 +124,6 @@ def _teacher(whose: str, teacher: TeacherFacts) -> Iterator[Risk]:
         yield Risk("teacher", f"{whose} does not hold: {', '.join(failed)}", "report this; the teacher must stay")
 
 
-def _data(facts: Facts) -> Iterator[Risk]:
-    data = facts.data
-    if data.flips and not data.flip_pairs:
-        yield Risk(
-            "flip",
-            "images are flipped, but no landmarks are paired: a flip swaps no labels",
-            "give the annotation file a flip_index, or set the prob of RandomFlip to 0",
-        )
-    elif data.one_sided:
-        yield Risk(
-            "flip",
-            f"a flip gives the other side's points to one-sided landmarks: {_some(data.one_sided)}",
-            "give each a mirrored partner in flip_index (convert-landmarks --mirror), or set the prob of RandomFlip "
-            "to 0",
-        )
-    if data.never_annotated:
-        yield Risk(
-            "never-annotated",
-            f"no training image shows {_some(data.never_annotated)}",
-            "annotate them, or leave them out by train_dataloader.dataset.subset (and val_, test_)",
-        )
-    batch = data.batch_shape[0]
-    if batch <= SMALL_BATCH and facts.parameters.batch_statistics_in_backbone:
-        yield Risk(
-            "batch-statistics",
-            f"{facts.parameters.batch_statistics_in_backbone} batch norms of the encoder take their statistics from "
-            f"{batch} image{'s' * (batch > 1)}",
-            "set model.backbone.norm_eval=True (the source's statistics), or a larger train_dataloader.batch_size",
-        )
-
-
 def _run(facts: Facts) -> Iterator[Risk]:
     yield from _without_hook(facts)
     run = facts.run
@@ -173,7 +143,7 @@ def _run(facts: Facts) -> Iterator[Risk]:
     if unused and not run.find_unused_parameters:
         yield Risk(
             "no-gradient",
-            f"{len(unused)} trainable parameters get no gradient, which stops distributed training: {_some(unused)}",
+            f"{len(unused)} trainable parameters get no gradient, which stops distributed training: {some(unused)}",
             "freeze them (model.frozen), or set find_unused_parameters=True",
         )
 
@@ -188,12 +158,8 @@ def _without_hook(facts: Facts) -> Iterator[Risk]:
         message = "connectors train, but nothing saves them: a resumed run would begin them anew"
         yield Risk("connectors-not-saved", message, cure)
     if balanced:
-        message = f"the balance of {_some(balanced)} is not saved: a resumed run would begin it anew"
+        message = f"the balance of {some(balanced)} is not saved: a resumed run would begin it anew"
         yield Risk("balance-not-saved", message, cure)
     if scheduled:
-        message = f"nothing tells {_some(scheduled)} the progress of training: the first step would fail"
+        message = f"nothing tells {some(scheduled)} the progress of training: the first step would fail"
         yield Risk("no-progress", message, cure)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

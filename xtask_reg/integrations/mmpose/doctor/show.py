@@ -60,12 +60,12 @@ def _strict(value: Any) -> Any:
 
 
 def _data(data: DataFacts) -> RenderableType:
-    val = "no" if data.val_images is None else data.val_images
+    val, test = ("no" if count is None else count for count in (data.val_images, data.test_images))
     annotated = "" if data.annotated is None else f", {data.annotated:.0%} of the batch's annotated"
     flips = "images are flipped" if data.flips else "no flips"
     return pairs(
         [
-            ("images", f"{data.train_images} to train, {val} to validate"),
+            ("images", f"{data.train_images} to train, {val} to validate, {test} to test"),
             ("batch", f"{shape(data.batch_shape)}, values {data.lowest:.3g} to {data.highest:.3g} when preprocessed"),
             ("landmarks", f"{data.landmarks or 'unknown'}{annotated}; {data.flip_pairs} flip pairs, {flips}"),
         ]
@@ -81,6 +81,9 @@ def _parameters(parameters: ParameterFacts, run: RunFacts) -> RenderableType:
         ("frozen", ", ".join(parameters.frozen) or "nothing"),
         ("batch norms", f"{norms} ({in_backbone} in the encoder)"),
     ]
+    if run.thaws:
+        thaws = ", ".join(f"{path} at {until:.0%} of the training" for path, until in run.thaws.items())
+        notes.append(("thaws", f"{thaws}; examined as from then on"))
     if parameters.without_gradient:
         tolerated = " (find_unused_parameters is set)" if run.find_unused_parameters else ""
         notes.append(("no gradient", f"{len(parameters.without_gradient)} trainable tensors{tolerated}"))

@@ -18,6 +18,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import xtask_reg.integrations.mmpose  # noqa: F401  (registers the components)
+from xtask_reg.integrations.mmengine.freeze_until import FreezeUntilHook
 from xtask_reg.integrations.mmpose.errors import one_line_errors
 from xtask_reg.integrations.mmpose.tools import read_config
 
@@ -76,7 +77,7 @@ def started(path: Path, options: Mapping[str, Any]) -> Iterator[Start]:
 
 
 def _without_traces(config: Config, folder: Path) -> Config:
-    """The same run in this process alone, with everything that it writes in ``folder``."""
+    """The same run in this process alone, with everything that it writes in ``folder``, and all thawed that will be."""
     quiet = copy.deepcopy(config)
     quiet.work_dir, quiet.experiment_name = str(folder), folder.name
     quiet.launcher, quiet.resume, quiet.compile, quiet.log_level = "none", False, False, "ERROR"
@@ -86,9 +87,17 @@ def _without_traces(config: Config, folder: Path) -> Config:
         if loader:
             loader.num_workers, loader.persistent_workers = 0, False
             loader.pop("prefetch_factor", None)
+    for hook in thawing(quiet):
+        hook["until"] = 0
     for cache in _caches(quiet.model.get("teacher") or {}):
         cache["folder"] = str(folder)
     return quiet
+
+
+def thawing(config: Config) -> list[Any]:
+    """The configs of the hooks that freeze something for a part of the training."""
+    hooks = [hook for hook in config.get("custom_hooks") or () if isinstance(hook, Mapping)]
+    return [hook for hook in hooks if hook["type"] in ("FreezeUntilHook", FreezeUntilHook) and hook["until"] < 1]
 
 
 def _caches(teacher: Mapping[str, Any]) -> list[Any]:

@@ -29,6 +29,11 @@ def pairs(rows: Iterable[Sequence[str]]) -> Table:
     return table
 
 
+def some(names: Sequence[str]) -> str:
+    """The first three, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
 def shape(shape: Sequence[int]) -> str:
     """``'4 x 64 x 2 x 2'``."""
     return " x ".join(map(str, shape)) or "scalar"

@@ -1,0 +1,73 @@
+"""What a codec is set to, in the pipelines and in the head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from mmpose.registry import KEYPOINT_CODECS
+
+GEOMETRY = ("stride", "input_size", "heatmap_size", "simcc_split_ratio")
+"""Where these differ, points are decoded to other places than they were encoded from."""
+DECODER = "model.head.decoder"
+
+
+def pixels_per_cell(codec: Any) -> np.ndarray | None:
+    """Input pixels (x, y) per pixel of the heatmaps that a codec makes; None if it makes none."""
+    size = getattr(codec, "stride", getattr(codec, "scale_factor", None))
+    return None if size is None else np.broadcast_to(np.asarray(size, dtype=float), 2)
+
+
+def pipeline_steps(config: Any, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The steps of all pipelines in a config, each with its dotted key, that of ``config`` being ``key``."""
+    if isinstance(config, Mapping):
+        for name, value in config.items():
+            if name == "pipeline" and isinstance(value, (list, tuple)):
+                steps = ((f"{key}.pipeline.{index}", step) for index, step in enumerate(value))
+                yield from ((at, step) for at, step in steps if isinstance(step, Mapping))
+            else:
+                yield from pipeline_steps(value, f"{key}.{name}")
+    elif isinstance(config, (list, tuple)):
+        for index, value in enumerate(config):
+            yield from pipeline_steps(value, f"{key}.{index}")
+
+
+def differing(loader: Any, decoder: Any, settings: tuple[str, ...]) -> list[str]:
+    """The settings in which the heatmaps that a training is given differ from what the head's decoder expects.
+
+    Args:
+        loader: the config of ``train_dataloader``.
+        decoder: the codec of the head.
+        settings: attributes to compare, where both codecs have them; ``'type'`` is their class, and ``'stride'`` what
+            :func:`pixels_per_cell` says.
+
+    Returns:
+        ``"KEY=1 and model.head.decoder.stride=2"`` of each.
+    """
+    found: list[str] = []
+    if decoder is None:
+        return found
+    for key, step in pipeline_steps(loader, "train_dataloader"):
+        encoder = step.get("encoder")
+        for config in encoder if isinstance(encoder, (list, tuple)) else filter(None, [encoder]):
+            codec = KEYPOINT_CODECS.build(config)
+            for name in settings:
+                own, other = _setting(codec, name), _setting(decoder, name)
+                if own is not None and other is not None and not np.array_equal(own, other):
+                    found.append(f"{key}.encoder.{name}={_short(own)} and {DECODER}.{name}={_short(other)}")
+    return found
+
+
+def _setting(codec: Any, name: str) -> Any:
+    if name == "type":
+        return type(codec).__name__
+    return pixels_per_cell(codec) if name == "stride" else getattr(codec, name, None)
+
+
+def _short(value: Any) -> str:
+    """A setting as it is written; of two equal numbers one."""
+    numbers = np.unique(value)
+    if len(numbers) == 1 and numbers.dtype.kind in "if":
+        return f"{numbers[0]:g}"
+    return str(value.tolist() if isinstance(value, np.ndarray) else value)

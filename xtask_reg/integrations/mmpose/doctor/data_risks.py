@@ -1,0 +1,71 @@
+"""What may spoil a run in its data sets, pipelines and metrics: one rule a function."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from xtask_reg.integrations.mmpose.doctor.facts import CodecFacts, Facts, Risk
+from xtask_reg.integrations.mmpose.doctor.tables import some
+
+SMALL_BATCH = 2
+
+
+def data_risks(facts: Facts) -> Iterator[Risk]:
+    """The risks in data sets, pipelines and metrics."""
+    yield from _codec(facts.codec)
+    yield from _landmarks(facts)
+    if facts.data.test_error is not None:
+        yield Risk(
+            "test-set",
+            f"training would end, but testing would fail: {facts.data.test_error}",
+            "set test_dataloader as train_dataloader and val_dataloader are",
+        )
+    batch = facts.data.batch_shape[0]
+    if batch <= SMALL_BATCH and facts.parameters.batch_statistics_in_backbone:
+        yield Risk(
+            "batch-statistics",
+            f"{facts.parameters.batch_statistics_in_backbone} batch norms of the encoder take their statistics from "
+            f"{batch} image{'s' * (batch > 1)}",
+            "set model.backbone.norm_eval=True (the source's statistics), or a larger train_dataloader.batch_size",
+        )
+
+
+def _landmarks(facts: Facts) -> Iterator[Risk]:
+    data = facts.data
+    if data.flips and not data.flip_pairs:
+        yield Risk(
+            "flip",
+            "images are flipped, but no landmarks are paired: a flip swaps no labels",
+            "give the annotation file a flip_index, or set the prob of RandomFlip to 0",
+        )
+    elif data.one_sided:
+        yield Risk(
+            "flip",
+            f"a flip gives the other side's points to one-sided landmarks: {some(data.one_sided)}",
+            "give each a mirrored partner in flip_index (convert-landmarks --mirror), or set the prob of RandomFlip "
+            "to 0",
+        )
+    if data.never_annotated:
+        yield Risk(
+            "never-annotated",
+            f"no training image shows {some(data.never_annotated)}",
+            "annotate them, or leave them out by train_dataloader.dataset.subset (and val_, test_)",
+        )
+
+
+def _codec(codec: CodecFacts) -> Iterator[Risk]:
+    if codec.differing:
+        yield Risk(
+            "codec",
+            f"heatmaps are made by one codec and read by another: {'; '.join(codec.differing)}",
+            "set both alike; a sigma acts in the training pipeline alone",
+        )
+    if len(set(codec.input_sizes.values())) > 1:
+        sizes = ", ".join(f"{key}={width},{height}" for key, (width, height) in codec.input_sizes.items())
+        yield Risk("codec", f"the input sizes (width, height) differ: {sizes}", "set all of them alike")
+    for key, (stated, made) in codec.other_strides.items():
+        yield Risk(
+            "codec",
+            f"{key}={stated:g}, but a heatmap pixel has {made:g} input pixels: ME and FR count in another unit",
+            f"leave out {key}, unless that unit is meant",
+        )
