@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from xtask_reg.measuring import Monitor
 from xtask_reg.regularizer import CrossTaskRegularizer
+from xtask_reg.sharing import check_nothing_shared
 from xtask_reg.shorthands import shorthand
 from xtask_reg.teacher import FrozenTeacher
 from xtask_reg.term import Term, Weight, is_left_out
@@ -40,15 +41,18 @@ def ctd(
         quiet: print nothing.
 
     Raises:
-        ValueError: for an unknown name, if no stages are found, or if one of those given cannot be tapped.
+        ValueError: for an unknown name, if both networks share a tensor, if no stages are found, or if one of those
+            given cannot be tapped. The teacher is then as it was.
 
     Example:
         >>> student, source = torchvision.models.resnet18(), torchvision.models.resnet18()
         >>> keep = ctd(student, source, "ctd-ed")
         ctd_ed: CosineAlignmentLoss, student layer4, teacher layer4, weight 0.002
     """
+    if teacher is not None and not isinstance(teacher, FrozenTeacher):
+        check_nothing_shared(teacher, student=student)
+    terms = shorthand(names, student, teacher, weight, stages=stages, images=images)
     source = teacher if teacher is None or isinstance(teacher, FrozenTeacher) else FrozenTeacher(teacher)
-    terms = shorthand(names, student, source, weight, stages=stages, images=images)
     regularizer = CrossTaskRegularizer(student, source, terms, monitor)
     if not quiet:
         print("\n".join(map(_description, terms)))
