@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from xtask_reg.kinds import check_kind
 from xtask_reg.measuring import Monitor
 from xtask_reg.regularizer import CrossTaskRegularizer
+from xtask_reg.sharing import check_nothing_shared
 from xtask_reg.shorthands import shorthand
 from xtask_reg.teacher import FrozenTeacher
 from xtask_reg.term import Term, Weight, is_left_out
@@ -43,7 +44,8 @@ def ctd(
         quiet: print nothing.
 
     Raises:
-        ValueError: what :func:`xtask_reg.shorthand` raises.
+        ValueError: if both networks share a tensor, and what :func:`xtask_reg.shorthand` raises. The teacher is then as
+            it was.
         TypeError: for names that are no string, or a teacher that is no network: several are for
             :class:`CrossTaskRegularizer`.
 
@@ -54,8 +56,10 @@ def ctd(
     """
     one = "one network or xr.FrozenTeacher; xr.CrossTaskRegularizer(student, teachers, terms) takes several"
     check_kind(teacher, (nn.Module, type(None)), "the teacher", one)
+    if teacher is not None and not isinstance(teacher, FrozenTeacher):
+        check_nothing_shared(teacher, student=student)
+    terms = shorthand(names, student, teacher, weight, stages=stages, images=images)
     source = teacher if teacher is None or isinstance(teacher, FrozenTeacher) else FrozenTeacher(teacher)
-    terms = shorthand(names, student, source, weight, stages=stages, images=images)
     regularizer = CrossTaskRegularizer(student, source, terms, monitor, images)
     if not quiet:
         print("\n".join(map(_description, terms)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Mapping
 
@@ -40,7 +41,7 @@ class ChannelOrder:
         if width is None or term.name in self._seen:
             return
         self._seen.add(term.name)
-        plain = isinstance(term.student_connector, nn.Identity)
+        plain = all(isinstance(each, nn.Identity) for each in (term.student_connector, term.teacher_connector))
         last = student.ndim in ADVICE and student.shape[-1] == width != student.shape[1]
         if last and plain and _minds(term, student, teacher):
             warnings.warn(
@@ -61,13 +62,23 @@ def _last_width(module: nn.Module) -> int | None:
 
 @torch.no_grad()
 def _minds(term: Term, student: Tensor, teacher: Tensor | None) -> bool:
-    """Whether the loss is another one with the channels in dimension 1; on noise, as features may still be equal."""
+    """Whether the loss is another one with the channels in dimension 1; on noise, as features may still be equal.
+
+    A copy of the term is called: what a loss keeps or draws stays as it is.
+    """
     random = torch.Generator().manual_seed(0)
     noise = [
         each if each is None else torch.randn(each.shape, generator=random).to(each) for each in (student, teacher)
     ]
     turned = [each if each is None else each.movedim(-1, 1) for each in noise]
-    try:
-        return not torch.isclose(term(*noise), term(*turned), rtol=1e-4, atol=1e-7).item()
-    except (ValueError, RuntimeError, TypeError):
-        return True
+    with torch.random.fork_rng(devices=[student.device] if student.is_cuda else []):
+        try:
+            return not torch.isclose(_value(term, noise), _value(term, turned), rtol=1e-4, atol=1e-7).item()
+        except (ValueError, RuntimeError, TypeError):
+            return True
+
+
+def _value(term: Term, features: list[Tensor | None]) -> Tensor:
+    torch.manual_seed(0)
+    value: Tensor = copy.deepcopy(term)(*features)
+    return value

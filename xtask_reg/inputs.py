@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xtask_reg.resized import resized
 from xtask_reg.sizes import height_and_width
 
 Triple = tuple[float, float, float]
@@ -128,7 +128,7 @@ class InputAdapter(nn.Module):
             images = (images.flip(1) if self.swap else images) * self.scale + self.shift
         size = self.teacher.size
         if size is not None and tuple(images.shape[2:]) != tuple(size):
-            images = F.interpolate(images, size=size, mode="bilinear", antialias=True, align_corners=False)
+            images = resized(images, size)
         return images
 
 

@@ -93,9 +93,7 @@ class CrossTaskRegularizer(nn.Module):
         names = [term.name for term in terms]
         if len(set(names)) < len(names):
             raise ValueError(f"term names {names} are not unique")
-        balanced = [term.weighting for term in terms if isinstance(term.weighting, Balanced)]
-        if len(set(balanced)) < len(balanced):
-            raise ValueError("several terms have one Balanced object, which measures a single one: make one for each")
+        _check_balanced_apart(term.weighting for term in terms)
         self.teacher = FrozenTeachers(teacher) if isinstance(teacher, Mapping) else teacher
         self.terms = nn.ModuleDict({term.name: term for term in terms if not is_left_out(term.weighting)})
         self._meter = Meter(monitor, {} if monitor is None else self._stages(monitor, student, images))
@@ -273,10 +271,12 @@ class CrossTaskRegularizer(nn.Module):
         """Change a term's weight during training. With 0 the term ends: the teacher no longer runs for it.
 
         Raises:
-            ValueError: for an unknown name (a term built with weight 0 does not exist) or a bad weight.
+            ValueError: for an unknown name (a term built with weight 0 does not exist), a bad weight, or the
+                :class:`Balanced` of another term.
         """
         if name not in self.terms:
             raise ValueError(f"there is no term {name!r}; the terms are {list(self.terms)}")
+        _check_balanced_apart([weight, *(term.weighting for term in self._terms() if term.name != name)])
         next(term for term in self._terms() if term.name == name).set_weight(weight)
         self._taps.may_compile(not self._measures())
 
@@ -329,6 +329,12 @@ def _checked(terms: Sequence[Term]) -> Sequence[Term]:
     for term in terms:
         check_kind(term, Term, "one of the terms", expected)
     return terms
+
+
+def _check_balanced_apart(weights: Iterable[Weight]) -> None:
+    balanced = [weight for weight in weights if isinstance(weight, Balanced)]
+    if len(set(balanced)) < len(balanced):
+        raise ValueError("several terms have one Balanced object, which measures a single one: make one for each")
 
 
 def _settle(regularizer: CrossTaskRegularizer, *unused: Any) -> None:

@@ -34,6 +34,11 @@ def with_wrapped(module: nn.Module) -> Iterator[nn.Module]:
             yield from with_wrapped(inside)
 
 
+def may_be_child(name: str) -> bool:
+    """Whether a child of ``nn.ModuleDict`` can have the name."""
+    return bool(name) and "." not in name and not hasattr(nn.ModuleDict(), name)
+
+
 def check_not_lazy(model: nn.Module) -> None:
     """Raise ``ValueError`` if a parameter or buffer has no size before the first call."""
     if any(is_lazy(tensor) for tensor in chain(model.parameters(), model.buffers())):

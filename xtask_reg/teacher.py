@@ -88,7 +88,8 @@ class FrozenTeacher(nn.Module):
     def _freeze(self) -> None:
         for module in self._own():
             module.eval()
-            module.requires_grad_(False)
+            for parameter in module.parameters():
+                parameter.requires_grad_(False)
 
     @property
     def network(self) -> nn.Module:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from torch import Tensor, nn
 
 from xtask_reg.kinds import check_kind
+from xtask_reg.submodules import may_be_child
 from xtask_reg.teacher import FrozenTeacher
 
 
@@ -23,7 +24,7 @@ class FrozenTeachers(nn.Module):
 
     def __init__(self, teachers: Mapping[str, FrozenTeacher]) -> None:
         super().__init__()
-        if not teachers or any(not name or "." in name or hasattr(nn.ModuleDict, name) for name in teachers):
+        if not teachers or not all(map(may_be_child, teachers)):
             raise ValueError(
                 f"teachers named {list(teachers)}; expected at least one, and non-empty names without dots that "
                 "nn.ModuleDict does not use"

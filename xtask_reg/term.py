@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from xtask_reg.kinds import check_kind
 from xtask_reg.losses.penalty import Penalty
+from xtask_reg.submodules import may_be_child
 from xtask_reg.weights.balanced import Balanced
 from xtask_reg.weights.schedule import Schedule, check_value, value_at
 
@@ -53,7 +54,7 @@ class Term(nn.Module):
         teacher_connector: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        if not name or "." in name or hasattr(nn.ModuleDict, name):
+        if not may_be_child(name):
             raise ValueError(
                 f"term name {name!r}; expected a non-empty name without dots that nn.ModuleDict does not use"
             )

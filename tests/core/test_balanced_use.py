@@ -234,3 +234,14 @@ def test_bad_option_is_named(options, message) -> None:
 
 def test_it_shows_itself(ed) -> None:
     assert "Balanced(ratio=0.2, every=3, window=6, calibrate=7)" in repr(ed(weight=xr.Balanced(0.2, 3, 6, 7)))
+
+
+def test_one_object_for_two_terms(net, ed) -> None:
+    shared, student, teacher = xr.Balanced(0.1), net(2), xr.FrozenTeacher(net())
+    with pytest.raises(ValueError, match="several terms have one Balanced object"):
+        xr.CrossTaskRegularizer(student, teacher, [ed(weight=shared, name=name) for name in "ab"])
+    keep = xr.CrossTaskRegularizer(student, teacher, [ed(weight=shared, name="a"), ed(weight=1.0, name="b")])
+    keep.set_weight("a", shared)
+    with pytest.raises(ValueError, match="several terms have one Balanced object"):
+        keep.set_weight("b", shared)
+    assert keep.terms["b"].weight == 1

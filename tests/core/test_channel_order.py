@@ -91,3 +91,49 @@ def test_of_the_student_alone(by_name: bool) -> None:
         keep()
     said = [each for each in caught if "channels last" in str(each.message)]
     assert len(said) == (0 if by_name else 1)
+
+
+class Centred(nn.Module):
+    """A loss with a state, which draws: it compares some channels, less a running centre."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(6))
+
+    def forward(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+        self.centre.mul_(0.9).add_(teacher.mean(dim=(0, 1)), alpha=0.1)
+        chosen = torch.randperm(6)[:2]
+        return (student - teacher + self.centre)[..., chosen].square().mean()
+
+
+@pytest.mark.parametrize("within_autocast", [False, True])
+def test_it_leaves_no_trace(within_autocast: bool) -> None:
+    student, source = nn.Sequential(nn.Linear(5, 6)), nn.Sequential(nn.Linear(5, 6))
+    loss = Centred()
+    keep = xr.CrossTaskRegularizer(
+        student, xr.FrozenTeacher(source), [xr.Term(loss, student="0", teacher="0", weight=1.0, name="term")]
+    )
+    images = torch.rand(2, 3, 5)
+    with torch.autocast("cpu", enabled=within_autocast):
+        student(images)
+        torch.manual_seed(3)
+        keep()
+        drawn = torch.rand(1)
+        expected = 0.1 * source(images).float().mean(dim=(0, 1))
+    torch.manual_seed(3)
+    torch.randperm(6)
+    assert torch.equal(drawn, torch.rand(1))
+    assert torch.allclose(loss.centre, expected, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("side", ["student_connector", "teacher_connector"])
+def test_features_with_a_connector_are_not_looked_at(side: str) -> None:
+    student, source = nn.Sequential(nn.Linear(5, 6)), nn.Sequential(nn.Linear(5, 6))
+    norm = nn.BatchNorm1d(3)
+    term = xr.Term(LOCATION, student="0", teacher="0", weight=1.0, name="term", **{side: norm})
+    keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [term])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        student(torch.rand(2, 3, 5))
+        keep()
+    assert norm.num_batches_tracked == 1

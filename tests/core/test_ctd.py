@@ -155,3 +155,21 @@ def test_called_with_something_else_than_a_tensor():
         keep()
     student(batch)
     assert keep(batch["images"])["hint"] > 0
+
+
+FAILURES = {
+    "the student itself": (lambda student, source: xr.ctd(source, source), "teacher's own tensor"),
+    "a part of the student": (lambda student, source: xr.ctd(nn.Sequential(source), source), "teacher's own tensor"),
+    "unknown name": (lambda student, source: xr.ctd(student, source, "nonsense"), "no regularizer 'nonsense'"),
+    "unknown stage": (lambda student, source: xr.ctd(student, source, stages={"layer9": "layer4"}), "layer9"),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_failed_call_leaves_the_source_as_it_was(failure):
+    call, match = FAILURES[failure]
+    source = resnet().train()
+    with pytest.raises(ValueError, match=match):
+        call(resnet(), source)
+    assert all(module.training for module in source.modules())
+    assert all(parameter.requires_grad for parameter in source.parameters())

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -142,3 +143,13 @@ def test_works_in_half_precision_of_its_owner() -> None:
     torch.testing.assert_close(
         adapter(images.half()).float(), InputAdapter(IMAGENET, BGR_255)(images), rtol=0.01, atol=0.5
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.uint8])
+@pytest.mark.parametrize("size", [(3, 4), (12, 18)])
+def test_size_in_any_precision(dtype: torch.dtype, size: tuple[int, int]) -> None:
+    images = torch.randint(0, 255, (2, 3, 6, 9)).to(dtype)
+    adapted = InputAdapter(RAW_BGR, replace(RAW_BGR, size=size))(images)
+    exact = torch.nn.functional.interpolate(images.double(), size, mode="bilinear", antialias=True)
+    assert adapted.dtype == dtype
+    assert torch.allclose(adapted.double(), exact, rtol=2**-7, atol=1)

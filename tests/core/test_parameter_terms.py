@@ -251,3 +251,24 @@ def test_what_is_missing_or_too_much_is_told(net) -> None:
         xr.CrossTaskRegularizer(None, xr.FrozenTeacher(net()), [l2_sp()])
     with pytest.raises(ValueError, match=r"give the regularizer FrozenTeacher\(source\)"):
         xr.CrossTaskRegularizer(net(), None, [l2_sp()])
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.middle, self.last = (nn.Linear(4, 4, bias=False) for _ in range(3))
+        self.last.weight = self.first.weight
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.last(self.middle(self.first(images)))
+
+
+@pytest.mark.parametrize(("unties", "expected"), [(True, 0.5 * 16 * 100), (False, 0)])
+def test_parameter_that_the_source_ties(unties: bool, expected: float) -> None:
+    source = Tied()
+    student = copy.deepcopy(source)
+    if unties:
+        student.last.weight = nn.Parameter(student.last.weight.detach() + 10)
+    keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [l2_sp(weight=1.0)])
+    student(torch.rand(2, 4))
+    assert keep()["sp"].item() == pytest.approx(expected, rel=1e-5)

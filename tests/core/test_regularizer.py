@@ -141,7 +141,7 @@ def test_set_weight_of_an_unknown_term(net, ed) -> None:
         build(net(), net(), ed()).set_weight("cd", 1)
 
 
-@pytest.mark.parametrize("name", ["", "a.b", "keys", "forward"])
+@pytest.mark.parametrize("name", ["", "a.b", "keys", "forward", "training"])
 def test_bad_name_is_named(ed, name) -> None:
     with pytest.raises(ValueError, match=f"term name {name!r}"):
         ed(name=name)

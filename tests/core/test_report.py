@@ -221,3 +221,16 @@ def test_stages_that_do_not_fit_are_named(build, images) -> None:
     with pytest.raises(ValueError, match=r"\(2, 4, 9, 11\).*\(2, 5\)") as error:
         model(images)
     assert error.value.__notes__ == ["at the monitored stage 'layer1', with 'fc' of the teacher"]
+
+
+def test_one_monitor_of_two_regularizers(net, ed) -> None:
+    """Each counts its own steps."""
+    source, monitor, measured = net(norm=False), xr.Monitor(["layer1"], every=2), {0: [], 1: []}
+    students = [net(2, norm=False) for _ in range(2)]
+    teacher = xr.FrozenTeacher(source)
+    keeps = [xr.CrossTaskRegularizer(student, teacher, [ed()], monitor) for student in students]
+    for _ in range(4):
+        for number, (student, keep) in enumerate(zip(students, keeps)):
+            (student(torch.rand(2, 3, 9, 11)).sum() + keep()["ed"]).backward()
+            measured[number].append(keep.was_measured)
+    assert measured == {0: [True, False, True, False], 1: [True, False, True, False]}

@@ -128,7 +128,7 @@ def test_unknown_path_names_the_nearest(build, ed, teacher, message) -> None:
         build(ed(teacher=teacher))
 
 
-@pytest.mark.parametrize("name", ["", "a.b", "keys", "forward"])
+@pytest.mark.parametrize("name", ["", "a.b", "keys", "forward", "training"])
 def test_bad_name_is_named(net, name) -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011
         xr.CrossTaskRegularizer(net(), {name: xr.FrozenTeacher(net())}, [])

@@ -314,3 +314,13 @@ def test_network_whose_train_returns_nothing(net, images) -> None:
     assert not any(part.training for part in teacher.network.modules())
     assert not any(parameter.requires_grad for parameter in teacher.network.parameters())
     assert not teacher(images).requires_grad
+
+
+@pytest.mark.parametrize("make", [torch.jit.script, lambda network: torch.jit.trace(network, torch.rand(1, 3, 9, 11))])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_network_of_torchscript(source, images, make) -> None:
+    network = make(source.eval())
+    output = xr.FrozenTeacher(network)(images)
+    assert torch.equal(output, source(images))
+    assert not output.requires_grad
+    assert not any(parameter.requires_grad for parameter in network.parameters())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,3 +94,29 @@ def test_other_networks(change, match) -> None:
     change(source, tuned)
     with pytest.raises(ValueError, match=match):
         interpolate(source, tuned, 0.5)
+
+
+class Counting(nn.Linear):
+    """Keeps more than tensors in its state dict."""
+
+    extra: Any = None
+
+    def get_extra_state(self) -> Any:
+        return self.extra
+
+    def set_extra_state(self, state: Any) -> None:
+        self.extra = state
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [({"steps": 1}, {"steps": 2}), (torch.zeros(2), torch.ones(3)), (None, "text"), ({"steps": 1}, torch.ones(1))],
+)
+def test_extra_state_is_the_tuned_one(before: Any, after: Any) -> None:
+    source, tuned = (nn.Sequential(Counting(2, 2)) for _ in range(2))
+    source[0].extra, tuned[0].extra = before, after
+    found = interpolate(source.state_dict(), tuned.state_dict(), 0.25)
+    assert torch.equal(found["0.weight"], source[0].weight.detach().lerp(tuned[0].weight.detach(), 0.25))
+    source.load_state_dict(found)
+    assert str(source[0].extra) == str(after)
+    assert source[0].extra is not after or isinstance(after, str)

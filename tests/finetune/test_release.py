@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
 from xtask_reg.finetune import Frozen, freeze
 
@@ -176,3 +177,33 @@ def test_compiled_student() -> None:
     assert changed(student, lambda: train(compiled, optimizer)) == {"decoder"}
     frozen.release()
     assert changed(student, lambda: train(compiled, optimizer)) == PARTS
+
+
+def weight_norm(layer: nn.Module) -> nn.Module:
+    return parametrizations.weight_norm(layer)
+
+
+def orthogonal(layer: nn.Module) -> nn.Module:
+    return parametrizations.orthogonal(layer)
+
+
+@pytest.mark.parametrize("parametrize", [weight_norm, orthogonal])
+@pytest.mark.parametrize("twice", [False, True])
+def test_parametrized_in_between(parametrize: Callable[[nn.Module], nn.Module], twice: bool) -> None:
+    student = Student()
+    frozen = [freeze(student, ["encoder"]), *([freeze(student, ["encoder.layer1"])] if twice else [])]
+    layer = parametrize(student.encoder.layer1[0])
+    for each in frozen:
+        assert not any(parameter.requires_grad for parameter in layer.parameters())
+        each.release()
+    assert all(parameter.requires_grad for parameter in student.parameters())
+
+
+def test_parameter_that_is_gone_is_named() -> None:
+    student = Student()
+    frozen = freeze(student, ["encoder.layer1"])
+    layer = student.encoder.layer1[0]
+    layer.low, layer.weight = nn.Parameter(layer.weight.detach(), requires_grad=False), None
+    with pytest.warns(UserWarning, match=r"'weight' of a frozen Linear is no parameter.*requires_grad_\(True\)"):
+        frozen.release()
+    assert layer.bias.requires_grad

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xtask_reg.resized import resized
 from xtask_reg.sizes import height_and_width
 
 
@@ -39,10 +38,7 @@ class Resize(nn.Module):
             raise ValueError(
                 f"features of shape {tuple(features.shape)} are no maps; expected (images, channels, H, W)"
             )
-        # half precision has no antialiased kernel on every device
-        precise = features.to(torch.promote_types(features.dtype, torch.float32))
-        resized = F.interpolate(precise, self.size, mode="bilinear", align_corners=False, antialias=True)
-        return resized.to(features.dtype)
+        return resized(features, self.size)
 
     def extra_repr(self) -> str:
         return f"size={self.size}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import nn
+from torch.nn.utils import parametrize
 
 from xtask_reg.submodules import find_module
 
@@ -54,6 +56,14 @@ def _modules(model: nn.Module, paths: Sequence[str]) -> dict[nn.Module, None]:
     return {module: None for path in paths for module in find_module(model, path).modules()}
 
 
+def _originals(owner: nn.Module, name: str) -> list[nn.Parameter]:
+    """The parameter, or those that it was made of if it has been parametrized since."""
+    if parametrize.is_parametrized(owner, name):
+        return list(owner.get_submodule(f"parametrizations.{name}").parameters(recurse=False))
+    parameter = owner._parameters.get(name)
+    return [] if parameter is None else [parameter]
+
+
 class Frozen:
     """Modules that :func:`freeze` froze; as a hook, what puts them into eval mode.
 
@@ -84,19 +94,28 @@ class Frozen:
         _active.discard(self)
         required, self._required, self._modules, self._handles = self._required, [], [], []
         for owner, name in required:
-            holder = next((other for other in _active if other._holds(getattr(owner, name))), None)
-            if holder is None:
-                getattr(owner, name).requires_grad_(True)
-            else:
+            found = _originals(owner, name)
+            holder = next((other for other in _active if other._holds(owner, found)), None)
+            if holder is not None:
                 holder._required.append((owner, name))
+                continue
+            for parameter in found:
+                parameter.requires_grad_(True)
+            if not found:
+                warnings.warn(
+                    f"{name!r} of a frozen {type(owner).__name__} is no parameter any more: what was made of it stays "
+                    "as it is; call requires_grad_(True) on what is to train"
+                )
 
     def _parameters(self) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
         for module in self._modules:
             for name, parameter in module.named_parameters(recurse=False):
                 yield module, name, parameter
 
-    def _holds(self, parameter: nn.Parameter) -> bool:
-        return any(own is parameter for _, _, own in self._parameters())
+    def _holds(self, owner: nn.Module, parameters: Sequence[nn.Parameter]) -> bool:
+        if owner in self._modules:
+            return True
+        return any(own is parameter for _, _, own in self._parameters() for parameter in parameters)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

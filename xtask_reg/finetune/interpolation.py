@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
 
 _SHOWN = 5
+_EXTRA_STATE = "_extra_state"
+"""Under this name a state dict has what a module keeps beside its tensors."""
 
 
 def interpolate(source: Mapping[str, Tensor], tuned: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
@@ -18,11 +22,13 @@ def interpolate(source: Mapping[str, Tensor], tuned: Mapping[str, Tensor], alpha
 
     Source: Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022. The running statistics of batch norms
     are interpolated like the weights, though they are not the statistics of the interpolated network: these would have
-    to be estimated anew on training images. Integers (``num_batches_tracked``) are the tuned ones.
+    to be estimated anew on training images. Integers (``num_batches_tracked``) and the extra
+    state of modules are the tuned ones.
 
     Args:
         source: the state dict that the training started from.
-        tuned: the state dict that it arrived at, of the same names and shapes. Only integers may be in one alone.
+        tuned: the state dict that it arrived at, of the same names and shapes. Only integers and extra state may be in
+            one alone.
         alpha: in [0, 1]. The ends are exact.
 
     Returns:
@@ -40,9 +46,18 @@ def interpolate(source: Mapping[str, Tensor], tuned: Mapping[str, Tensor], alpha
         raise ValueError(f"alpha={alpha!r}; expected a number from 0 (the source) to 1 (the tuned network)")
     _check_same(source, tuned)
     return {
-        name: _between(source[name], value, float(alpha)) if value.is_floating_point() else value.clone()
+        name: _between(source[name], value, float(alpha)) if _is_weight(name, value) else _copied(value)
         for name, value in tuned.items()
     }
+
+
+def _is_weight(name: str, value: object) -> bool:
+    is_extra = name.rpartition(".")[2] == _EXTRA_STATE
+    return isinstance(value, Tensor) and value.is_floating_point() and not is_extra
+
+
+def _copied(value: Any) -> Any:
+    return value.clone() if isinstance(value, Tensor) else copy.deepcopy(value)
 
 
 def _between(source: Tensor, tuned: Tensor, alpha: float) -> Tensor:
@@ -51,7 +66,7 @@ def _between(source: Tensor, tuned: Tensor, alpha: float) -> Tensor:
 
 def _check_same(source: Mapping[str, Tensor], tuned: Mapping[str, Tensor]) -> None:
     before, after = (
-        {name: tuple(value.shape) for name, value in weights.items() if value.is_floating_point()}
+        {name: tuple(value.shape) for name, value in weights.items() if _is_weight(name, value)}
         for weights in (source, tuned)
     )
     found = {

@@ -109,6 +109,7 @@ class Meter:
     def __init__(self, monitor: Monitor | None, stages: Mapping[str, str]) -> None:
         self.monitor = monitor
         self.stages = stages
+        self._steps = 0
         self._last: MeasuredStep | None = None
         self._report: dict[str, float] = {}
         self._student: Tensor | None = None
@@ -117,7 +118,7 @@ class Meter:
     @property
     def _watches(self) -> bool:
         """Whether the step that comes is one of the monitor's."""
-        return self.monitor is not None and self.monitor.is_due
+        return self.monitor is not None and self._steps % self.monitor.every == 0
 
     def idle_stages(self, taps: Set[str]) -> Set[str]:
         """The student's paths that are not wanted in the step that comes, all ``taps`` of terms being wanted."""
@@ -142,9 +143,9 @@ class Meter:
         balancing = {term.name for term in terms if _is_due(term)}
         places = {_place(term) for term in terms if watched or term.name in balancing}
         active = {term.name for term in terms if term.weight > 0 and _place(term) in places}
-        for counting in (self.monitor, *_balanced(terms).values()):
-            if counting is not None:
-                counting.steps += 1
+        self._steps += 1
+        for balanced in _balanced(terms).values():
+            balanced.steps += 1
         state = _state(student) if any(balanced.is_new for balanced in _balanced(terms).values()) else None
         step = MeasuredStep(active | balancing, balancing, self.stages if watched else {}, state)
         self.was_measured = watched or bool(balancing)

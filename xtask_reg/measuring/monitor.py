@@ -28,9 +28,3 @@ class Monitor:
             raise ValueError(f"every={every!r}; expected a whole number of steps above 0")
         self.stages = None if stages is None else paired_paths(stages)
         self.every = every
-        self.steps = 0
-
-    @property
-    def is_due(self) -> bool:
-        """Whether the step that comes is to be measured."""
-        return self.steps % self.every == 0
