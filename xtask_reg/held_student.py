@@ -18,26 +18,28 @@ class HeldStudent:
 
     Args:
         module: the network, not wrapped.
-        holder: who holds it. It may be within the student; its parameters are none of the student's.
     """
 
-    def __init__(self, module: nn.Module, holder: nn.Module) -> None:
+    def __init__(self, module: nn.Module) -> None:
         self.module = module
-        self._holder = holder
         self._checked: Sequence[nn.Parameter] = ()
 
-    def parameters(self) -> list[nn.Parameter]:
-        """The parameters that it has now; asked in each step, so without the cost of ``nn.Module.parameters()``."""
+    def parameters(self, holder: nn.Module) -> list[nn.Parameter]:
+        """The parameters that it has now; asked in each step, so without the cost of ``nn.Module.parameters()``.
+
+        Args:
+            holder: who holds it. It may be within the student; its parameters are none of the student's.
+        """
         found: list[nn.Parameter | None] = []
         parts: list[nn.Module | None] = [self.module]
         while parts:
             part = parts.pop()
-            if part is not None and part is not self._holder:
+            if part is not None and part is not holder:
                 found += part._parameters.values()
                 parts += part._modules.values()
         return [parameter for parameter in found if parameter is not None]
 
-    def own_parameters(self, teacher: FrozenTeacher | FrozenTeachers | None) -> list[nn.Parameter]:
+    def own_parameters(self, holder: nn.Module, teacher: FrozenTeacher | FrozenTeachers | None) -> list[nn.Parameter]:
         """:meth:`parameters`, of which none is the teacher's; that is looked at again when there are others.
 
         Under ``torch.compile`` it is not looked at.
@@ -45,7 +47,7 @@ class HeldStudent:
         Raises:
             ValueError: if the student shares a parameter or buffer with the teacher's network.
         """
-        now = self.parameters()
+        now = self.parameters(holder)
         if teacher is not None and not torch.compiler.is_compiling() and not self._are_checked(now):
             check_nothing_shared(teacher.network, student=self.module)
             self._checked = now

@@ -101,7 +101,7 @@ class CrossTaskRegularizer(nn.Module):
         self._reach = GradientReach()
         self._check_teacher()
         student = None if student is None else unwrap(student)
-        self._student = None if student is None else HeldStudent(student, holder=self)
+        self._student = None if student is None else HeldStudent(student)
         self._parameters_of = {
             term.name: self._common_parameters(student, term) for term in self._terms() if term.reads_parameters
         }
@@ -152,7 +152,7 @@ class CrossTaskRegularizer(nn.Module):
         return {path: find_module(student, path) for path in paths}
 
     def _own_parameters(self) -> Sequence[Tensor]:
-        return () if self._student is None else self._student.own_parameters(self.teacher)
+        return () if self._student is None else self._student.own_parameters(self, self.teacher)
 
     def _measures(self) -> bool:
         return bool(self._meter.monitor) or any(isinstance(term.weighting, Balanced) for term in self._terms())

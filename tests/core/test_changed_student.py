@@ -100,7 +100,7 @@ def test_connectors_within_the_student_are_none_of_its_parameters() -> None:
     terms = [hint(weight=xr.Balanced(0.1), student_connector=nn.Conv2d(4, 4, 1))]
     student.keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), terms)
     plain = list(Net().parameters())
-    found = HeldStudent(student, holder=student.keep).parameters()
+    found = HeldStudent(student).parameters(student.keep)
     assert sorted(each.shape for each in found) == sorted(each.shape for each in plain)
     assert {id(each) for each in found} == {id(each) for name, each in student.named_parameters() if "keep" not in name}
     optimizer = torch.optim.SGD(student.keep.parameters(), lr=0.1)
