@@ -84,7 +84,11 @@ ALSO = [
     ("flip", subset(0, 3, 5), "one-sided landmarks: philtrum_top_left$"),
     ("never-annotated", {"train_dataloader.dataset.data_root": "PARTLY"}, "shows nose_bottom$"),
     ("epoch-seed", {"train_dataloader.num_workers": 1, "train_dataloader.persistent_workers": True}, "persistent"),
-    ("shapes", {"model.terms.0.student": "backbone.layer3"}, "loss_cd cannot be computed: features of shape .* for a classif"),
+    (
+        "shapes",
+        {"model.terms.0.student": "backbone.layer3"},
+        "loss_cd cannot be computed: features of shape .* for a classif",
+    ),
 ]
 
 
