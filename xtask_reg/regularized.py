@@ -18,8 +18,7 @@ class Regularized(nn.Module):
         student: the network that is trained.
         regularizer: made for this student, in whose call it is read.
 
-    Returns:
-        In a call, with whatever the student takes: the student's output, and the weighted terms by name.
+    A call, with whatever the student takes, returns the student's output, and the weighted terms by name.
 
     Raises:
         TapError: in the call, as :class:`CrossTaskRegularizer`, whose other errors are passed on as well.

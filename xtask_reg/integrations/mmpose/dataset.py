@@ -30,7 +30,7 @@ class LandmarkDataset(BaseCocoStyleDataset):
 
     Raises:
         FileNotFoundError: if the annotation file or an image is not there.
-        ValueError: if the file cannot be used (see :func:`xtask_reg.data.coco.check_landmark_file`).
+        ValueError: if the file cannot be used (see ``xtask_reg.data.coco.check_landmark_file``).
     """
 
     def __init__(
