@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 from grid import figures, plans, report
 from grid.cell import BATCH, STEPS
+from grid.kept_report import draw_kept, kept_table
 from grid.results import Results
 from marked_page import filled
 from matplotlib.figure import Figure
@@ -37,7 +38,7 @@ PAIRS = (
     ("FT, lfw", "FT, untrained"),
 )
 """What is compared other than with FT."""
-USUAL: Mapping[str, Collection[Any]] = {"steps": [STEPS], "batch": [BATCH]}
+USUAL: Mapping[str, Collection[Any]] = {"steps": [STEPS], "batch": [BATCH], "kept": [0]}
 PARTS: Mapping[str, Mapping[str, Collection[Any]]] = {
     "grid": {"method": {method for *_, method in plans.CORE}, "seed": [0], **USUAL},
     "variants": {
@@ -66,6 +67,7 @@ class Measured:
         self._tuning = Results(folder / "few_labels_tuning.jsonl")
         self._again = Results(folder / "few_labels_repeat.jsonl")
         self.time = report.times(self.lines(steps=[plans.COST_STEPS]))
+        self.kept = self.lines(kept=[1])
 
     def lines(self, **wanted: Collection[Any]) -> pd.DataFrame:
         """One row a cell: :func:`grid.report.lines`."""
@@ -97,6 +99,9 @@ class Measured:
         tables["tuning"] = report.tuning_table(self._tuning, self.images(), self.lines())
         if self.lines(**BATCHES).get("batch", pd.Series()).nunique() > 1:
             tables["batches"] = report.batch_table(self.images(**BATCHES))
+        if self.kept.size:
+            rows = self.images(kept=[1])
+            tables["kept"] = kept_table(self.kept, rows, report.differences(rows))
         if self._again.lines:
             once = self.images(**PARTS["grid"])
             tables["repeat"] = report.repeat_table(once, report.images(self._again, **self._dataset))
@@ -114,6 +119,7 @@ class Measured:
             **{part: figures.forest(self.differences(part)) for part in self.parts()},
             "labels": figures.error_by_labels(rows, shown),
             "curves": figures.curves(lines, shown),
+            **({"kept": draw_kept(self.kept, report.differences(self.images(kept=[1])))} if self.kept.size else {}),
             **({"cost": figures.cost(self.differences("grid"), self.time)} if self.time else {}),
             **{f"ced_{count}": figures.ced(own, shown) for count, own in rows.groupby("n_labels")},
         }

@@ -73,17 +73,26 @@ def _attention(source: Source, weight: Any) -> dict[str, Any]:
     return _term(source, {"name": "loss_sa", "loss": {"type": "AttentionTransferLoss"}, "weight": weight})
 
 
-def _cd(source: Source, weight: Any) -> dict[str, Any]:
+def _answers(source: Source, name: str, loss: str, weight: Any) -> dict[str, Any]:
+    """A term between the answers of the source and of the student's copy of its classifier."""
     return _term(
         source,
         {
-            "name": "loss_cd",
-            "loss": {"type": "SoftmaxL2Loss", "temperature": 2.0},
+            "name": name,
+            "loss": {"type": loss, "temperature": 2.0},
             "teacher": "classifier",
             "student_connector": {"type": "RetainedClassifier"},
             "weight": weight,
         },
     )
+
+
+def _cd(source: Source, weight: Any) -> dict[str, Any]:
+    return _answers(source, "loss_cd", "SoftmaxL2Loss", weight)
+
+
+def _lwf(source: Source, weight: Any) -> dict[str, Any]:
+    return _answers(source, "loss_lwf", "LwFLoss", weight)
 
 
 def _l2sp(source: Source, weight: Any) -> dict[str, Any]:
@@ -138,6 +147,11 @@ def _at_a_tenth(make: MakeTerm) -> Method:
     return Method(_terms(make, weight=_balanced), fixed={"weight": 0.1})
 
 
+def _at_doses(name: str, make: MakeTerm, weights: Sequence[float]) -> dict[str, Method]:
+    """A term of constant weights, named by them, and everything else as in FT."""
+    return {f"{name} {weight:g}": Method(_terms(make), fixed={"weight": weight}) for weight in weights}
+
+
 METHODS = {
     "FT": Method(_ft, RATES),
     "FE": Method(_fe, HEAD_RATES, trains_encoder=False),
@@ -147,8 +161,10 @@ METHODS = {
     "CTD-ED decayed": Method(_terms(_ed, weight=_decayed), WEIGHTS),
     "L2-SP": Method(_terms(_l2sp), WEIGHTS),
     "LP-FT": Method(_lp_ft, LP_FT),
-    "CTD-ED 0.002": Method(_terms(_ed), fixed={"weight": 0.002}),
-    "CTD-CD 0.002": Method(_terms(_cd), fixed={"weight": 0.002}),
+    **_at_doses("CTD-ED", _ed, (0.0002, 0.002, 0.02)),
+    **_at_doses("CTD-CD", _cd, (0.002, 0.02, 0.2)),
+    **_at_doses("LwF", _lwf, (0.002, 0.02, 0.2)),
+    **_at_doses("L2-SP", _l2sp, (0.001, 0.01, 0.1)),
     "CTD-ED balanced": _at_a_tenth(_ed),
     "CTD-ED balanced, per location": _at_a_tenth(partial(_ed, over="location")),
     "CTD-ED balanced, pooled": _at_a_tenth(partial(_ed, over="pooled")),

@@ -49,6 +49,26 @@ SOURCES: Sequence[Compared] = (
     ("untrained", "none", "FT"),
 )
 
+# what the constraints are named for: who still knows the source's task, at three doses a constraint
+KEPT: Sequence[Compared] = (
+    ("dlib", "none", "FT"),
+    ("dlib", "source", "CTD-ED 0.002"),
+    ("dlib", "source", "LwF 0.02"),
+    ("dlib", "source", "L2-SP 0.01"),
+    ("dlib", "source", "CTD-CD 0.02"),
+    ("dlib", "random", "CTD-ED 0.002"),
+    ("dlib", "none", "LP-FT"),
+    ("dlib", "source", "CTD-ED 0.0002"),
+    ("dlib", "source", "CTD-ED 0.02"),
+    ("dlib", "source", "LwF 0.002"),
+    ("dlib", "source", "LwF 0.2"),
+    ("dlib", "source", "L2-SP 0.001"),
+    ("dlib", "source", "L2-SP 0.1"),
+    ("dlib", "source", "CTD-CD 0.002"),
+    ("dlib", "source", "CTD-CD 0.2"),
+    ("dlib", "none", "FE"),
+)
+
 
 def core(dataset: str) -> list[Cell]:
     """Every method of :data:`CORE` with every number of labels and fold; the settings are not chosen yet."""
@@ -98,6 +118,11 @@ def batches(dataset: str) -> list[Cell]:
     ]
 
 
+def kept(dataset: str) -> list[Cell]:
+    """:data:`KEPT` at the number of labels of the tuning, after which the source's task is tested as well."""
+    return [dataclasses.replace(cell, setting={"kept": 1}) for cell in _cells(dataset, KEPT, LABELS[:1])]
+
+
 def repeat(dataset: str) -> list[Cell]:
     """FT of the core once more, to be run on another machine into another folder of results."""
     return _cells(dataset, CORE[:1], LABELS[:1])
@@ -114,5 +139,5 @@ def _cells(dataset: str, compared: Sequence[Compared], labels: Sequence[int]) ->
 
 PLANS = {
     **{"core": core, "variants": variants, "seeds": seeds, "longer": longer, "batches": batches},
-    **{"cost": cost, "sources": sources, "repeat": repeat},
+    **{"cost": cost, "sources": sources, "kept": kept, "repeat": repeat},
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import torch
@@ -11,6 +10,7 @@ from mmengine.config import Config
 from prepare_efficientnet_lite0 import convert
 from torch import Tensor, nn
 
+from grid import identities
 from grid.datasets import DATASETS
 from grid.places import Places
 from grid.sources import SOURCES
@@ -22,7 +22,6 @@ from xtask_reg.integrations.mmengine.source import untrained_source
 from xtask_reg.integrations.mmpose.tools import read_config
 from xtask_reg.integrations.mmpose_files import configs
 from xtask_reg.sources import DLIB_INPUT, dlib_resnet29_dense, load_covering, load_weights, save_weights
-from xtask_reg.sources.classification import read_identities
 
 BEYOND_ENCODER = ("fc.", "blocks.256_down_out.")
 WEIGHT_DECAY = 1e-5
@@ -59,12 +58,10 @@ def prepare_dlib(data_root: Path, out: Path) -> None:
     weights = {key: value for key, value in published.items() if not key.startswith(BEYOND_ENCODER)}
     encoder = dlib_resnet29_dense().eval()
     load_covering(encoder, weights, name="dlib")
-    table = data_root / "lfw158" / "identities.csv"
-    images, labels, people = read_identities(table)
-    with table.open(newline="") as file:
-        held_out = torch.tensor([row["split"] == "test" for row in csv.DictReader(file)])
-    features = _pooled(encoder, images)
-    fc = _fit(features[~held_out], labels[~held_out], len(people))
+    known = identities.read(data_root)
+    features = identities.pooled(nn.Sequential(InputAdapter(PIXELS, DLIB_INPUT), encoder), known.images)
+    labels, held_out = known.labels, known.held_out
+    fc = _fit(features[~held_out], labels[~held_out], len(known.people))
     accuracy = (fc(features[held_out]).argmax(1) == labels[held_out]).float().mean().item()
     weights |= {f"fc.{key}": value for key, value in fc.state_dict().items()}
     save_weights(weights, out, {"lfw158_accuracy": f"{accuracy:.4f}", **DLIB_INPUT.to_metadata()})
@@ -86,13 +83,6 @@ def _res18() -> Config:
     model = read_config(configs() / "demo" / "td-hm_res18_ctd-com_synthetic-128x128.py").model
     model.teacher.classifier.num_classes = SOURCES["lfw"].classes
     return model
-
-
-@torch.no_grad()
-def _pooled(encoder: nn.Module, images: Tensor) -> Tensor:
-    """Averaged features ``(N, C)`` of images ``(N, 3, H, W)``."""
-    adapter = InputAdapter(PIXELS, DLIB_INPUT)
-    return torch.cat([encoder(adapter(batch.float())).mean((2, 3)) for batch in images.split(64)])
 
 
 def _fit(features: Tensor, labels: Tensor, classes: int) -> nn.Linear:

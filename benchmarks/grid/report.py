@@ -67,7 +67,7 @@ def lines(results: Results, **wanted: Collection[Any]) -> pd.DataFrame:
         results: of the grid.
         **wanted: values of which the cells must have one, such as ``n_labels=[10, 20]``.
     """
-    usual = {"batch": BATCH, "rate": 1}
+    usual = {"batch": BATCH, "rate": 1, "kept": 0}
     every = [
         {**line, "label": label(line), "cell": cell_of(line).folder, "cpu": line.get("hardware", {}).get("cpu")}
         | {key: line["setting"].get(key, value) for key, value in usual.items()}
@@ -167,7 +167,7 @@ def main_table(
     for (n_labels, name), own in rows.groupby(["n_labels", "label"], sort=False):
         score, key = scores_of(own), (name, n_labels)
         trainings = f" | {len(own[KEYS].drop_duplicates())} trainings | "
-        change = _compared(against[key]) if key in against else trainings
+        change = comparison_cells(against[key]) if key in against else trainings
         parts = [
             f"{n_labels} | {name} | {score.me:.3f} ± {score.sd:.3f} | {100 * score.fr:.1f} % | {score.auc:.3f}",
             f"{change} | {argmax[key]:.3f} | {_ratio(time.get(name))}",
@@ -190,11 +190,12 @@ def pair_table(rows: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> str:
     }
     table = ["| labels | method | against | error, % | less error in | p, adjusted |", "|" + "---|" * 6]
     for (n_labels, one, other), found in compared(wanted).items():
-        table.append(f"| {n_labels} | {one} | {other} | {_compared(found)} |")
+        table.append(f"| {n_labels} | {one} | {other} | {comparison_cells(found)} |")
     return "\n".join(table)
 
 
-def _compared(found: Comparison) -> str:
+def comparison_cells(found: Comparison) -> str:
+    """A table's cells: the difference, how many trainings have less error, p."""
     p = "< 0.001" if found.p < 0.001 else f"{found.p:.3f}" if found.p < 0.1 else f"{found.p:.1f}"
     return f"{found} | {found.less} of {found.trainings} | {p}"
 
@@ -248,7 +249,7 @@ def batch_table(rows: pd.DataFrame) -> str:
     for (name, batch, steps, rate), own in trained.items():
         key = name, batch, steps, rate
         rates = "tuned" if rate == 1 else f"times {rate:g}"
-        change = _compared(against[key]) if key in against else f" | {own.fold.nunique()} trainings | "
+        change = comparison_cells(against[key]) if key in against else f" | {own.fold.nunique()} trainings | "
         table.append(f"| {name} | {batch:g} | {steps} | {rates} | {own.error.mean():.3f} | {change} |")
     return "\n".join(table)
 

@@ -19,6 +19,7 @@ from provenance import provenance
 from grid.cell import Cell
 from grid.config import cell_config, fingerprint
 from grid.datasets import DATASETS, people_of, read_people, write_people
+from grid.kept import kept
 from grid.places import Places
 from xtask_reg.landmarks.predictions import read_predictions
 from xtask_reg.measuring.run_log import read_log
@@ -49,6 +50,7 @@ def train(cell: Cell, places: Places, folder: Path) -> dict[str, Any]:
         "seconds": round(seconds, 1),
         "curve": curve,
         **({} if cell.teacher == "none" else _measured(folder / "log")),
+        **(kept(runner.model, cell.source, places) if cell.setting.get("kept") else {}),
         "config": fingerprint(config, places, folder),
         "errors": {Path(image).stem: error for image, error in zip(predictions.images, predictions.errors.tolist())},
     }

@@ -9,6 +9,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from grid.places import Places
@@ -17,6 +18,7 @@ from xtask_reg.data import synthetic
 from xtask_reg.sources import dlib_resnet29_dense, save_weights
 
 sys.path.append(str(Path(__file__).parent))
+from made_results import write_identities
 
 PEOPLE = {"train": range(24), "val": range(24, 28), "test": range(28, 40)}
 
@@ -32,4 +34,6 @@ def places(tmp_path_factory):
     classifier = {"fc.weight": torch.randn(158, 256), "fc.bias": torch.zeros(158)}
     (root / "sources").mkdir()
     save_weights({**dlib_resnet29_dense().state_dict(), **classifier}, root / "sources" / "dlib.safetensors", {})
+    noise = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
+    write_identities(root / "data", noise, "aabb", seen=0)
     return Places(root / "data", root / "sources")

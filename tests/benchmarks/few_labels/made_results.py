@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 
+import cv2
 from grid.cell import Cell
 from grid.tuning import tuning_cells
 
@@ -27,3 +29,15 @@ def tune(results, method, error, teacher="none"):
 def grid_cell(method, fold, **more):
     """A cell of the grid."""
     return Cell("frl14", "dlib", more.pop("teacher", "none"), method, more.pop("n_labels", 20), fold, **more)
+
+
+def write_identities(root, images, people, seen):
+    """A small ``lfw158``: RGB images ``(N, H, W, 3)`` of named people, the first ``seen`` in the training split."""
+    folder = root / "lfw158"
+    folder.mkdir(parents=True)
+    with (folder / "identities.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["file", "split", "identity"])
+        for number, (image, name) in enumerate(zip(images, people, strict=True)):
+            cv2.imwrite(str(folder / f"{number}.png"), image[:, :, ::-1])
+            rows.writerow([f"{number}.png", "train" if number < seen else "test", name])

@@ -9,10 +9,10 @@ import pytest
 from grid.cell import Cell
 from grid.config import cell_config, fingerprint
 from grid.places import Places
-from grid.plans import CORE, LABELS, PLANS, VARIANTS, batches, core, cost
+from grid.plans import CORE, KEPT, LABELS, PLANS, VARIANTS, batches, core, cost
 from mmpose.registry import MODELS
 
-DLIB = [each for each in (*CORE, *VARIANTS) if each[0] == "dlib"]
+DLIB = [each for each in dict.fromkeys((*CORE, *VARIANTS, *KEPT)) if each[0] == "dlib"]
 TERMS = {method: 2 if method == "CTD-Com" else 1 for _, teacher, method in DLIB if teacher != "none"}
 OWN = {"FT": set(), "FE": {"optim_wrapper", "model.frozen"}, "LP-FT": {"custom_hooks"}} | {
     method: {"model.teacher", "model.terms", "model.monitor"} for method in TERMS

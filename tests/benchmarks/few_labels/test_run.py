@@ -20,9 +20,9 @@ BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 STEPS = 20
 
 
-def cells(methods):
+def cells(methods, **more):
     teachers = {"FT": "none", "CTD-ED": "source"}
-    setting = {"lr": 1e-4, "weight": 1e-3}
+    setting = {"lr": 1e-4, "weight": 1e-3, **more}
     return [
         grid_cell(method, 1, teacher=teachers[method], n_labels=5, steps=STEPS, setting=setting) for method in methods
     ]
@@ -37,12 +37,14 @@ def test_a_seed_gives_the_same_numbers(places):
 
 
 def test_what_a_line_says(places):
-    ((cell, line),) = here(cells(["CTD-ED"]), places, jobs=1)
+    ((cell, line),) = here(cells(["CTD-ED"], kept=1), places, jobs=1)
     assert set(line["errors"]) == images_of_folds(places.landmarks("frl14"), FRL_FILES)[cell.fold]
     assert line["me"] == pytest.approx(sum(line["errors"].values()) / 8)
     assert len(line["curve"]) == 4
     assert line["curve"][-1] == pytest.approx(line["me"], abs=1e-4)
     assert {"versions", "commit", "hardware", "config", "seconds", "me_argmax", "fr", "auc", "sd"} <= line.keys()
+    assert line["accuracy"] in {n / 4 for n in range(5)}  # of four images
+    assert line["verification_auc"] in {n / 8 for n in range(9)}  # of two pairs against four
 
 
 def test_a_cell_that_fails_says_why(places):

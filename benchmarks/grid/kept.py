@@ -1,0 +1,56 @@
+"""What a network still knows of its source's task after it has learned landmarks: whose face is it?"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from mmpose.models import TopdownPoseEstimator
+from scipy.stats import mannwhitneyu
+from torch import Tensor
+
+from grid import identities
+from grid.places import Places
+from grid.sources import weights_file
+from xtask_reg.sources import load_weights
+
+
+def kept(model: TopdownPoseEstimator, source: str, places: Places) -> dict[str, float]:
+    """How well the encoder tells people apart whom no classifier saw in these images.
+
+    Args:
+        model: after the training; it is put into eval mode.
+        source: from which it was trained, with a classifier of the people of lfw158.
+        places: where that classifier and the images lie.
+
+    Returns:
+        ``accuracy`` of the source's own classifier upon the encoder; ``verification_auc``: how often two images of one
+        person are more alike, by the cosine of their averaged features, than two of different people.
+    """
+    known = identities.read(places.data_root)
+    images, labels = known.images[known.held_out], known.labels[known.held_out]
+    preprocessor = model.eval().data_preprocessor
+    features = identities.pooled(
+        lambda batch: model.backbone((batch - preprocessor.mean) / preprocessor.std)[-1],
+        images.to(preprocessor.mean.device),
+    ).cpu()
+    weights = load_weights(weights_file(source, places.prepared))
+    answers = F.linear(features, weights["fc.weight"], weights["fc.bias"]).argmax(1)
+    return {
+        "accuracy": round((answers == labels).double().mean().item(), 4),
+        "verification_auc": round(verification_auc(features, labels), 4),
+    }
+
+
+def verification_auc(features: Tensor, labels: Tensor) -> float:
+    """The area under the ROC of the cosine between all pairs of images, by whether they show one person.
+
+    Args:
+        features: shape ``(N, C)``.
+        labels: shape ``(N,)``.
+    """
+    directions = F.normalize(features.double())
+    first, second = torch.triu_indices(len(labels), len(labels), 1)
+    cosine = (directions @ directions.T)[first, second]
+    same = labels[first] == labels[second]
+    pairs = int(same.sum()) * int((~same).sum())
+    return float(mannwhitneyu(cosine[same], cosine[~same]).statistic) / pairs

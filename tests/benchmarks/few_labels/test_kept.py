@@ -1,0 +1,116 @@
+"""What is kept of the source's task, against counts by hand."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from grid import report
+from grid.cell import Cell
+from grid.config import cell_config
+from grid.kept import kept, verification_auc
+from grid.kept_report import draw_kept, kept_table
+from grid.places import Places
+from grid.results import Results
+from made_results import FOLDS, grid_cell, line, write_identities
+from mmpose.registry import MODELS
+
+from xtask_reg.sources import dlib_resnet29_dense, save_weights
+
+MEAN = (122.782, 117.001, 104.298)
+
+
+def test_verification_counts_pairs():
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 4, 20)
+    features = random.normal(size=(20, 5)) + labels[:, None]
+    cosine = {
+        (i, j): features[i] @ features[j] / np.linalg.norm(features[i]) / np.linalg.norm(features[j])
+        for i, j in combinations(range(20), 2)
+    }
+    same = [value for (i, j), value in cosine.items() if labels[i] == labels[j]]
+    other = [value for (i, j), value in cosine.items() if labels[i] != labels[j]]
+    wins = sum(one > two for one in same for two in other)
+    found = verification_auc(torch.from_numpy(features), torch.from_numpy(labels))
+    assert found == pytest.approx(wins / (len(same) * len(other)), abs=1e-12)
+
+
+@pytest.fixture
+def people(tmp_path):
+    """Nine images, the first three of which a classifier may have seen; the source names the people of all but two."""
+    torch.manual_seed(0)
+    source = dlib_resnet29_dense().eval()
+    images = np.random.default_rng(0).integers(0, 256, (9, 64, 64, 3), np.uint8)
+    normal = (torch.from_numpy(images).float() - torch.tensor(MEAN)) / 255
+    with torch.no_grad():
+        features = source(normal.permute(0, 3, 1, 2)).mean((2, 3))
+    # each image is the only one, or one of few, that its row of the classifier is for
+    weight = torch.nn.functional.normalize(features[[0, 1, 2]] - features.mean(0))
+    weight, bias = 100 * weight, -100 * weight @ features.mean(0)
+    answers = (features @ weight.T + bias).argmax(1).tolist()
+    assert set(answers[:3]) == {0, 1, 2}
+    named = [*answers[:3], (answers[3] + 1) % 3, *answers[4:8], (answers[8] + 1) % 3]
+    write_identities(tmp_path, images, ["abc"[name] for name in named], seen=3)
+    weights = {**source.state_dict(), "fc.weight": weight, "fc.bias": bias}
+    save_weights(weights, tmp_path / "dlib.safetensors", {})
+    return Places(tmp_path, tmp_path)
+
+
+def model_of(places, prepared):
+    cell = Cell("frl14", "dlib", "none", "FT", 20, 0, setting={"lr": 1e-4})
+    model = MODELS.build(cell_config(cell, Places(places.data_root, prepared), Path("here")).model)
+    model.init_weights()
+    return model
+
+
+def test_the_source_itself(places, people):
+    """Four of the six images that no classifier saw."""
+    found = kept(model_of(places, people.prepared), "dlib", people)
+    assert found["accuracy"] == pytest.approx(4 / 6, abs=1e-4)
+
+
+def test_what_was_forgotten_is_not_known(places, people):
+    """No features at all: one answer for all, and no pair is more alike than another."""
+    model = model_of(places, people.prepared)
+    before = kept(model, "dlib", people)
+    with torch.no_grad():
+        for parameter in model.backbone.parameters():
+            parameter.zero_()
+    after = kept(model, "dlib", people)
+    assert after["verification_auc"] == 0.5 != before["verification_auc"]
+    assert after["accuracy"] != before["accuracy"]
+
+
+@pytest.fixture
+def results(tmp_path):
+    """FT forgets, FE does not and errs by half more, a term does both by halves."""
+    results = Results(tmp_path / "few_labels.jsonl")
+    known = {"FT": (1.0, 0.2), "CTD-ED 0.002": (1.1, 0.5), "CTD-ED 0.02": (1.15, 0.7), "FE": (1.5, 0.8)}
+    for method, (error, accuracy) in known.items():
+        for fold in range(5):
+            cell = grid_cell(method, fold, setting={"lr": 1e-4, "kept": 1})
+            own = {"accuracy": accuracy + 0.01 * fold, "verification_auc": accuracy + 0.1}
+            results.add(line(cell, dict.fromkeys(FOLDS[fold], error), **own))
+        results.add(line(grid_cell(method, 0, setting={"lr": 1e-4}), dict.fromkeys(FOLDS[0], 9.0)))
+    return results
+
+
+def test_table(results):
+    rows = report.images(results, kept=[1])
+    table = kept_table(report.lines(results, kept=[1]), rows, report.differences(rows)).splitlines()
+    assert table[2] == "| FT | 22.0 | 20.0 to 24.0 | 0.300 | 1.000 |  | 5 trainings |  |"
+    assert table[3].startswith("| CTD-ED 0.002 | 52.0 | 50.0 to 54.0 | 0.600 | 1.100 | **+10.0 (+10.0 to +10.0)** |")
+    assert len(table) == 6
+
+
+def test_picture(results):
+    rows = report.images(results, kept=[1])
+    axes = draw_kept(report.lines(results, kept=[1]), report.differences(rows)).axes[0]
+    drawn = {each.get_label(): each.get_xydata().tolist() for each in axes.lines}
+    assert drawn["CTD-ED"] == [[pytest.approx(10), pytest.approx(52)], [pytest.approx(15), pytest.approx(72)]]
+    assert drawn["FT"] == [[pytest.approx(0), pytest.approx(22)]]
+    assert drawn["the source itself"][0][1] == pytest.approx(82)
+    assert "FE" not in drawn  # beyond what is drawn
