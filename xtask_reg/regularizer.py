@@ -32,6 +32,7 @@ from xtask_reg.teacher import FrozenTeacher
 from xtask_reg.teachers import FrozenTeachers
 from xtask_reg.term import Read, Term, Weight, is_left_out
 from xtask_reg.two_encoders import TwoEncoders
+from xtask_reg.untrained import UntrainedConnectors
 from xtask_reg.weights.balanced import Balanced
 
 
@@ -98,7 +99,7 @@ class CrossTaskRegularizer(nn.Module):
         self.terms = nn.ModuleDict({term.name: term for term in terms if not is_left_out(term.weighting)})
         self._meter = Meter(monitor, {} if monitor is None else self._stages(monitor, student, images))
         self._progress: float | None = None
-        self._reach = GradientReach()
+        self._reach, self._untrained = GradientReach(), UntrainedConnectors()
         self._check_teacher()
         student = None if student is None else unwrap(student)
         self._student = None if student is None else HeldStudent(student)
@@ -218,6 +219,8 @@ class CrossTaskRegularizer(nn.Module):
             if term in active:
                 student, teacher = self._read(term, outputs, targets)
                 self._reach.check(term, student)
+                if term.weight > 0:
+                    self._untrained.check(term, trained)
                 if isinstance(student, Tensor):
                     assert teacher is None or isinstance(teacher, Tensor)
                     self._order.check(term, student, teacher)

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.figure import Figure
 
-from grid.figures import LIMIT, MARKERS
+from grid.figures import MARKERS
 from grid.report import Comparison, comparison_cells
 from xtask_reg.palette import COLOURS
 
+DRAWN = 40
+"""Percent of FT's error up to which a method is drawn."""
 FROZEN = "FE"
 """Its encoder is the source's, and so is what it knows."""
 
@@ -44,7 +46,7 @@ def draw_kept(lines: pd.DataFrame, against: Mapping[tuple[str, int], Comparison]
     points = lines.groupby("label", sort=False).accuracy.mean().mul(100).to_frame("accuracy")
     points["change"] = pd.Series(percent)
     axes.axhline(points.accuracy[FROZEN], color="0.3", linewidth=0.8, linestyle="--", label="the source itself")
-    drawn = points[points.change.abs() < LIMIT]
+    drawn = points[points.change.abs() < DRAWN]
     for index, (name, own) in enumerate(drawn.groupby(_without_dose(drawn.index), sort=False)):
         axes.plot(own.change, own.accuracy, f"{MARKERS[index]}-", color=COLOURS[index % len(COLOURS)], label=name)
     axes.axvline(0, color="0.3", linewidth=0.8)

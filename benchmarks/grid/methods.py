@@ -53,6 +53,7 @@ RATES = _grid(lr=(1e-5, 3e-5, 6e-5, 1e-4, 2e-4, 4e-4))
 HEAD_RATES = _grid(lr=(1e-4, 3e-4, 1e-3, 2e-3, 4e-3, 8e-3))
 # two rates, and for each a grid of weights over four decades; the second one lies between the points of the first
 WEIGHTS = _grid(lr=(1e-4, 1e-4, 1e-4, 2e-4, 2e-4, 2e-4), weight=(1e-6, 1e-4, 1e-2, 1e-5, 1e-3, 1e-2))
+DOSES = (0.0005, 0.002, 0.01)
 LP_FT = _grid(lr=(6e-5, 2e-4, 6e-4) * 2, until=(0.2,) * 3 + (0.5,) * 3)
 
 
@@ -161,10 +162,10 @@ METHODS = {
     "CTD-ED decayed": Method(_terms(_ed, weight=_decayed), WEIGHTS),
     "L2-SP": Method(_terms(_l2sp), WEIGHTS),
     "LP-FT": Method(_lp_ft, LP_FT),
-    **_at_doses("CTD-ED", _ed, (0.0002, 0.002, 0.02)),
-    **_at_doses("CTD-CD", _cd, (0.002, 0.02, 0.2)),
-    **_at_doses("LwF", _lwf, (0.002, 0.02, 0.2)),
-    **_at_doses("L2-SP", _l2sp, (0.001, 0.01, 0.1)),
+    **_at_doses("CTD-ED", _ed, DOSES),
+    **_at_doses("CTD-CD", _cd, DOSES),
+    **_at_doses("LwF", _lwf, DOSES),
+    **_at_doses("L2-SP", _l2sp, DOSES),
     "CTD-ED balanced": _at_a_tenth(_ed),
     "CTD-ED balanced, per location": _at_a_tenth(partial(_ed, over="location")),
     "CTD-ED balanced, pooled": _at_a_tenth(partial(_ed, over="pooled")),
