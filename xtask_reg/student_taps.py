@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -93,6 +94,11 @@ class StudentTaps:
         self._student = None
 
     __del__ = remove
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._recorder is not None:
+            self._recorder.listen()
 
     def _check_in_place(self, paths: Set[str], recorder: TapRecorder) -> None:
         if self._student is None:

@@ -74,7 +74,8 @@ class TapRecorder:
     """The outputs of some submodules, recorded while :meth:`recording` is open and read once by :meth:`take`.
 
     The outputs are copied (differentiably), so that an in-place operation behind the tapped module does not change
-    them. Copies and pickles of the recorder start without recorded outputs.
+    them. Copies and pickles of the recorder start without recorded outputs, and take no call of the model for a step
+    before :meth:`listen`: with a copy of the model alone nobody would read it.
 
     Args:
         modules: the modules to read, by path.
@@ -85,6 +86,8 @@ class TapRecorder:
         within_graphs: whether ``torch.compile`` may take the recording into its graphs, which hides the gradient that
             reaches the tapped module.
     """
+
+    _listens = False
 
     def __init__(self, modules: Mapping[str, nn.Module], owner: str) -> None:
         self.owner = owner
@@ -109,13 +112,20 @@ class TapRecorder:
         Raises:
             TapError: in the call, if it is one of several of ``nn.DataParallel``, each with a part of the batch.
         """
+        self.listen()
         self._arguments = tuple(inspect.signature(model.forward).parameters)
         self._handles += [
             model.register_forward_pre_hook(self._call_begins, with_kwargs=True),
             model.register_forward_hook(self._call_ends, always_call=True),
         ]
 
+    def listen(self) -> None:
+        """Somebody reads what the calls of the model leave."""
+        self._listens = True
+
     def _call_begins(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not self._listens:
+            return
         if getattr(module, "_is_replica", False):
             raise TapError("nn.DataParallel gives each device a part of the batch; use DistributedDataParallel instead")
         named = [kwargs[name] for name in self._arguments if name in kwargs]
@@ -254,7 +264,7 @@ class TapRecorder:
         self._handles = []
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_step": None}
+        return {**{key: value for key, value in self.__dict__.items() if key != "_listens"}, "_step": None}
 
 
 def version_of(tensor: Tensor) -> int | None:

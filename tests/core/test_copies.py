@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import io
 import pickle
 
@@ -61,6 +62,22 @@ def test_copy_of_the_student_alone(plain, images, expected, values, how, unconsu
     assert torch.equal(copied(images), plain.student(images))
     copied(torch.randn(1, 3, 5, 5))  # the copy's calls are no steps of the original
     assert expected(plain, images) == values(plain.regularizer())
+
+
+@each_copy
+def test_copy_of_the_student_alone_keeps_nothing_of_its_calls(plain, images, how) -> None:
+    """An averaged student that validates."""
+    plain(images)
+    copied = COPIES[how](plain.student).eval()
+
+    def tensors() -> int:
+        gc.collect()
+        return sum(isinstance(each, torch.Tensor) for each in gc.get_objects())
+
+    before = tensors()
+    with torch.no_grad():
+        copied(images)
+    assert tensors() == before
 
 
 @each_state
