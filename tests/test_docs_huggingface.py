@@ -74,7 +74,8 @@ def test_code_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.Monkey
         exec(compile(block, "docs/huggingface.md", "exec"), namespace)
     assert namespace["curves"].keys() == namespace["forms"].keys()
     assert (tmp_path / "huggingface.png").stat().st_size > 10_000
-    assert f"```text\n{capsys.readouterr().out.splitlines()[-1]}\n```" in PAGE
+    (found,) = {line for line in capsys.readouterr().out.splitlines() if line.startswith("ctd_cd: ")}
+    assert f"```text\n{found}\n```" in PAGE
     form = next(iter(namespace["forms"]))
     loaded = transformers.ViTForImageClassification.from_pretrained(tmp_path / form)
     assert loaded.state_dict().keys() == namespace["source"].state_dict().keys()
