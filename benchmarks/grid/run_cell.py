@@ -49,7 +49,7 @@ def train(cell: Cell, places: Places, folder: Path) -> dict[str, Any]:
         "me_argmax": _by_argmax(runner),
         "seconds": round(seconds, 1),
         "curve": curve,
-        **({} if cell.teacher == "none" else _measured(folder / "log")),
+        **(_measured(folder / "log") if "monitor" in config.model else {}),
         **(kept(runner.model, cell.source, places) if cell.setting.get("kept") else {}),
         "config": fingerprint(config, places, folder),
         "errors": {Path(image).stem: error for image, error in zip(predictions.images, predictions.errors.tolist())},

@@ -50,8 +50,16 @@ def _process(rank: int, method: str, case: str, batch: int, processes: int, budg
     torch.set_num_threads(1)
     if processes > 1:
         distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=processes)
+    found = _steps(rank, method, case, batch, budget)
+    if rank == 0:
+        torch.save(found, Path(folder) / "seconds.pt")
+    if processes > 1:  # the wrapped model must be gone by now: as the group's last owner it can hang (PyTorch 2.11)
+        distributed.destroy_process_group()
+
+
+def _steps(rank: int, method: str, case: str, batch: int, budget: float) -> list[float]:
     model = _model(method, parts(CASES[case]))
-    if processes > 1:
+    if distributed.is_initialized():
         model = DistributedDataParallel(model)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
     torch.manual_seed(rank)
@@ -65,10 +73,7 @@ def _process(rank: int, method: str, case: str, batch: int, processes: int, budg
         loss.backward()
         optimizer.step()
         found.append(time.perf_counter() - start)
-    if rank == 0:
-        torch.save(found[WARM_UP:], Path(folder) / "seconds.pt")
-    if processes > 1:
-        distributed.destroy_process_group()
+    return found[WARM_UP:]
 
 
 def _model(method: str, given: Parts) -> nn.Module:

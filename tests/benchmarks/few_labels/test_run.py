@@ -47,6 +47,13 @@ def test_what_a_line_says(places):
     assert line["verification_auc"] in {n / 8 for n in range(9)}  # of two pairs against four
 
 
+def test_a_cell_without_monitor(places):
+    """As those are whose time is measured."""
+    ((_, line),) = here(cells(["CTD-ED"], monitored=0), places, jobs=1)
+    assert len(line["curve"]) == 1
+    assert not {"ratio", "cosine"} & line.keys()
+
+
 def test_a_cell_that_fails_says_why(places):
     (cell,) = cells(["FT"])
     ((failed, text),) = here([grid_cell("FT", 1, n_labels=500, setting={"lr": 1e-4})], places, jobs=1)
