@@ -13,12 +13,15 @@ from xtask_reg.term import Term
 
 STEPS = 3
 """After so many updates of the student alone it is said."""
+SAMPLE = 100
+"""So many values of each parameter are compared before that."""
 
 
 @dataclass
 class _Seen:
-    """How often the parameters had been changed at a term's last step, and what has become of them since."""
+    """What a term's parameters are when it first acts, and how often they and the student's have been changed."""
 
+    sample: list[Tensor]
     student: int
     own: int
     without: int = 0
@@ -28,7 +31,8 @@ class UntrainedConnectors:
     """Looks whether the parameters of a term (those of a connector) train as the student does, and warns if not.
 
     They are random, or the source's: where no optimizer has them, the student is held to what nobody fitted. Whether
-    anything has changed a parameter is told by the count that PyTorch keeps of its changes in place.
+    a parameter has changed is told by PyTorch's count of its changes in place, without waiting for a GPU. Fused
+    optimizers leave it as it is: with one for all nothing is said, and what has one of its own is compared by value.
     """
 
     def __init__(self) -> None:
@@ -47,20 +51,29 @@ class UntrainedConnectors:
         own = [parameter for parameter in term.parameters() if parameter.requires_grad]
         if not own:
             return
-        now = _Seen(_changes(student), _changes(own))
-        last = self._seen.setdefault(term.name, now)
-        if now.own != last.own:
+        seen = self._seen.get(term.name)
+        if seen is None:
+            self._seen[term.name] = _Seen(_sample(own), _changes(student), _changes(own))
+        elif _changes(own) != seen.own:
             self._settled.add(term.name)
-        elif now.student != last.student:
-            now.without = last.without + 1
-            self._seen[term.name] = now
-            if now.without == STEPS:
+        elif _changes(student) != seen.student:
+            seen.student = _changes(student)
+            seen.without += 1
+            if seen.without == STEPS:
                 self._settled.add(term.name)
-                warnings.warn(
-                    f"the connectors of term {term.name!r} do not train: {STEPS} steps changed the student and not "
-                    "them; give regularizer.parameters() to the optimizer as well, and add what the regularizer "
-                    "returns to the loss (or freeze them, requires_grad_(False), if they are to stay as they are)"
-                )
+                self._warn(term, seen, own)
+
+    def _warn(self, term: Term, seen: _Seen, own: Sequence[Tensor]) -> None:
+        if all(map(torch.equal, seen.sample, _sample(own))):
+            warnings.warn(
+                f"the connectors of term {term.name!r} do not train: {STEPS} steps changed the student and not "
+                "them; give regularizer.parameters() to the optimizer as well, and add what the regularizer "
+                "returns to the loss (or freeze them, requires_grad_(False), if they are to stay as they are)"
+            )
+
+
+def _sample(parameters: Iterable[Tensor]) -> list[Tensor]:
+    return [parameter.detach().flatten()[:SAMPLE].clone() for parameter in parameters]
 
 
 def _changes(parameters: Iterable[Tensor]) -> int:

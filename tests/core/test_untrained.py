@@ -83,6 +83,19 @@ def test_nothing_is_said(arguments, parameters, how, optimizer):
         train(student, keep, parameters(student, keep), optimizer=optimizer, **how)
 
 
+def test_connectors_with_a_fused_optimizer_of_their_own():
+    """It counts no changes."""
+    student, keep = made()
+    optimizers = [torch.optim.Adam(student.parameters()), torch.optim.Adam(keep.parameters(), fused=True)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(6):
+            (student(torch.rand(2, 3, 8, 8)).square().mean() + keep()["hint"]).backward()
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
+
+
 def test_each_term_by_itself():
     """One of two connectors is in the optimizer."""
     student, source = networks()
