@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xtask_reg.parameters import sums_of
 from xtask_reg.term import Term
 
 STEPS = 3
@@ -21,6 +22,7 @@ class _Seen:
 
     student: int
     own: int
+    values: Tensor | None
     without: int = 0
 
 
@@ -28,7 +30,8 @@ class UntrainedConnectors:
     """Looks whether the parameters of a term (those of a connector) train as the student does, and warns if not.
 
     They are random, or the source's: where no optimizer has them, the student is held to what nobody fitted. Whether
-    anything has changed a parameter is told by the count that PyTorch keeps of its changes in place.
+    anything has changed a parameter is told by the count that PyTorch keeps of its changes in place. As that misses
+    what FSDP gathers, and what is written to ``parameter.data``, the values are looked at before anything is said.
     """
 
     def __init__(self) -> None:
@@ -47,20 +50,32 @@ class UntrainedConnectors:
         own = [parameter for parameter in term.parameters() if parameter.requires_grad]
         if not own:
             return
-        now = _Seen(_changes(student), _changes(own))
-        last = self._seen.setdefault(term.name, now)
-        if now.own != last.own:
-            self._settled.add(term.name)
-        elif now.student != last.student:
-            now.without = last.without + 1
-            self._seen[term.name] = now
-            if now.without == STEPS:
-                self._settled.add(term.name)
-                warnings.warn(
-                    f"the connectors of term {term.name!r} do not train: {STEPS} steps changed the student and not "
-                    "them; give regularizer.parameters() to the optimizer as well, and add what the regularizer "
-                    "returns to the loss (or freeze them, requires_grad_(False), if they are to stay as they are)"
-                )
+        if term.name not in self._seen:
+            self._seen[term.name] = _Seen(_changes(student), _changes(own), sums_of(own))
+        last = self._seen[term.name]
+        changed = _changes(student)
+        if _changes(own) != last.own:
+            self._settle(term)
+        elif changed != last.student:
+            last.student = changed
+            last.without += 1
+            if last.without == STEPS:
+                self._settle(term)
+                _warn(term, last.values, sums_of(own))
+
+    def _settle(self, term: Term) -> None:
+        self._settled.add(term.name)
+        del self._seen[term.name]
+
+
+def _warn(term: Term, before: Tensor | None, now: Tensor | None) -> None:
+    """Say so, unless the parameters have other values than before."""
+    if before is not None and now is not None and torch.equal(before.to(now.device), now):
+        warnings.warn(
+            f"the connectors of term {term.name!r} do not train: {STEPS} steps changed the student and not "
+            "them; give regularizer.parameters() to the optimizer as well, and add what the regularizer "
+            "returns to the loss (or freeze them, requires_grad_(False), if they are to stay as they are)"
+        )
 
 
 def _changes(parameters: Iterable[Tensor]) -> int:

@@ -83,6 +83,25 @@ def test_nothing_is_said(arguments, parameters, how, optimizer):
         train(student, keep, parameters(student, keep), optimizer=optimizer, **how)
 
 
+class OfData(torch.optim.SGD):
+    """As some optimizers do, it writes to ``parameter.data``: the count of changes does not show it."""
+
+    def step(self):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.data.add_(parameter.grad, alpha=-group["lr"])
+
+
+def test_connectors_whose_optimizer_goes_past_the_count():
+    student, keep = made()
+    others = OfData(keep.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(student.parameters(), lr=1e-3)
+    optimizer.register_step_post_hook(lambda *unused: others.step())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(student, keep, [], optimizer=lambda *unused, **options: optimizer)
+
+
 def test_each_term_by_itself():
     """One of two connectors is in the optimizer."""
     student, source = networks()
