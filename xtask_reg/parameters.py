@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from xtask_reg.processes import local_part
 from xtask_reg.submodules import find_module, plain_path
 
 
@@ -60,6 +61,16 @@ class CommonParameters:
         # two of the source's names for one parameter may be two parameters in the student
         source = _submodule(teacher, self._teacher_path).named_parameters(remove_duplicate=False)
         return _plain(_submodule(student, self._student_path).named_parameters()), _plain(source)
+
+
+@torch.no_grad()
+def sums_of(parameters: Iterable[Tensor]) -> Tensor | None:
+    """A number for each parameter that trains (its shard in this process), which tells its states apart.
+
+    None if there is none. On a GPU nothing waits for it.
+    """
+    sums = [local_part(parameter).float().sum() for parameter in parameters if parameter.requires_grad]
+    return torch.stack(sums) if sums else None
 
 
 def _check_precision(name: str, student: torch.dtype, teacher: torch.dtype) -> None:

@@ -214,6 +214,7 @@ class CrossTaskRegularizer(nn.Module):
         known = ahead.known(images, wanted) if ahead else None
         targets = self._targets(images, active, step.stages) if known is None else known
         step.compare(outputs, targets)
+        outputs = step.watched(self._terms(), outputs)
         losses = {}
         for term in self._terms():
             if term in active:
@@ -227,7 +228,6 @@ class CrossTaskRegularizer(nn.Module):
                 losses[term.name] = step.weighted(term, student, teacher)
             else:
                 losses[term.name] = term.nothing(next(iter((*outputs.values(), *trained))))
-        step.end()
         return losses
 
     def _targets(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -11,10 +12,12 @@ from xtask_reg.processes import in_several_processes
 def check_synchronised(regularizer: nn.Module) -> None:
     """Refuse, within a forward pass, parameters that would drift apart between the processes.
 
+    Without gradients (a validation, perhaps in one process alone) nothing does.
+
     Raises:
         RuntimeError: if the regularizer has some that train, and neither DDP is active nor it is sharded itself.
     """
-    trains = any(parameter.requires_grad for parameter in regularizer.parameters())
+    trains = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in regularizer.parameters())
     if trains and in_several_processes() and not _is_synchronised(regularizer):
         raise RuntimeError(
             "the regularizer has trainable connectors but is called outside DistributedDataParallel, which would "

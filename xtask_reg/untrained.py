@@ -9,21 +9,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xtask_reg.parameters import sums_of
 from xtask_reg.term import Term
 
 STEPS = 3
 """After so many updates of the student alone it is said."""
-SAMPLE = 100
-"""So many values of each parameter are compared before that."""
 
 
 @dataclass
 class _Seen:
-    """What a term's parameters are when it first acts, and how often they and the student's have been changed."""
+    """How often the parameters had been changed at a term's last step, and what has become of them since."""
 
-    sample: list[Tensor]
     student: int
     own: int
+    values: Tensor | None
     without: int = 0
 
 
@@ -31,8 +30,9 @@ class UntrainedConnectors:
     """Looks whether the parameters of a term (those of a connector) train as the student does, and warns if not.
 
     They are random, or the source's: where no optimizer has them, the student is held to what nobody fitted. Whether
-    a parameter has changed is told by PyTorch's count of its changes in place, without waiting for a GPU. Fused
-    optimizers leave it as it is: with one for all nothing is said, and what has one of its own is compared by value.
+    anything has changed a parameter is told by the count that PyTorch keeps of its changes in place. As that misses
+    what FSDP gathers, what fused optimizers do, and what is written to ``parameter.data``, the values are looked at before
+    anything is said; with a fused optimizer for all nothing is.
     """
 
     def __init__(self) -> None:
@@ -51,29 +51,32 @@ class UntrainedConnectors:
         own = [parameter for parameter in term.parameters() if parameter.requires_grad]
         if not own:
             return
-        seen = self._seen.get(term.name)
-        if seen is None:
-            self._seen[term.name] = _Seen(_sample(own), _changes(student), _changes(own))
-        elif _changes(own) != seen.own:
-            self._settled.add(term.name)
-        elif _changes(student) != seen.student:
-            seen.student = _changes(student)
-            seen.without += 1
-            if seen.without == STEPS:
-                self._settled.add(term.name)
-                self._warn(term, seen, own)
+        if term.name not in self._seen:
+            self._seen[term.name] = _Seen(_changes(student), _changes(own), sums_of(own))
+        last = self._seen[term.name]
+        changed = _changes(student)
+        if _changes(own) != last.own:
+            self._settle(term)
+        elif changed != last.student:
+            last.student = changed
+            last.without += 1
+            if last.without == STEPS:
+                self._settle(term)
+                _warn(term, last.values, sums_of(own))
 
-    def _warn(self, term: Term, seen: _Seen, own: Sequence[Tensor]) -> None:
-        if all(map(torch.equal, seen.sample, _sample(own))):
-            warnings.warn(
-                f"the connectors of term {term.name!r} do not train: {STEPS} steps changed the student and not "
-                "them; give regularizer.parameters() to the optimizer as well, and add what the regularizer "
-                "returns to the loss (or freeze them, requires_grad_(False), if they are to stay as they are)"
-            )
+    def _settle(self, term: Term) -> None:
+        self._settled.add(term.name)
+        del self._seen[term.name]
 
 
-def _sample(parameters: Iterable[Tensor]) -> list[Tensor]:
-    return [parameter.detach().flatten()[:SAMPLE].clone() for parameter in parameters]
+def _warn(term: Term, before: Tensor | None, now: Tensor | None) -> None:
+    """Say so, unless the parameters have other values than before."""
+    if before is not None and now is not None and torch.equal(before.to(now.device), now):
+        warnings.warn(
+            f"the connectors of term {term.name!r} do not train: {STEPS} steps changed the student and not "
+            "them; give regularizer.parameters() to the optimizer as well, and add what the regularizer "
+            "returns to the loss (or freeze them, requires_grad_(False), if they are to stay as they are)"
+        )
 
 
 def _changes(parameters: Iterable[Tensor]) -> int:

@@ -135,6 +135,24 @@ def test_accumulating_from_the_source_on_does_not_explode(net, ed, accumulated, 
     assert 0 < max(ratios) < 3
 
 
+@pytest.mark.parametrize("every", [1, 2, 5])
+@pytest.mark.parametrize("calls", [1, 2, 5])
+def test_weight_follows_where_several_calls_share_a_backward_pass(balanced, every, calls) -> None:
+    """Two views of an image, each read: the pass comes after a call that is not measured."""
+    model = balanced(xr.Balanced(0.3, every, window=1))
+    images, *_ = batches(1)
+    for scale in [1.0] * 7 + [100.0] * 7:
+        total = torch.zeros(())
+        for _ in range(calls):
+            output, losses = model(images)
+            total = total + scale * task(output) + losses["ed"]
+        total.backward()
+        nudge(model.student)
+    model(images)
+    norms = norms_at_the_tap(model.student, model.regularizer.teacher.network, images)
+    assert model.regularizer.terms["ed"].weight == pytest.approx(0.3 * 100 * norms[0] / norms[1], rel=1e-4)
+
+
 def test_gradient_that_acts_has_the_ratio(balanced, cd, net) -> None:
     """The same batch again and again: the weight is exact."""
     model = balanced(xr.Balanced(0.25, every=1))

@@ -159,6 +159,23 @@ def test_graph_is_not_kept_after_a_measured_step(build) -> None:
     assert kept() is None
 
 
+class Fails(nn.Module):
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        raise RuntimeError("out of memory")
+
+
+def test_graph_is_not_kept_where_a_term_fails(build, ed) -> None:
+    """Else a second try with fewer images would have both graphs in memory."""
+    model = build(ed(weight=xr.Balanced()), ed(loss=Fails(), name="fails"), monitor=xr.Monitor([], every=1))
+    images = torch.randn(2, 3, 9, 11)
+    kept = weakref.ref(images)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        model(images)
+    del images
+    gc.collect()
+    assert kept() is None
+
+
 @pytest.mark.parametrize("connector", [False, True])
 def test_frozen_tap_warns_and_weighs_nothing(build, cd, net, connector) -> None:
     model = build(*([cd(net(norm=False), weight=xr.Balanced())] if connector else []), weight=xr.Balanced())
@@ -183,6 +200,34 @@ def test_loss_that_does_not_reach_the_tap(build) -> None:
     model = build(student_connector=OfTheConnectorAlone(), weight=xr.Balanced())
     for _ in range(7):
         assert step(model)["ed"].item() == 0
+
+
+def train(model: xr.Regularized, images: Tensor, apart: bool = False) -> None:
+    """Steps in which the task does not go through the student's layers, or goes backward before the term is read."""
+    for _ in range(7):
+        output = model.student(images)
+        if apart:
+            output.square().sum().backward(retain_graph=True)
+        (model.student.fc.bias.square().sum() + sum(model.regularizer().values())).backward()
+        with torch.no_grad():
+            model.student.fc.bias += 1e-6
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_term_beside_which_nothing_is_seen(build, images, apart) -> None:
+    model = build(weight=xr.Balanced())
+    said = "'ed' weighs nothing: no other loss has a gradient at its tap 'layer2'"
+    with pytest.warns(UserWarning, match=said) as caught:
+        train(model, images, apart)
+    assert len(caught) == 1
+    assert model.regularizer.terms["ed"].weight == 0
+
+
+@pytest.mark.parametrize("loss", [xr.AttentionTransferLoss(), xr.ChannelWiseLoss(), xr.LocalSimilarityLoss()])
+def test_map_of_a_single_cell_has_nothing_to_compare(build, loss) -> None:
+    model = build(loss=loss, weight=xr.Balanced())
+    with pytest.warns(UserWarning, match="'ed' weighs nothing: it has no gradient at its tap 'layer2' .a map of"):
+        train(model, torch.randn(2, 3, 4, 4), apart=True)
 
 
 def test_term_left_out_of_the_total(build) -> None:

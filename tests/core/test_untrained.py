@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -83,10 +84,19 @@ def test_nothing_is_said(arguments, parameters, how, optimizer):
         train(student, keep, parameters(student, keep), optimizer=optimizer, **how)
 
 
-def test_connectors_with_a_fused_optimizer_of_their_own():
-    """It counts no changes."""
+class OfData(torch.optim.SGD):
+    """As some optimizers do, it writes to ``parameter.data``."""
+
+    def step(self):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.data.add_(parameter.grad, alpha=-group["lr"])
+
+
+@pytest.mark.parametrize("own", [OfData, partial(torch.optim.Adam, fused=True)], ids=["data", "fused"])
+def test_connectors_whose_own_optimizer_goes_past_the_count(own):
     student, keep = made()
-    optimizers = [torch.optim.Adam(student.parameters()), torch.optim.Adam(keep.parameters(), fused=True)]
+    optimizers = [torch.optim.Adam(student.parameters()), own(keep.parameters(), lr=1e-3)]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for _ in range(6):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
@@ -60,6 +61,14 @@ def train(model: nn.Module, regularizer: xr.CrossTaskRegularizer, rank: int | No
     return values
 
 
+def validated_in_one(rank: int) -> list[str]:
+    """Rank 0 alone calls the module within DDP, without gradients."""
+    model = make()
+    DistributedDataParallel(model)
+    with torch.no_grad():
+        return [] if rank else sorted(model(torch.randn(2, 3, 8, 8))[1])
+
+
 def tensors_of(network: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
@@ -116,6 +125,25 @@ def balanced_in_fsdp(rank: int) -> float:
     for _ in range(2):
         train(model, model.regularizer, rank)
     return model.regularizer.terms["ed"].weight
+
+
+def warnings_in_fsdp(rank: int) -> list[str]:
+    """What is said while student and connectors train for longer than it takes to say it."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    model = make()
+    for part in (model.student.layer1, model.student.layer2, model.regularizer, model):
+        fully_shard(part, mesh=init_device_mesh("cpu", (WORLD_SIZE,)))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(6):
+            output, losses = model(torch.randn(4, 3, 8, 8))
+            (output.square().mean() + sum(losses.values())).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    return [str(warning.message) for warning in caught if "do not train" in str(warning.message)]
 
 
 def in_fsdp_without_the_regularizer(rank: int) -> str:
@@ -180,6 +208,17 @@ def test_numbers_in_fsdp_are_those_of_one_process(ranks: list[dict[str, Any]]) -
             torch.testing.assert_close(found["in_fsdp"]["parameters"][name], parameter.data, rtol=1e-4, atol=1e-5)
 
 
+def test_connectors_that_train_in_fsdp_are_seen_to(ranks: list[dict[str, Any]]) -> None:
+    """FSDP writes what it gathers past the count of changes."""
+    for found in ranks:
+        assert not found["warnings_in_fsdp"]
+
+
+def test_validation_in_one_process(ranks: list[dict[str, Any]]) -> None:
+    """Connectors that train are no obstacle where there are no gradients."""
+    assert ranks[0]["validated_in_one"] == ["cd", "ed"]
+
+
 def test_connectors_outside_fsdp_raise(ranks: list[dict[str, Any]]) -> None:
     """Only the student is sharded, and the connectors train unsynchronised: here an error that names the cure."""
     for found in ranks:
@@ -215,4 +254,4 @@ def test_tapped_batchnorm_that_was_converted() -> None:
 
 
 if __name__ == "__main__":
-    work((in_ddp, in_fsdp, balanced_in_fsdp, in_fsdp_without_the_regularizer))
+    work((in_ddp, validated_in_one, in_fsdp, balanced_in_fsdp, warnings_in_fsdp, in_fsdp_without_the_regularizer))

@@ -42,6 +42,14 @@ def test_seed_decides_everything():
     assert runs[0] != runs[2]
 
 
+def test_evaluating_between_the_epochs_does_not_end_the_training_of_batch_norms():
+    images, labels = coloured(12)
+    net = nn.Sequential(nn.BatchNorm2d(3), *network())
+    for epoch, _ in enumerate(train_classifier(net, images, labels, PIXELS, epochs=3, batch_size=4), start=1):
+        assert net[0].num_batches_tracked == 3 * epoch
+        accuracy(net, images, labels, PIXELS)
+
+
 def test_accuracy_counts_hits():
     class Says(nn.Module):
         def __init__(self):

@@ -60,17 +60,14 @@ class GradientMeasurement:
 
     def __init__(self) -> None:
         self._passes = BackwardPasses()
-        self._exact: dict[str, Tensor] = {}
         self._handles: dict[Place, RemovableHandle] = {}
         self._totals: dict[Place, Tensor] = {}
         self._pulls: dict[str, _Pull] = {}
 
     def at_output(self, path: str, output: Tensor) -> Tensor:
         """Measure at a tap; returns what the terms must be given instead of its output: the same in float32."""
-        if path not in self._handles:
-            self._exact[path] = output.to(torch.promote_types(output.dtype, torch.float32))
-            self._handles[path] = self._watched(_producer(output), path)
-        return self._exact[path]
+        self._handles[path] = self._watched(_producer(output), path)
+        return output.to(torch.promote_types(output.dtype, torch.float32))
 
     def at_parameters(self, parameters: Sequence[Tensor]) -> None:
         """Measure at parameters that train."""
@@ -113,9 +110,10 @@ class GradientMeasurement:
 
         return node.register_prehook(add)
 
-    def let_go(self) -> None:
-        """Forget the graph: the forward pass is over."""
-        self._exact = {}
+    @property
+    def was_reached(self) -> bool:
+        """Whether a backward pass has come by one of the places."""
+        return bool(self._totals)
 
     def close(self) -> None:
         """See no further backward pass."""

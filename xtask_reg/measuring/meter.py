@@ -11,8 +11,10 @@ from torch import Tensor
 
 from xtask_reg.measuring.gradients import GradientMeasurement, Place
 from xtask_reg.measuring.monitor import Monitor
+from xtask_reg.measuring.nothing_to_balance import warn_of_nothing_to_balance
 from xtask_reg.measuring.similarity import linear_cka, mean_cosine
-from xtask_reg.processes import in_several_processes, local_part
+from xtask_reg.parameters import sums_of
+from xtask_reg.processes import in_several_processes
 from xtask_reg.term import Read, Term
 from xtask_reg.weights.balanced import Balanced
 from xtask_reg.weights.schedule import value_at
@@ -56,8 +58,19 @@ class MeasuredStep:
                 error.add_note(f"at the monitored stage {path!r}, with {target!r} of the teacher")
                 raise
 
+    def watched(self, terms: Iterable[Term], outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the terms are given instead of the student's outputs.
+
+        Nothing of it is kept: were the step to fail, it would hold on to the graph.
+        """
+        taps = {term.student for term in terms if term.name in self.terms and not term.reads_parameters}
+        return {
+            path: self._gradients.at_output(path, output) if path in taps and output.requires_grad else output
+            for path, output in outputs.items()
+        }
+
     def weighted(self, term: Term, student: Read, teacher: Read | None) -> Tensor:
-        """The weighted loss of a term."""
+        """The weighted loss of a term, given what :meth:`watched` gave."""
         weight = term.weight
         if term.name not in self.terms:
             return weight * term(student, teacher)
@@ -66,7 +79,6 @@ class MeasuredStep:
             at = {id(each): each for each in student.values() if each.requires_grad}
             self._gradients.at_parameters(list(at.values()))
         elif student.requires_grad:
-            student = self._gradients.at_output(term.student, student)
             at = {term.student: student}
         value = term(student, teacher)
         weighted = weight * value
@@ -76,9 +88,10 @@ class MeasuredStep:
         self._values[f"value/{term.name}"] = value.detach()
         return weighted
 
-    def end(self) -> None:
-        """Let go of the graph."""
-        self._gradients.let_go()
+    @property
+    def was_reached(self) -> bool:
+        """Whether a backward pass has come by, if one is waited for."""
+        return not self.terms or self._gradients.was_reached
 
     def close(self) -> None:
         """See no further backward pass."""
@@ -146,10 +159,12 @@ class Meter:
         self._steps += 1
         for balanced in _balanced(terms).values():
             balanced.steps += 1
-        state = _state(student) if any(balanced.is_new for balanced in _balanced(terms).values()) else None
+        state = sums_of(student) if any(balanced.is_new for balanced in _balanced(terms).values()) else None
         step = MeasuredStep(active | balancing, balancing, self.stages if watched else {}, state)
         self.was_measured = watched or bool(balancing)
-        self._last = step if self.was_measured else None
+        if self.was_measured:
+            self.close()
+            self._last = step
         return step
 
     def report(self) -> dict[str, float]:
@@ -172,15 +187,21 @@ class Meter:
         self._last = None
 
     def _finish(self, terms: list[Term]) -> None:
+        """Take over the last measured step, unless its backward pass is still to come, after more calls."""
         step = self._last
-        self.close()
         if step is None:
             return
         moved = step.student is None or self._student is None or not torch.equal(step.student, self._student)
-        norms, moved = _of_all_processes(step.norms(), moved)
-        for name, balanced in _balanced(terms).items():
-            if name in step.balancing and (moved or not balanced.is_new) and balanced.update(*norms[name]):
-                self._student = step.student
+        norms, moved, was_reached = _of_all_processes(step.norms(), moved, step.was_reached)
+        if not was_reached:
+            return
+        self.close()
+        for term in terms:
+            balanced = term.weighting
+            if isinstance(balanced, Balanced) and term.name in step.balancing and (moved or not balanced.is_new):
+                if balanced.update(*norms[term.name]):
+                    self._student = step.student
+                    warn_of_nothing_to_balance(term, balanced)
         self._keep(step.report(norms), terms)
 
     def _keep(self, found: Mapping[str, float], terms: Iterable[Term]) -> None:
@@ -194,12 +215,6 @@ class Meter:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_last": None, "_report": self.report()}
-
-
-@torch.no_grad()
-def _state(student: Sequence[Tensor]) -> Tensor | None:
-    sums = [local_part(parameter).float().sum() for parameter in student if parameter.requires_grad]
-    return torch.stack(sums) if sums else None
 
 
 def _is_due(term: Term) -> bool:
@@ -217,16 +232,16 @@ def _balanced(terms: Iterable[Term]) -> dict[str, Balanced]:
 
 
 def _of_all_processes(
-    norms: dict[str, tuple[float, float]], moved: bool
-) -> tuple[dict[str, tuple[float, float]], bool]:
-    """The norms over the batches of all processes together, and whether the student has changed in any."""
+    norms: dict[str, tuple[float, float]], moved: bool, was_reached: bool
+) -> tuple[dict[str, tuple[float, float]], bool, bool]:
+    """The norms over all batches together; whether the student has changed, and a pass come, in any process."""
     if not norms or not in_several_processes():
-        return norms, moved
+        return norms, moved, was_reached
     names = sorted(norms)
     every: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(every, ([norms[name] for name in names], moved))
+    torch.distributed.all_gather_object(every, ([norms[name] for name in names], moved, was_reached))
     together = {
-        name: tuple(math.hypot(*(own[index][part] for own, _ in every)) for part in (0, 1))
+        name: tuple(math.hypot(*(own[index][part] for own, *_ in every)) for part in (0, 1))
         for index, name in enumerate(names)
     }
-    return together, any(moved for _, moved in every)  # type: ignore[return-value]
+    return together, any(each[1] for each in every), any(each[2] for each in every)  # type: ignore[return-value]

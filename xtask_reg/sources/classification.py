@@ -78,8 +78,8 @@ def train_classifier(
     optimizer = torch.optim.Adam(network.parameters(), lr=lr)
     steps = -(-len(images) // batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=max(epochs * steps, 1))
-    network.train()
     for _ in range(epochs):
+        network.train()
         total = 0.0
         for chosen in torch.randperm(len(images), generator=random).split(batch_size):
             flip = (torch.rand(len(chosen), generator=random) < 0.5).to(device)[:, None, None, None]

@@ -79,9 +79,14 @@ class Balanced(nn.Module):
         self.measurements += 1
         return True
 
+    @property
+    def quotient(self) -> float:
+        """What the ratio is multiplied by; infinite at first, and where the term has no gradient."""
+        return math.inf if self.is_new else median(self.quotients)
+
     def weight(self, progress: float | None) -> float:
         """The weight now; 0 while there is none, and where the term has no gradient that could be balanced."""
-        quotient = math.inf if self.is_new else median(self.quotients)
+        quotient = self.quotient
         return value_at(self.ratio, progress) * quotient if math.isfinite(quotient) else 0.0
 
     def get_extra_state(self) -> Tensor:
