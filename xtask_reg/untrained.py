@@ -30,9 +30,9 @@ class UntrainedConnectors:
     """Looks whether the parameters of a term (those of a connector) train as the student does, and warns if not.
 
     They are random, or the source's: where no optimizer has them, the student is held to what nobody fitted. Whether
-    anything has changed a parameter is told by the count that PyTorch keeps of its changes in place. As that misses
-    what FSDP gathers, what fused optimizers do, and what is written to ``parameter.data``, the values are looked at before
-    anything is said; with a fused optimizer for all nothing is.
+    anything has changed a parameter is told by the count that PyTorch keeps of its changes in place. That misses what
+    FSDP gathers, what fused optimizers do and what is written to ``parameter.data``: the values are looked at before
+    anything is said, and with a fused optimizer for all nothing is.
     """
 
     def __init__(self) -> None:
