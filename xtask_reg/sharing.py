@@ -33,6 +33,9 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _storage(tensor: Tensor) -> tuple[torch.device, int] | None:
-    """Where a tensor's memory begins; None if it has none (empty, or on the meta device)."""
-    address = local_part(tensor).untyped_storage().data_ptr()
+    """Where a tensor's memory begins; None if it has none (empty, on the meta device, or within ``torch.func``)."""
+    try:
+        address = local_part(tensor).untyped_storage().data_ptr()
+    except NotImplementedError:
+        return None
     return (tensor.device, address) if address else None

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import xtask_reg as xr
+from xtask_reg.caching import teacher_state
 from xtask_reg.caching.teacher_state import TeacherState
 from xtask_reg.taps import TapRecorder
 
@@ -267,3 +268,18 @@ def test_mode_and_hooks_of_taps_do_not_matter(source, images, cached, computed) 
     teacher = cached(source)
     with TapRecorder({"layer1": source.layer1}, owner="student").recording():
         assert computed(teacher, images) == 1
+
+
+def test_one_cache_for_two_teachers(tmp_path, monkeypatch) -> None:
+    """Each teacher is looked through once, not at each turn."""
+    described = []
+    whole = teacher_state.described
+    monkeypatch.setattr(teacher_state, "described", lambda module: described.append(module) or whole(module))
+    cache = xr.TeacherCache(tmp_path, images=2)
+    networks = [nn.Sequential(nn.Conv2d(3, 4, 3)) for _ in range(2)]
+    teachers = [xr.FrozenTeacher(network, cache=cache) for network in networks]
+    images = torch.randn(2, 3, 8, 8)
+    for _ in range(3):
+        for teacher, network in zip(teachers, networks, strict=True):
+            torch.testing.assert_close(teacher.features(images, ["0"])["0"], network(images), rtol=0, atol=0)
+    assert described == networks

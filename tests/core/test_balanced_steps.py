@@ -74,6 +74,25 @@ def test_bfloat16_agrees(model) -> None:
     close(found, train(other, range(12), lr=1e-6), rtol=0.05)
 
 
+class Products(nn.Module):
+    """A loss that wants both sides in one precision."""
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        return (student.flatten(1) @ teacher.flatten(1).T).float().square().mean()
+
+
+def test_both_sides_keep_one_precision(net, ed) -> None:
+    """In measured steps, with networks in bfloat16 throughout."""
+    student, source = net(2, norm=False).bfloat16(), net(norm=False).bfloat16()
+    terms = [ed(loss=Products(), weight=xr.Balanced(every=2))]
+    one = xr.Regularized(student, xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), terms))
+    for step in range(8):
+        output, losses = one(batch(step).bfloat16())
+        (task(output.float()) + losses["ed"]).backward()
+        student.fc.bias.data += 0.1
+    assert terms[0].weight > 0
+
+
 class Tiny(nn.Module):
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         return 1e-6 * (student.float() - teacher.float()).square().mean()

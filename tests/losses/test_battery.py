@@ -28,6 +28,7 @@ from collected import (
 )
 
 import xtask_reg.losses
+from xtask_reg.losses.rkd_distance import rkd_distance_loss
 
 FILES = sorted(Path(xtask_reg.losses.__file__).parent.glob("*.py"))
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -72,6 +73,15 @@ def test_gradient_is_the_numerical_one(case: Case, options) -> None:
     student, teacher = pair(case)
     given = [student] if case.alone else [student, teacher.requires_grad_()]
     torch.autograd.gradcheck(lambda *tensors: case.function(*tensors, **options), given)
+
+
+@over_cases()
+def test_second_derivative(case: Case) -> None:
+    """Gradient penalties and meta-learning need it."""
+    student, teacher = pair(case)
+    if case.function is rkd_distance_loss:
+        pytest.skip("PyTorch has no second derivative of torch.cdist, and says so")
+    torch.autograd.gradgradcheck(lambda student: case.call(case.function, student, teacher), student, fast_mode=True)
 
 
 @each_device

@@ -7,7 +7,9 @@ import pytest
 import torch
 from scipy.special import rel_entr, softmax
 
+from xtask_reg.losses.attention_transfer import attention_transfer_loss
 from xtask_reg.losses.batch_spectral_shrinkage import bss_loss
+from xtask_reg.losses.channel_wise import channel_wise_loss
 from xtask_reg.losses.cosine_smooth_l1 import cosine_smooth_l1_loss
 from xtask_reg.losses.gram_anchoring import gram_anchoring_loss
 from xtask_reg.losses.local_similarity import local_similarity_loss
@@ -82,6 +84,17 @@ def test_a_student_of_zeros(loss, expected: float) -> None:
     assert value.item() == pytest.approx(expected)
     if loss is not cosine_smooth_l1_loss:
         assert not torch.autograd.grad(value, student)[0].any()
+
+
+@pytest.mark.parametrize(
+    "loss", [attention_transfer_loss, channel_wise_loss, gram_anchoring_loss, local_similarity_loss]
+)
+def test_a_single_location_is_exactly_alike(loss) -> None:
+    """Not but for rounding: a balanced weight would make it as large as a gradient that means something."""
+    student = torch.randn(64, 6, 1, 1, requires_grad=True)
+    value = loss(student, torch.randn(64, 6, 1, 1))
+    assert value == 0
+    assert not torch.autograd.grad(value, student)[0].any()
 
 
 @pytest.mark.parametrize("shape", [(4, 7), (7, 4), (4, 4)])

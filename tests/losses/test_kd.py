@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, kl_div
 
 from xtask_reg.losses.kd import kd_loss
 from xtask_reg.losses.lwf import lwf_loss
@@ -37,3 +37,16 @@ def test_high_temperature_compares_the_logits() -> None:
 
 def test_constant_added_to_the_logits_does_not_matter() -> None:
     assert kd_loss(LOGITS[0] + 50, LOGITS[1] - 20).item() == pytest.approx(kd_loss(*LOGITS).item())
+
+
+@pytest.mark.parametrize("classes", [10, 8631])
+@pytest.mark.parametrize("difference", [0.01, 0.1])
+@pytest.mark.parametrize("temperature", [1.0, 4.0, 8.0])
+def test_small_divergence_keeps_its_digits(classes: int, difference: float, temperature: float) -> None:
+    """A student that still is close to its source, in float32; the divergence of float64 logits by torch's own."""
+    random = torch.Generator().manual_seed(0)
+    teacher = 5 * torch.randn(4, classes, generator=random)
+    student = teacher + difference * torch.randn(4, classes, generator=random)
+    own, source = ((logits.double() / temperature).log_softmax(1) for logits in (student, teacher))
+    expected = temperature**2 * kl_div(own, source, reduction="batchmean", log_target=True).item()
+    assert kd_loss(student, teacher, temperature).item() == pytest.approx(expected, rel=0.03)

@@ -66,7 +66,7 @@ class TeacherCache:
         self.images = images
         self.versions = versions
         self.dtype = chosen
-        self._state = TeacherState()
+        self._states: dict[tuple[int, ...], TeacherState] = {}
         self._stores: dict[str, Store] = {}
         self._seen: set[bytes] = set()
         self._independent: set[Store] = set()
@@ -130,7 +130,8 @@ class TeacherCache:
             )
 
     def _open(self, paths: Sequence[str], images: Tensor, modules: Sequence[nn.Module]) -> dict[str, Store]:
-        common = {"teacher": self._state.digest(modules), "cast to": str(self.dtype), **circumstances(images)}
+        state = self._states.setdefault(tuple(map(id, modules)), TeacherState())  # which holds on to the modules
+        common = {"teacher": state.digest(modules), "cast to": str(self.dtype), **circumstances(images)}
         return {path: self._store({"tap": path, **common}) for path in paths}
 
     def _store(self, identity: Mapping[str, str]) -> Store:

@@ -51,7 +51,10 @@ def _similarities(features: Tensor) -> Tensor:
     """The cosines between all pairs of locations, shape ``(B, P, P)``."""
     directions = unit(features.flatten(2), dim=1)
     with outside_autocast(directions):
-        return directions.transpose(1, 2) @ directions
+        similarities = directions.transpose(1, 2) @ directions
+    # with itself it is 1, or 0: rounding would be the whole gradient where there is a single location
+    similarities.diagonal(dim1=1, dim2=2).copy_(directions.detach().square().sum(1).round())
+    return similarities
 
 
 class GramAnchoringLoss(nn.Module):

@@ -23,7 +23,8 @@ def rkd_distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
     their mean, so that a weight means the same for every batch size. The authors' code averages over all B x B entries,
     which is (B - 1) / B of this.
 
-    One image has no pairs, and gives 0. Images that all coincide have the distances 0, without gradient.
+    One image has no pairs, and gives 0. Images that all coincide have the distances 0, without gradient. There is no
+    second derivative: :func:`torch.cdist` has none.
 
     Args:
         student: embeddings of the student, shape ``(B, D)``; a feature map ``(B, D, *spatial)`` is averaged over its

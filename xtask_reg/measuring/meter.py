@@ -80,6 +80,8 @@ class MeasuredStep:
             self._gradients.at_parameters(list(at.values()))
         elif student.requires_grad:
             at = {term.student: student}
+            if isinstance(teacher, Tensor) and teacher.is_floating_point():  # as the student's outputs are
+                teacher = teacher.to(torch.promote_types(teacher.dtype, torch.float32))
         value = term(student, teacher)
         weighted = weight * value
         if at and value.requires_grad:
