@@ -67,10 +67,10 @@ class CommonParameters:
 def sums_of(parameters: Iterable[Tensor]) -> Tensor | None:
     """A number for each parameter that trains (its shard in this process), which tells its states apart.
 
-    None if there is none. On a GPU nothing waits for it.
+    None if there is none. On the first one's device; on a GPU nothing waits for it.
     """
     sums = [local_part(parameter).float().sum() for parameter in parameters if parameter.requires_grad]
-    return torch.stack(sums) if sums else None
+    return torch.stack([each.to(sums[0].device) for each in sums]) if sums else None
 
 
 def _check_precision(name: str, student: torch.dtype, teacher: torch.dtype) -> None:

@@ -193,7 +193,8 @@ class Meter:
         step = self._last
         if step is None:
             return
-        moved = step.student is None or self._student is None or not torch.equal(step.student, self._student)
+        now, before = step.student, self._student
+        moved = now is None or before is None or not torch.equal(now, before.to(now.device))
         norms, moved, was_reached = _of_all_processes(step.norms(), moved, step.was_reached)
         if not was_reached:
             return
