@@ -6,6 +6,7 @@ from xtask_reg.attach import ctd
 from xtask_reg.caching import TeacherCache
 from xtask_reg.connectors import (
     ChannelsFirst,
+    ChannelsLast,
     ClassToken,
     PooledClassifier,
     Projection,
@@ -57,6 +58,7 @@ __all__ = [
     "ChannelAttentionLoss",
     "ChannelWiseLoss",
     "ChannelsFirst",
+    "ChannelsLast",
     "ClassToken",
     "CosineAlignmentLoss",
     "CosineDecay",

@@ -31,7 +31,7 @@ def ctd(
     The student trains; call it, then the regularizer, and add what that returns to the loss of the task.
 
     Args:
-        student: a network with an encoder: ResNet-like, of timm, of segmentation_models_pytorch, a ViT.
+        student: a network with an encoder: ResNet-like, of timm, of segmentation_models_pytorch, a ViT, a Swin.
         teacher: the source network, which is frozen; or a :class:`FrozenTeacher`, perhaps with an input adapter; None
             if nothing compares with it, as ``"bss"``.
         names: of one or several regularizers, joined by ``+``; see :func:`xtask_reg.shorthand`.

@@ -15,7 +15,8 @@ from xtask_reg.term import Term
 
 ADVICE = {
     3: "xr.ChannelsFirst(), xr.TokensToMap(...) or xr.ClassToken()",
-    4: "torchvision.ops.Permute([0, 3, 1, 2])",
+    4: "xr.ChannelsFirst()",
+    5: "xr.ChannelsFirst()",
 }
 """What to put on both sides, by the number of dimensions."""
 

@@ -97,7 +97,7 @@ class CrossTaskRegularizer(nn.Module):
         _check_balanced_apart(term.weighting for term in terms)
         self.teacher = FrozenTeachers(teacher) if isinstance(teacher, Mapping) else teacher
         self.terms = nn.ModuleDict({term.name: term for term in terms if not is_left_out(term.weighting)})
-        self._meter = Meter(monitor, {} if monitor is None else self._stages(monitor, student, images))
+        self._meter = Meter(monitor, [] if monitor is None else self._pairs(monitor, student, images))
         self._progress: float | None = None
         self._reach, self._untrained = GradientReach(), UntrainedConnectors()
         self._check_teacher()
@@ -115,17 +115,17 @@ class CrossTaskRegularizer(nn.Module):
         self._ahead: _Ahead | None = None
         self.register_state_dict_pre_hook(_settle)  # type: ignore[no-untyped-call]  # torch's has no types
 
-    def _stages(self, monitor: Monitor, student: nn.Module | None, images: Tensor | None) -> Mapping[str, str]:
-        if monitor.stages is not None:
-            return monitor.stages
-        if not isinstance(self.teacher, FrozenTeacher) or student is None:
-            warnings.warn("the monitor compares no stages: without one teacher and a student, name them")
-            return {}
-        try:
-            return TwoEncoders(student, self.teacher, None, images).corresponding()
-        except ValueError as error:
-            warnings.warn(f"the monitor compares no stages of student and teacher: {error}")
-            return {}
+    def _pairs(self, monitor: Monitor, student: nn.Module | None, images: Tensor | None) -> Sequence[Mapping[str, Any]]:
+        """The stages that the monitor compares, with what brings their channels into dimension 1."""
+        message = "the monitor compares no stages: without one teacher and a student, name them"
+        if isinstance(self.teacher, FrozenTeacher) and student is not None:
+            try:
+                return TwoEncoders(student, self.teacher, monitor.stages, images).pairs()
+            except ValueError as error:
+                message = f"the monitor compares no stages of student and teacher: {error}"
+        if monitor.stages is None:
+            warnings.warn(message)
+        return [{"student": own, "teacher": other} for own, other in (monitor.stages or {}).items()]
 
     def _check_teacher(self) -> None:
         paths = [*_teacher_taps(self._terms()), *self._meter.stages.values()]

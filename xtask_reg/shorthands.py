@@ -13,7 +13,7 @@ from xtask_reg import losses
 from xtask_reg.kinds import check_kind
 from xtask_reg.teacher import FrozenTeacher
 from xtask_reg.term import Term, Weight
-from xtask_reg.two_encoders import TwoEncoders, in_channel_order
+from xtask_reg.two_encoders import TwoEncoders
 from xtask_reg.weights.balanced import Balanced
 
 UNSET = 0.0
@@ -38,10 +38,10 @@ def _at_logits(loss: Callable[[], nn.Module], networks: TwoEncoders, name: str) 
 
 
 def _not_followed(networks: TwoEncoders, loss: str, student: str, name: str) -> str:
-    source, (stage, shape) = type(networks.teacher).__name__, list(networks.source.items())[-1]
+    source, (path, stage) = type(networks.teacher).__name__, list(networks.source.items())[-1]
     return (
-        f"how {source} comes from its last stage {stage!r} {shape} to class scores (B, classes) could not be followed "
-        "(it has none, or does something on the way that is no module of its own): write the term out, "
+        f"how {source} comes from its last stage {path!r} {stage.shape} to class scores (B, classes) could not be "
+        "followed (it has none, or does something on the way that is no module of its own): write the term out, "
         f"xr.Term(xr.{loss}(), student={student!r}, teacher=<path of what gives the scores>, student_connector=<a copy "
         f"of what {source} puts between, xr.retained_classifier(...) if that is an average and one layer>, weight=..., "
         f"name={name!r})"
@@ -49,8 +49,8 @@ def _not_followed(networks: TwoEncoders, loss: str, student: str, name: str) -> 
 
 
 def _of_student(loss: Callable[[], nn.Module], networks: TwoEncoders, name: str) -> Iterator[Term]:
-    stage, shape = list(networks.own.items())[-1]
-    yield Term(loss(), student=stage, weight=UNSET, name=name, student_connector=in_channel_order(shape))
+    path, stage = list(networks.own.items())[-1]
+    yield Term(loss(), student=path, weight=UNSET, name=name, student_connector=stage.connector())
 
 
 def _of_parameters(loss: Callable[[], nn.Module], networks: TwoEncoders, name: str) -> Iterator[Term]:

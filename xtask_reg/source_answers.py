@@ -55,8 +55,8 @@ def answers(network: nn.Module, stage: str, images: Tensor) -> Answers | None:
 
     The network is called once, with noise. Where it averages the stage's map and classifies by one layer, the connector
     is a :class:`PooledClassifier`. Otherwise it is a sequence of the submodules on the way (norms, layers, the
-    classifier), with an average, flattening or the choice of the class token between them where the network does that.
-    It is a copy that trains, without dropout, in no lower precision than float32.
+    classifier), with an average, flattening, another order of the dimensions or the choice of the class token between
+    them where the network does that. It is a copy that trains, without dropout, in no lower precision than float32.
 
     Args:
         network: the source.
@@ -144,7 +144,8 @@ def _between(features: Tensor) -> list[nn.Sequential]:
     """What networks do with features in their own ``forward``: nothing, for one."""
     steps: list[tuple[nn.Module, ...]] = [()]
     if features.ndim in AVERAGES:
-        steps += [(AVERAGES[features.ndim](1), nn.Flatten()), (nn.Flatten(),)]
+        average = (AVERAGES[features.ndim](1), nn.Flatten())
+        steps += [average, (nn.Flatten(),), (ChannelsFirst(),), (ChannelsFirst(), *average)]
     if features.ndim == 3:
         steps += [(ClassToken(),), (ChannelsFirst(), nn.AdaptiveAvgPool1d(1), nn.Flatten())]
         if isqrt(features.shape[1] - 1) ** 2 == features.shape[1] - 1 > 0:  # the patches alone, of a square

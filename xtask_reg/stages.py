@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from xtask_reg.first_call import Call, called_with, larger, of_some_size
+from xtask_reg.map_layout import with_channels_last
 from xtask_reg.submodules import find_module, unwrap
 from xtask_reg.tappable import Tappable
 
@@ -26,11 +28,12 @@ def find_stages(model: nn.Module, images: Tensor | None = None) -> list[str]:
 
     The model is called. Of modules side by side (children of one parent), the stages are the last one of each
     resolution, as long as the resolution falls, from a quarter of the image's side on: strides 4, 8, 16, 32 in most
-    networks. Maps of a single cell do not count: in place of images of less than 64 pixels a black one of at least that
-    is taken to find stages, and one of twice the side where a module with parameters gives a cell behind a small map;
-    if the model takes them. Where dilation keeps the lowest resolution, as DeepLab does, the modules ``layer3`` and
-    ``layer4`` are both stages, since they are named alike. The parent with the most resolutions counts; if several have
-    as many, the one called first. Modules within those that are called with a list of tensors (decoders, necks,
+    networks. They give maps ``(B, C, H, W)`` or, as those of Swin, ``(B, H, W, C)``: the sides are in the ratio of the
+    image's. Maps of a single cell do not count: in place of images of less than 64 pixels a black one of at least
+    that is taken to find stages, and one of twice the side where a module with parameters gives a cell behind a small
+    map; if the model takes them. Where dilation keeps the lowest resolution, as DeepLab does, the modules ``layer3``
+    and ``layer4`` are both stages, since they are named alike. The parent with the most resolutions counts; if several
+    have as many, the one called first. Modules within those that are called with a list of tensors (decoders, necks,
     parallel branches) do not count, nor does a stem, nor ``nn.Identity``.
 
     Without such maps, the stages are the blocks of a transformer: modules of one class side by side that give tokens
@@ -82,9 +85,8 @@ def none_found(model: nn.Module) -> str:
     """That a model has no stages, why, and what to do."""
     return (
         f"no stages were found in {type(unwrap(model)).__name__}: neither {FEWEST} modules side by side that give "
-        f"smaller and smaller maps (B, C, H, W), from stride 4 on, nor {FEWEST} of one class that give tokens "
-        "(B, N, C) of one shape (maps with their channels last, (B, H, W, C), are not seen); name the taps yourself, "
-        "stages={student's: source's} or in terms"
+        f"smaller and smaller maps (B, C, H, W) or (B, H, W, C), from stride 4 on, nor {FEWEST} of one class that give "
+        "tokens (B, N, C) of one shape; name the taps yourself, stages={student's: source's} or in terms"
     )
 
 
@@ -129,54 +131,63 @@ def _twice_as_large(model: nn.Module, images: Tensor, cell: str) -> Call:
         ) from error
 
 
+class _Map(NamedTuple):
+    """What a module gives: of how many cells."""
+
+    path: str
+    size: tuple[int, ...]
+    parameters: int
+
+
 @dataclass
 class _Descent:
     """Maps that get smaller and smaller, and what gives a single cell behind them and may be a stage."""
 
-    maps: list[Tappable] = field(default_factory=list)
+    maps: list[_Map] = field(default_factory=list)
     cells: list[str] = field(default_factory=list)
 
 
 def _longest_descent(call: Call) -> _Descent:
-    descents = [_descent(family, tuple(call.images.shape[2:])) for family in _families(call.taps)]
+    last, whole = with_channels_last(call), tuple(call.images.shape[2:])
+    descents = [_descent([_map(tap, last) for tap in family], whole) for family in _families(call.taps)]
     stem = _stem(call.taps)
     encoders = [descent for descent in descents if descent.maps and descent.maps[-1].path not in stem]
     return max(encoders, key=lambda descent: len(_last(descent.maps)), default=_Descent())
 
 
-def _with_dilated(maps: Sequence[Tappable], model: nn.Module) -> list[str]:
+def _map(tap: Tappable, channels_last: Set[str]) -> _Map:
+    shape = tap.shape or ()
+    return _Map(tap.path, shape[1:-1] if tap.path in channels_last else shape[2:], tap.parameters)
+
+
+def _with_dilated(maps: Sequence[_Map], model: nn.Module) -> list[str]:
     """The last module of each resolution; of the lowest all, if the modules are named alike, one a resolution above."""
     last = list(_last(maps).values())
     words = {_word(path, model) for path in last}
-    alike = [tap for tap in maps if {_word(tap.path, model)} == words != {None}]
-    above = [tap.path for tap in alike if _size(tap) != _size(maps[-1])]
-    return [tap.path for tap in alike] if above and above == last[:-1] else last
+    alike = [each for each in maps if {_word(each.path, model)} == words != {None}]
+    above = [each.path for each in alike if each.size != maps[-1].size]
+    return [each.path for each in alike] if above and above == last[:-1] else last
 
 
-def _descent(family: Sequence[Tappable], whole: tuple[int, ...]) -> _Descent:
+def _descent(family: Sequence[_Map], whole: tuple[int, ...]) -> _Descent:
     """The maps of stride 4 and more (sizes are rounded) and of several cells, until one is larger than the last."""
     found = _Descent()
-    for tap in family:
-        size = _size(tap)
-        if len(size) != len(whole) or min(now / side for now, side in zip(size, whole)) > 1 / 3:
+    for each in family:
+        if len(each.size) != len(whole) or min(now / side for now, side in zip(each.size, whole)) > 1 / 3:
             continue
-        if max(size) == 1:
-            if found.maps and max(_size(found.maps[-1])) <= FEW and tap.parameters:
-                found.cells.append(tap.path)
+        if max(each.size) == 1:
+            if found.maps and max(found.maps[-1].size) <= FEW and each.parameters:
+                found.cells.append(each.path)
             continue
-        if found.maps and any(now > before for now, before in zip(size, _size(found.maps[-1]))):
+        if found.maps and any(now > before for now, before in zip(each.size, found.maps[-1].size)):
             break
-        found.maps.append(tap)
+        found.maps.append(each)
     return found
 
 
-def _size(tap: Tappable) -> tuple[int, ...]:
-    return (tap.shape or ())[2:]
-
-
-def _last(maps: Sequence[Tappable]) -> dict[tuple[int, ...], str]:
+def _last(maps: Sequence[_Map]) -> dict[tuple[int, ...], str]:
     """The path of the last module of each resolution."""
-    return {_size(tap): tap.path for tap in maps}
+    return {each.size: each.path for each in maps}
 
 
 def _word(path: str, model: nn.Module) -> str | None:

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
 
-from xtask_reg.connectors import ChannelsFirst
+from xtask_reg.connectors import ChannelsFirst, ChannelsLast
 from xtask_reg.first_call import Call, black_images, called_with, first_call
+from xtask_reg.map_layout import with_channels_last
 from xtask_reg.source_answers import Answers, answers
 from xtask_reg.stages import stage_shapes
 from xtask_reg.submodules import find_module, paired_paths, unwrap
 from xtask_reg.teacher import FrozenTeacher
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage gives: of which shape, and whether its channels are in the last dimension."""
+
+    shape: tuple[int, ...]
+    channels_last: bool
+
+    def connector(self) -> nn.Module | None:
+        """What brings the channels into dimension 1, where losses take them from; None if they are there."""
+        return ChannelsFirst() if self.channels_last else None
 
 
 class TwoEncoders:
@@ -41,14 +55,14 @@ class TwoEncoders:
         return self._teacher
 
     @cached_property
-    def own(self) -> dict[str, tuple[int, ...]]:
-        """The student's stages, and the shapes of what they give."""
-        return _shapes(self.student, self._own_call, None if self._stages is None else list(self._stages))
+    def own(self) -> dict[str, Stage]:
+        """The student's stages by path."""
+        return _stages(self.student, self._own_call, None if self._stages is None else list(self._stages))
 
     @cached_property
-    def source(self) -> dict[str, tuple[int, ...]]:
+    def source(self) -> dict[str, Stage]:
         """The teacher's."""
-        return _shapes(self.teacher, self._source_call, None if self._stages is None else list(self._stages.values()))
+        return _stages(self.teacher, self._source_call, None if self._stages is None else list(self._stages.values()))
 
     @cached_property
     def _own_call(self) -> Call:
@@ -86,7 +100,7 @@ class TwoEncoders:
         return dict(zip(own, source))
 
     def pairs(self) -> list[dict[str, Any]]:
-        """The arguments of a term at each stage; tokens are brought into the order of feature maps."""
+        """The arguments of a term at each stage; channels that are last are brought into dimension 1."""
         return [self._pair(student, teacher) for student, teacher in self.corresponding().items()]
 
     def last_pair(self) -> dict[str, Any]:
@@ -97,20 +111,36 @@ class TwoEncoders:
         return {
             "student": student,
             "teacher": teacher,
-            "student_connector": in_channel_order(self.own[student]),
-            "teacher_connector": in_channel_order(self.source[teacher]),
+            "student_connector": self.own[student].connector(),
+            "teacher_connector": self.source[teacher].connector(),
         }
 
     def answers(self) -> Answers | None:
-        """Where the teacher classifies, and what its last stage goes through to its scores; None if not followed."""
-        return answers(self.teacher, list(self.source)[-1], self._source_call.images)
+        """Where the teacher classifies, and what its last stage goes through to its scores; None if not followed.
+
+        Where the channels of one network's maps are last and those of the other's are not, the student's are brought
+        into the order of the teacher's first.
+        """
+        path, source = list(self.source.items())[-1]
+        found, own = answers(self.teacher, path, self._source_call.images), list(self.own.values())[-1]
+        if found is None or own.channels_last == source.channels_last or len(own.shape) != len(source.shape):
+            return found
+        turned = ChannelsFirst() if own.channels_last else ChannelsLast()
+        steps = found.student_connector
+        return replace(
+            found, student_connector=nn.Sequential(turned, *(steps if isinstance(steps, nn.Sequential) else [steps]))
+        )
 
 
-def _shapes(network: nn.Module, call: Call, paths: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
-    """What named modules give, by path, or the stages."""
-    if paths is None:
-        return stage_shapes(network, call)
+def _stages(network: nn.Module, call: Call, paths: Sequence[str] | None) -> dict[str, Stage]:
+    """The stages that are found, or named modules, by path."""
     network = unwrap(network)
+    shapes = stage_shapes(network, call) if paths is None else _shapes(network, call, paths)
+    last = {find_module(network, path) for path in with_channels_last(call)}
+    return {path: Stage(shape, len(shape) == 3 or find_module(network, path) in last) for path, shape in shapes.items()}
+
+
+def _shapes(network: nn.Module, call: Call, paths: Sequence[str]) -> dict[str, tuple[int, ...]]:
     taps = {find_module(network, tap.path): tap for tap in call.taps}
     shapes = {}
     for path in paths:
@@ -119,8 +149,3 @@ def _shapes(network: nn.Module, call: Call, paths: Sequence[str] | None) -> dict
             raise ValueError(f"{path!r} of {type(network).__name__} cannot be tapped: {tap.reason}")
         shapes[path] = tap.shape
     return shapes
-
-
-def in_channel_order(shape: tuple[int, ...]) -> nn.Module | None:
-    """What brings tokens ``(B, N, C)`` into the order of feature maps; None for maps, which have it."""
-    return ChannelsFirst() if len(shape) == 3 else None

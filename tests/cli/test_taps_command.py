@@ -80,6 +80,7 @@ DLIB = str(CONFIGS / "dlib/td-hm_dlib29_ctd-ed_landmarks-128x128.py")
         (["torchvision.models:resnet18", "--size", "64", "96"], LAYERS, [512, 2, 3]),
         (["timm/convnext_atto"], [f"stages_{n}" for n in range(4)], [320, 7, 7]),
         (["timm/convnext_atto", "--kwargs", "features_only=False"], [f"stages.{n}" for n in range(4)], [320, 7, 7]),
+        (["timm/swin_tiny_patch4_window7_224"], [f"layers_{n}" for n in range(4)], [7, 7, 768]),
         (["smp/DeepLabV3Plus/resnet18", "--size", "64"], [f"encoder.{name}" for name in LAYERS], [512, 4, 4]),
         (["timm/resnet18", "--size", "32"], LAYERS, [512, 1, 1]),
         (["timm/resnet10t", "--size", "32", "--kwargs", "in_chans=5"], LAYERS, [512, 1, 1]),
@@ -87,7 +88,18 @@ DLIB = str(CONFIGS / "dlib/td-hm_dlib29_ctd-ed_landmarks-128x128.py")
         ([DEMO, "--size", "64"], [f"backbone.{name}" for name in LAYERS], [256, 2, 2]),
         ([DLIB, "--size", "64"], [f"backbone.net.blocks.{name}" for name in DLIB_STAGES], [256, 2, 2]),
     ],
-    ids=["function", "timm", "kwargs", "smp", "small", "channels", "volumes", "config", "config with a module"],
+    ids=[
+        "function",
+        "timm",
+        "kwargs",
+        "channels last",
+        "smp",
+        "small",
+        "channels",
+        "volumes",
+        "config",
+        "config with a module",
+    ],
 )
 def test_names(listed, arguments, stages, shape):
     facts, modules = listed(*arguments)

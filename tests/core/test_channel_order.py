@@ -54,7 +54,9 @@ def warned(network: str, loss: nn.Module, connector: nn.Module | None = None) ->
     return [str(each.message) for each in caught if "channels last" in str(each.message)]
 
 
-@pytest.mark.parametrize(("network", "advice"), [("vit", "ChannelsFirst"), ("swin", r"Permute([0, 3, 1, 2])")])
+@pytest.mark.parametrize(
+    ("network", "advice"), [("vit", "ChannelsFirst(), xr.TokensToMap"), ("swin", "ChannelsFirst() on both")]
+)
 @pytest.mark.parametrize("loss", [LOCATION, xr.CosineAlignmentLoss(over="pooled"), xr.GramAnchoringLoss()], ids=repr)
 def test_it_warns_once(network: str, advice: str, loss: nn.Module) -> None:
     (message,) = warned(network, loss)
@@ -70,6 +72,7 @@ def test_it_warns_once(network: str, advice: str, loss: nn.Module) -> None:
         ("vit", LOCATION, xr.ChannelsFirst()),
         ("vit", LOCATION, xr.TokensToMap()),
         ("swin", xr.CosineAlignmentLoss(), None),
+        ("swin", LOCATION, xr.ChannelsFirst()),
         ("convnext", LOCATION, None),
         ("resnet", LOCATION, None),
     ],

@@ -11,6 +11,7 @@ import torchvision
 import transformers
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, ResNet
+from torchvision.models.swin_transformer import SwinTransformer
 from torchvision.models.video.resnet import BasicBlock as Block3D
 from torchvision.models.video.resnet import BasicStem, Conv3DSimple, VideoResNet
 
@@ -62,6 +63,17 @@ def vit(**options: object) -> nn.Module:
     return timm.create_model("vit_tiny_patch16_224", **sizes, **options)
 
 
+class Averaging(SwinTransformer):
+    """Averages its maps in its own ``forward``."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.norm(self.features(images)).mean((1, 2)))
+
+
+def swin(kind: type[nn.Module] = SwinTransformer) -> nn.Module:
+    return kind([4, 4], 8, [1] * 4, [1, 1, 2, 2], [4, 4], num_classes=5)
+
+
 def hugging_face(family: str, settings: dict[str, object]) -> nn.Module:
     config = getattr(transformers, f"{family}Config")(**settings)
     return getattr(transformers, f"{family}ForImageClassification")(config)
@@ -98,6 +110,8 @@ SOURCES: dict[str, tuple[Callable[[], nn.Module], str, str, type[nn.Module]]] = 
         "layer4", "fc", xr.PooledClassifier,
     ),
     "class token": (vit, "blocks.2", "head", nn.Sequential),
+    "channels last": (swin, "features.7", "head", nn.Sequential),
+    "channels last, averaged without a module": (lambda: swin(Averaging), "features.7", "head", nn.Sequential),
     "all tokens": (lambda: vit(global_pool="avg", class_token=False), "blocks.2", "head", nn.Sequential),
     "patches": (lambda: vit(global_pool="avg"), "blocks.2", "head", nn.Sequential),
     "hf vit": (lambda: hugging_face("ViT", TINY), "vit.layers.2", "classifier", nn.Sequential),

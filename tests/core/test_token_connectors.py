@@ -40,6 +40,33 @@ def test_map_undoes_a_patch_embedding() -> None:
     assert torch.equal(TokensToMap(size=(5, 3))(tokens), features)
 
 
+@pytest.mark.parametrize("shape", [(2, 5, 4), (2, 3, 5, 4), (2, 3, 5, 6, 4)], ids=str)
+def test_channels_first_against_numpy(shape: tuple[int, ...]) -> None:
+    """Each channel, as a map of its own; and back."""
+    features = torch.randn(shape)
+    found = xr.ChannelsFirst()(features)
+    assert found.shape == (2, 4, *shape[1:-1])
+    for channel in range(4):
+        np.testing.assert_array_equal(found[:, channel].numpy(), features.numpy()[..., channel])
+    assert torch.equal(xr.ChannelsLast()(found), features)
+
+
+@pytest.mark.parametrize(
+    ("connector", "message"),
+    [
+        (
+            xr.ChannelsFirst(),
+            "neither tokens nor maps; expected (images, tokens, channels) or (images, *spatial, channels)",
+        ),
+        (xr.ChannelsLast(), "no maps; expected (images, channels, *spatial)"),
+    ],
+)
+def test_features_without_locations(connector: torch.nn.Module, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)) as error:
+        connector(torch.zeros(2, 4))
+    assert "(2, 4)" in str(error.value)
+
+
 @pytest.mark.parametrize("wrong", [1.0, "0", None, True])
 def test_bad_index_is_named(wrong: object) -> None:
     with pytest.raises(ValueError, match=f"index={wrong!r}; expected a whole number"):
@@ -81,7 +108,7 @@ def test_tokens_that_make_no_map(connector: TokensToMap, shape: tuple[int, ...],
     assert str(shape) in str(error.value)
 
 
-CONNECTORS = [ClassToken(), TokensToMap(), TokensToMap(2, (3, 5))]
+CONNECTORS = [ClassToken(), TokensToMap(), TokensToMap(2, (3, 5)), xr.ChannelsFirst(), xr.ChannelsLast()]
 
 
 @pytest.mark.parametrize("dynamic", [None, True, False])
@@ -145,7 +172,7 @@ def test_losses_on_maps_take_tokens(loss: torch.nn.Module) -> None:
     torch.testing.assert_close(loss(*map(TokensToMap(), tokens)), loss(*maps))
 
 
-@pytest.mark.parametrize("name", ["class_token", "tokens_to_map"])
+@pytest.mark.parametrize("name", ["channels_first", "channels_last", "class_token", "tokens_to_map"])
 def test_examples_run(name: str) -> None:
     module = importlib.import_module(f"xtask_reg.connectors.{name}")
     assert doctest.testmod(module, extraglobs={"torch": torch}).failed == 0

@@ -16,6 +16,9 @@ def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor
     torch.testing.assert_close(dict(found), dict(expected), rtol=0, atol=0)
 
 
+SWIN = dict(img_size=64, window_size=4, embed_dim=8, depths=(1,) * 4, num_heads=(1, 1, 2, 2))
+
+
 @pytest.mark.parametrize(
     ("arguments", "shapes"),
     [
@@ -23,6 +26,7 @@ def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor
         (dict(module="timm/resnet10t", kwargs=dict(out_indices=(4,))), [(512, 2)]),
         (dict(module="timm/resnet10t.c3_in1k", kwargs=dict(out_indices=(3, 4))), [(256, 4), (512, 2)]),
         (dict(module="xtask_reg.sources:dlib_resnet29_dense"), [(256, 2)]),
+        (dict(module="timm/swin_tiny_patch4_window7_224", kwargs=SWIN), [(8, 16), (16, 8), (32, 4), (64, 2)]),
         (dict(module="torch.nn:Conv2d", kwargs=dict(in_channels=3, out_channels=5, kernel_size=1)), [(5, 64)]),
     ],
 )

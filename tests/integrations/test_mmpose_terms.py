@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import xtask_reg
 from xtask_reg.connectors import Projection, Resize, inverted_projection
-from xtask_reg.sources import load_weights
+from xtask_reg.sources import load_weights, save_weights
 
 FEATURES = [
     "AttentionTransferLoss", "ChannelAttentionLoss", "ChannelWiseLoss", "CosineAlignmentLoss", "CosineSmoothL1Loss",
@@ -44,7 +44,7 @@ def test_everything_that_is_exported_is_here_and_registered():
     assert MODELS.get("KDLoss").__module__.startswith("mmpose.")
     registered = {"Projection": Projection, "Resize": Resize, "InvertedProjection": inverted_projection}
     registered |= {"RetainedClassifier": xtask_reg.retained_classifier}
-    for name in ("ChannelsFirst", "Balanced", "CosineDecay", "LinearDecay", "Steps", "Warmup"):
+    for name in ("ChannelsFirst", "ChannelsLast", "Balanced", "CosineDecay", "LinearDecay", "Steps", "Warmup"):
         registered[name] = getattr(xtask_reg, name)
     assert {name: MODELS.get(name) for name in registered} == registered
 
@@ -202,6 +202,36 @@ def test_terms_as_a_string_are_those_written_out(model_config, first_batch, name
     assert found[0].keys() == {"loss_kpt", *(f"loss_{key}" for key in STRINGS[name])}
     assert found[:3] == found[4:7]
     torch.testing.assert_close(found[3], found[7], rtol=0, atol=0)
+
+
+SWIN = dict(
+    type="ModuleBackbone", module="timm/swin_tiny_patch4_window7_224",
+    kwargs=dict(img_size=64, window_size=4, embed_dim=8, depths=(1,) * 4, num_heads=(1, 1, 2, 2), drop_path_rate=0.0),
+)  # fmt: skip
+
+
+def test_swin_by_name(model_config, first_batch, tmp_path):
+    """Its maps have their channels last, which neither the head of the student nor the classifier takes."""
+    network, classifier = MODELS.build(SWIN).net, nn.Linear(64, 10)
+    save_weights(
+        {**network.state_dict(), "fc.weight": classifier.weight, "fc.bias": classifier.bias}, tmp_path / "w.safetensors"
+    )
+    initial = dict(type="SourceWeights", checkpoint=str(tmp_path / "w.safetensors"))
+    model = MODELS.build({**model_config, "backbone": {**SWIN, "init_cfg": initial}, "terms": "ctd-com"})
+    model.init_weights()
+    for term in model.regularizer.terms.values():
+        assert term.student == "backbone.net.layers_3"
+        term.set_weight(1.0)
+    images = model.data_preprocessor(copy.deepcopy(first_batch), training=True)["inputs"]
+    with torch.no_grad():
+        for parameter in model.backbone.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        maps = [net(images)[-1].permute(0, 3, 1, 2) for net in (model.backbone.net, network.eval())]
+        logits = [classifier(each.mean((2, 3))) for each in maps]
+    found = losses(model, first_batch)
+    torch.testing.assert_close(found["loss_ctd_ed"], xtask_reg.CosineAlignmentLoss()(*maps))
+    torch.testing.assert_close(found["loss_ctd_cd"], xtask_reg.SoftmaxL2Loss()(*logits))
+    assert min(found.values()) > 0
 
 
 @pytest.mark.parametrize(

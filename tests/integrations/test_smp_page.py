@@ -53,12 +53,6 @@ def test_what_is_tapped_where(architecture: str, name: str, tap: str) -> None:
     assert xr.find_stages(smp.create_model(architecture, name, encoder_weights=None))[-1] == tap
 
 
-@pytest.mark.parametrize("architecture", ["Unet", "FPN"])
-def test_swin_is_refused(architecture: str) -> None:
-    with pytest.raises(ValueError, match="no stages were found"):
-        xr.find_stages(smp.create_model(architecture, "tu-swin_tiny_patch4_window7_224", encoder_weights=None))
-
-
 @pytest.mark.parametrize("encoder", ["efficientnet-b0", "mobilenet_v2"])
 def test_a_shorter_encoder_may_compute_more_than_is_used(encoder: str) -> None:
     model = smp.create_model("PSPNet", encoder, encoder_weights=None).eval()

@@ -6,7 +6,6 @@ import pytest
 import timm
 import torch
 from torch import nn
-from torchvision.ops import Permute
 
 import xtask_reg as xr
 from xtask_reg.integrations.timm import feature_stages, input_convention
@@ -81,25 +80,15 @@ def test_not_of_timm():
         feature_stages(nn.Linear(1, 1))
 
 
-def test_swin_by_its_own_stages():
-    """Its maps have their channels last, so that its stages are not found by their sizes."""
-    student, source = (timm.create_model("swin_tiny_patch4_window7_224", num_classes=2) for _ in range(2))
-    stages = {stage: stage for stage in feature_stages(student)}
-    keep = xr.ctd(student, source, "ctd-ed", stages=stages, quiet=True)
-    student(torch.rand(2, 3, 224, 224))
-    keep()["ctd_ed"].backward()
-    assert all(parameter.grad is not None for parameter in student.layers.parameters())
-
-
 def test_swin_with_its_channels_first():
-    """As docs/timm.md says: the maps that timm gives for what wants (B, C, H, W)."""
+    """The maps that timm gives for what wants (B, C, H, W)."""
     model = timm.create_model("swin_tiny_patch4_window7_224", img_size=112).eval()
     images = torch.rand(1, 3, 112, 112)
     with torch.no_grad():
         maps = model.forward_intermediates(images, output_fmt="NCHW", intermediates_only=True)
-    taps = xr.FrozenTeacher(model).features(images, feature_stages(model))
+    taps = xr.FrozenTeacher(model).features(images, xr.find_stages(model))
     for tap, feature in zip(taps.values(), maps, strict=True):
-        assert torch.equal(Permute([0, 3, 1, 2])(tap), feature)
+        assert torch.equal(xr.ChannelsFirst()(tap), feature)
 
 
 def test_the_teacher_gets_its_own_convention():

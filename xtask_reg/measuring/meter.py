@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from xtask_reg.measuring.gradients import GradientMeasurement, Place
 from xtask_reg.measuring.monitor import Monitor
@@ -19,6 +19,9 @@ from xtask_reg.term import Read, Term
 from xtask_reg.weights.balanced import Balanced
 from xtask_reg.weights.schedule import value_at
 
+Connectors = tuple[nn.Module | None, nn.Module | None]
+"""What brings the maps of student and teacher into one order at a stage."""
+
 
 class MeasuredStep:
     """One step of the regularizer; what is measured in it.
@@ -27,6 +30,7 @@ class MeasuredStep:
         terms: names of the terms whose gradients are measured.
         balancing: those of them whose weight goes by it.
         stages: where student and teacher are compared, the teacher's paths by the student's.
+        connectors: of stages whose maps are not ``(B, C, *spatial)``, by the student's paths.
         student: what tells this state of the student from others; None if that does not matter.
     """
 
@@ -35,11 +39,13 @@ class MeasuredStep:
         terms: Set[str] = frozenset(),
         balancing: Set[str] = frozenset(),
         stages: Mapping[str, str] | None = None,
+        connectors: Mapping[str, Connectors] | None = None,
         student: Tensor | None = None,
     ) -> None:
         self.terms = terms
         self.balancing = balancing
         self.stages = stages or {}
+        self._connectors = connectors or {}
         self.student = student
         self._gradients = GradientMeasurement()
         self._weights: dict[str, float] = {}
@@ -49,7 +55,8 @@ class MeasuredStep:
     def compare(self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> None:
         """Compare the student with the teacher at the stages."""
         for path, target in self.stages.items():
-            student, teacher = outputs[path].detach(), targets[target]
+            own, other = self._connectors.get(path, (None, None))
+            student, teacher = _in_order(outputs[path].detach(), own), _in_order(targets[target], other)
             if student.shape == teacher.shape:
                 self._values[f"cosine/{path}"] = mean_cosine(student, teacher)
             try:
@@ -119,11 +126,19 @@ class Meter:
 
     A step's gradients are known when its backward pass is over: they are taken over when the next step begins. Calls
     without gradients, a validation, are no steps.
+
+    Args:
+        monitor: what to look at; None for what the balanced weights need.
+        pairs: where student and teacher are compared: ``student`` and ``teacher``, paths, and perhaps their connectors,
+            which are named as a term's arguments.
     """
 
-    def __init__(self, monitor: Monitor | None, stages: Mapping[str, str]) -> None:
+    def __init__(self, monitor: Monitor | None, pairs: Sequence[Mapping[str, Any]]) -> None:
         self.monitor = monitor
-        self.stages = stages
+        self.stages = {pair["student"]: pair["teacher"] for pair in pairs}
+        self._connectors = {
+            pair["student"]: (pair.get("student_connector"), pair.get("teacher_connector")) for pair in pairs
+        }
         self._steps = 0
         self._last: MeasuredStep | None = None
         self._report: dict[str, float] = {}
@@ -162,7 +177,8 @@ class Meter:
         for balanced in _balanced(terms).values():
             balanced.steps += 1
         state = sums_of(student) if any(balanced.is_new for balanced in _balanced(terms).values()) else None
-        step = MeasuredStep(active | balancing, balancing, self.stages if watched else {}, state)
+        stages = self.stages if watched else {}
+        step = MeasuredStep(active | balancing, balancing, stages, self._connectors, state)
         self.was_measured = watched or bool(balancing)
         if self.was_measured:
             self.close()
@@ -218,6 +234,11 @@ class Meter:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_last": None, "_report": self.report()}
+
+
+def _in_order(features: Tensor, connector: nn.Module | None) -> Tensor:
+    """Maps with their channels in dimension 1; tokens are compared as they are."""
+    return features if connector is None or features.ndim == 3 else connector(features)
 
 
 def _is_due(term: Term) -> bool:

@@ -15,7 +15,8 @@ class Monitor:
 
     Args:
         stages: where student and teacher are compared: the teacher's path by the student's, or a list if they are the
-            same. None for the stages of both encoders, as :func:`xtask_reg.find_stages` finds them.
+            same. None for the stages of both encoders, as :func:`xtask_reg.find_stages` finds them. Maps whose channels
+            are last are compared as ``(B, C, H, W)``; both networks are called once to see that.
         every: measure each n-th step, the first one included.
 
     Raises:

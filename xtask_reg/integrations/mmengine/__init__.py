@@ -11,6 +11,7 @@ from mmengine.registry import MODELS
 from xtask_reg import losses
 from xtask_reg.connectors import (
     ChannelsFirst,
+    ChannelsLast,
     ClassToken,
     Projection,
     Resize,
@@ -33,7 +34,7 @@ from xtask_reg.weights import Balanced, CosineDecay, LinearDecay, Steps, Warmup
 
 _LOSSES = [getattr(losses, name) for name in losses.__all__ if name.endswith(("Loss", "SPPenalty"))]
 _OTHER_NAMES = {losses.KDLoss: "LogitsKDLoss"}  # MMPose has a KDLoss, which takes other arguments
-_CONNECTORS = (ChannelsFirst, ClassToken, Projection, Resize, TokensToMap)
+_CONNECTORS = (ChannelsFirst, ChannelsLast, ClassToken, Projection, Resize, TokensToMap)
 for _component in (*_LOSSES, *_CONNECTORS, Balanced, CosineDecay, LinearDecay, Steps, Warmup):
     MODELS.register_module(_OTHER_NAMES.get(_component), module=_component)
 MODELS.register_module("RetainedClassifier", module=retained_classifier)

@@ -16,7 +16,8 @@ from xtask_reg.integrations.named import build_module
 class ModuleBackbone(BaseModule):
     """A backbone around a module that maps images ``(B, 3, H, W)`` to feature maps.
 
-    The module is the submodule ``net``: its layers are tapped as ``backbone.net.<path>``.
+    The module is the submodule ``net``: its layers are tapped as ``backbone.net.<path>``. Timm models whose channels
+    are last (Swin) have them brought to the front for the head.
 
     Args:
         module: its name, ``'timm/<model name>'`` (the ``features_only`` form) or ``'package.module:function'``, as in
@@ -51,4 +52,6 @@ class ModuleBackbone(BaseModule):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         features = self.net(images)
-        return (features,) if isinstance(features, Tensor) else tuple(features)
+        maps = (features,) if isinstance(features, Tensor) else tuple(features)
+        channels_last = getattr(self.net, "output_fmt", None) == "NHWC"  # what timm says of its models
+        return tuple(each.movedim(-1, 1) for each in maps) if channels_last else maps

@@ -15,12 +15,13 @@ from xtask_reg.integrations.mmengine.random_state import preserved_random_state
 from xtask_reg.integrations.mmengine.scope import own_scope
 from xtask_reg.integrations.mmengine.source import SourceTeacher
 from xtask_reg.integrations.mmengine.source_weights import SourceWeights
-from xtask_reg.integrations.mmengine.terms import active_terms, build_teacher, build_terms
+from xtask_reg.integrations.mmengine.terms import active_terms, build_teacher, build_terms, classifier_copy
 from xtask_reg.measuring import Monitor
 from xtask_reg.plain_state import keep_out_of_state_dict
 from xtask_reg.regularizer import CrossTaskRegularizer
 from xtask_reg.shorthands import compares
 from xtask_reg.submodules import find_module
+from xtask_reg.term import Term
 
 
 class CrossTaskModel(BaseModel):
@@ -113,10 +114,12 @@ class CrossTaskModel(BaseModel):
             if isinstance(module, SourceTeacher):
                 module.load_source()
         for term in self.regularizer.terms.values():
-            if isinstance(term.student_connector, PooledClassifier):
+            assert isinstance(term, Term)
+            own = classifier_copy(term)
+            if own is not None:
                 classifier = find_module(self.regularizer.teacher.network, str(term.teacher))
-                own = term.student_connector if isinstance(classifier, PooledClassifier) else term.student_connector.fc
-                own.load_state_dict(classifier.state_dict())
+                filled = own if isinstance(classifier, PooledClassifier) else own.fc
+                filled.load_state_dict(classifier.state_dict())
 
     def forward(self, inputs: Any, data_samples: Any = None, mode: str = "tensor") -> Any:
         """What the model returns; in the mode ``'loss'`` with the weighted terms.

@@ -65,13 +65,21 @@ def build_terms(terms: str | Sequence[Mapping[str, Any]], student: nn.Module, te
             raise
         for term in built:
             copied = next(term.parameters(), None) is not None
-            if copied and not isinstance(term.student_connector, PooledClassifier):
+            if copied and classifier_copy(term) is None:
                 raise ValueError(
                     f"terms={terms!r}: {term.name} needs a copy of more than a classifier behind an average; give the "
                     "teacher classifier=dict(in_channels=..., num_classes=...), or write the terms out"
                 )
         return built
     return [_build_term(term, teacher) for term in terms]
+
+
+def classifier_copy(term: Term) -> PooledClassifier | None:
+    """The copy of the source's classifier behind an average in a term, if nothing else of its connector is copied."""
+    connector = term.student_connector
+    found = next((part for part in connector.modules() if isinstance(part, PooledClassifier)), None)
+    alone = found is not None and len(list(found.parameters())) == len(list(connector.parameters()))
+    return found if alone else None
 
 
 def _build_term(config: Mapping[str, Any], teacher: Teacher) -> Term:

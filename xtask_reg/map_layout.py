@@ -1,0 +1,43 @@
+"""Which dimension of a feature map has the channels: the second, or the last one as in Swin."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from xtask_reg.first_call import Call
+
+Shape = tuple[int, ...]
+
+
+def with_channels_last(call: Call) -> set[str]:
+    """The paths of the modules that give maps ``(B, H, W, C)`` or ``(B, D, H, W, C)``, in one call of a network.
+
+    A map is a smaller image: its sides have one ratio to those of the image, but for rounding, and its channels do not.
+    Where both orders fit, as for ``(1, 16, 16, 16)``, it is that of most maps of the modules side by side, and channels
+    come first if these do not tell. This is no memory format, PyTorch's ``channels_last``, which leaves shapes alone.
+    """
+    side_by_side: dict[str, dict[str, Shape]] = defaultdict(dict)
+    for tap in call.taps:
+        if tap.shape is not None:
+            side_by_side[tap.path.rpartition(".")[0]][tap.path] = tap.shape
+    image = tuple(call.images.shape[2:])
+    found = set()
+    for shapes in side_by_side.values():
+        found |= {path for path, last in zip(shapes, channels_are_last(list(shapes.values()), image)) if last}
+    return found
+
+
+def channels_are_last(shapes: Sequence[Shape], image: Shape) -> list[bool]:
+    """The same of the shapes that modules side by side give for an image of these sides."""
+    fits = [(_fits(shape[2:], image), _fits(shape[1:-1], image)) for shape in shapes]
+    most = sum(last - first for first, last in fits)
+    return [last and (most > 0 or not first) for first, last in fits]
+
+
+def _fits(size: Shape, image: Shape) -> bool:
+    """Whether there is one ratio of all sides, each of which may be rounded up or down. One side shows nothing."""
+    if len(size) != len(image) or len(size) < 2:
+        return False
+    sides = list(zip(size, image))
+    return max((now - 1) / whole for now, whole in sides) < min((now + 1) / whole for now, whole in sides)
