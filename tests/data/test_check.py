@@ -110,7 +110,7 @@ DAMAGE = {
     "outside, occluded": (point(0, 2, 70, 9, 1), "warning", "outside of their image, with visibility 1, are"),
     "box of corners": (put([40, 40, 44, 44], "annotations", 0, "bbox"), "warning", "outside of their bbox"),
     "one-sided flip": (put(0, "categories", 0, "flip_index", 1), "error", "flip_index must pair"),
-    "flip that is no list": (put(7, "categories", 0, "flip_index"), "error", "not iterable"),
+    "flip that is no list": (put(7, "categories", 0, "flip_index"), "error", "flip_index must pair"),
     "names that collide": (
         put(["a", "a", "a (0)", *LANDMARK_NAMES[3:]], "categories", 0, "keypoints"),
         "error",

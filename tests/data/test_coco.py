@@ -113,6 +113,14 @@ def test_bad_selection(write, indices):
         (changed(["annotations", 0, "category_id"], 2), r"category_id \[2\]; all must be of the first category, 1"),
         (changed(["categories", 0, "id"], ...), r"categories\[0\] has no 'id'"),
         (changed(["categories"], {"keypoints": ["a"]}), "'categories' is missing"),
+        (changed(["categories", 0, "keypoints", 1], {"name": "right"}), "names of the landmarks"),
+        (changed(["annotations", 0, "keypoints", 4], 10**400), "not a finite number"),
+        (changed(["annotations", 0, "bbox", 2], 10**400), "not a finite number"),
+        (changed(["annotations", 0, "image_id"], [1]), r"not listed, image_id \[\[1\]\]"),
+        (changed(["annotations", 0, "image_id"], 10**400), "not listed"),
+        (changed(["images", 0, "file_name"], 7), r"images\[0\] has file_name 7, .*expected a text"),
+        (changed(["images", 0, "width"], "64"), r"width and height \('64', 64\); expected a text and two numbers"),
+        (changed(["images", 0, "height"], float("nan")), r"\(64, nan\); expected a text and two numbers"),
     ],
 )
 def test_bad_files(write, content, says):
@@ -138,3 +146,9 @@ def test_subset(tmp_path):
     for name in ("lips", "broken"):
         with pytest.raises(ValueError, match=f"no subset '{name}'"):
             read_subset(path, name)
+
+
+@pytest.mark.parametrize("flip", [7, "102", {"0": 1}, [1, 0], [1, 2, 0], [1, 0, "2"]])
+def test_flip_index_that_is_no_list_of_mutual_pairs(write, flip):
+    with pytest.raises(ValueError, match="flip_index must pair the 3 landmarks mutually"):
+        landmark_names(write(changed(["categories", 0, "flip_index"], flip)))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import unicodedata
 from pathlib import Path
 
 import pytest
 
-from xtask_reg.data.faces import image_files, read_boxes
+from xtask_reg.data.faces import check_box, image_files, read_boxes
 from xtask_reg.landmarks.faces import Face
 
 
@@ -66,3 +68,24 @@ def test_missing_column(folder):
     Path("boxes.csv").write_text("file,x,y\na/1.png,1,2\n")
     with pytest.raises(ValueError, match="the header lacks left, top, width, height"):
         read_boxes(Path("boxes.csv"), [])
+
+
+def test_hidden_files_in_a_folder_are_no_images(folder):
+    """macOS leaves ``._1.png`` beside ``1.png`` on disks of other systems."""
+    (folder / "a/._1.png").write_bytes(b"Mac OS X")
+    assert image_files([Path("a")]) == [Path("a/1.png"), Path("a/2.JPG")]
+    assert image_files([Path("a/._1.png")]) == [Path("a/._1.png")]
+
+
+@pytest.mark.parametrize("written", ["NFC", "NFD"])
+@pytest.mark.parametrize("stored", ["NFC", "NFD"])
+def test_accents_are_alike_however_they_are_written(folder, written, stored):
+    names = {form: unicodedata.normalize(form, "Zoë/Müller.png") for form in ("NFC", "NFD")}
+    image = Path(names[stored])
+    assert read_boxes(write(f"{names[written]},1,2,3,4\n"), [image]) == [Face(image, (1, 2, 3, 4))]
+
+
+@pytest.mark.parametrize("box", [(math.nan, 0, 5, 5), (0, -math.inf, 5, 5), (0, 0, math.inf, 5), (0, 0, 5, math.nan)])
+def test_a_box_needs_finite_numbers(box):
+    with pytest.raises(ValueError, match=r"box .*(nan|inf).*: expected .* finite numbers"):
+        check_box(box)

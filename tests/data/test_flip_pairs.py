@@ -24,9 +24,10 @@ def test_built_in_pairs_are_those_of_mmpose(name, config):
         built_in_flip(name, 14)
 
 
-@pytest.mark.parametrize("header", ["", "left,right\n"])
-def test_flip_pairs(write, header):
-    path = write("pairs.csv", f"{header}a,c\n\n d , b\n")
+@pytest.mark.parametrize("between", [",", ";", "\t"])
+@pytest.mark.parametrize("header", ["", "left,right\n", "sep=,\nleft,right\n", "sep=,\n"])
+def test_flip_pairs(write, header, between):
+    path = write("pairs.csv", f"{header}a,c\n\n d , b\n".replace(",", between))
     assert read_flip_pairs(path, ["a", "b", "c", "d", "e"]) == (2, 3, 0, 1, 4)
 
 

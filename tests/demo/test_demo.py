@@ -74,3 +74,26 @@ def test_stage_is_made_again_when_its_facts_change(tmp_path):
     other = Stage(tmp_path / "stage", ["a", 2])
     assert not other.complete
     assert not (other.folder / "data").exists()
+
+
+@pytest.mark.parametrize("name", ["landmarks/train.json", "landmarks/images/a.png"])
+def test_a_folder_of_somebody_else_is_left_alone(name, tmp_path):
+    """``demo --out data``, where ``data/landmarks`` is what the shipped configs train on."""
+    file = tmp_path / name
+    file.parent.mkdir(parents=True)
+    file.write_text("x")
+    with pytest.raises(FileExistsError, match="landmarks is not empty and of no demonstration; choose another --out"):
+        Stage(tmp_path / "landmarks", ["a"])
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [file]
+
+
+def test_an_empty_folder_becomes_a_stage_and_links_in_it_are_not_followed(tmp_path):
+    (tmp_path / "stage").mkdir()
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/data").write_text("x")
+    stage = Stage(tmp_path / "stage", ["a", 1])
+    (stage.folder / "link").symlink_to(tmp_path / "own")
+    (stage.folder / "deep/er").mkdir(parents=True)
+    Stage(tmp_path / "stage", ["a", 2])
+    assert [path.name for path in stage.folder.iterdir()] == ["made_from.txt"]
+    assert (tmp_path / "own/data").exists()

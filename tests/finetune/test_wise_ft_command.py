@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from xtask_reg.cli import wise_ft
@@ -127,3 +128,12 @@ def test_bad_alpha(tmp_path, tuned, source, alpha, capsys) -> None:
         run(tuned, source, "--out", tmp_path / "out.pth", f"--alpha={alpha}")
     assert stopped.value.code == 2
     assert f"'{alpha}'; expected a number from 0 to 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stated", [{"landmarks": '["a"]', "flip_index": "[0]"}, {}])
+def test_what_a_safetensors_file_states_is_kept(tmp_path, source, stated) -> None:
+    """The names of the landmarks that ``xtask-reg export`` wrote, without which ``predict`` takes no file."""
+    save_weights(weights(5, "backbone.", []), tmp_path / "tuned.safetensors", stated)
+    run(tmp_path / "tuned.safetensors", source, "--out", tmp_path / "out.safetensors")
+    with safe_open(tmp_path / "out.safetensors", framework="pt") as file:
+        assert (file.metadata() or {}) == stated

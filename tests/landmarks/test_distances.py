@@ -26,6 +26,12 @@ def test_texts_and_files(tmp_path):
     assert parse_distances([]) == {}
 
 
+def test_a_file_in_a_folder_with_an_equals_sign(tmp_path):
+    (tmp_path / "lr=0.1").mkdir()
+    (tmp_path / "lr=0.1/pairs.json").write_text(json.dumps({"lip": ["b", "c"]}))
+    assert parse_distances([f"{tmp_path}/lr=0.1/pairs.json", "jaw=a:b"]) == {"lip": ("b", "c"), "jaw": ("a", "b")}
+
+
 @pytest.mark.parametrize("text", ["n=a", "=a:b", "n=a:", "n=:b", "n=a:b:c"])
 def test_bad_texts(text):
     with pytest.raises(ValueError, match="expected NAME=LANDMARK:LANDMARK"):

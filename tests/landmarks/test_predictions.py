@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
@@ -50,3 +51,40 @@ def test_table_states_numbers_and_reading():
     assert "| FT | 1.200 ± 0.600 | 33.33 % | 0.167 | 12 |" in text
     assert "mean distance in heatmap px" in text
     assert "above 1.2" in text
+
+
+def test_scores_of_none_are_refused_with_the_file(tmp_path):
+    predictions([np.nan]).write(tmp_path / "predictions.json")
+    with pytest.raises(ValueError, match="predictions.json .*no image to score"):
+        read_predictions(tmp_path / "predictions.json")
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("threshold",), "1.2"),
+        (("threshold",), -1),
+        (("space",), "screen"),
+        (("reduction",), ["mean_distance"]),
+        (("images", 0, "error"), -0.5),
+        (("images", 0, "error"), "small"),
+        (("images", 0, "error"), 10**400),
+        (("images", 0, "predicted"), [[1, 2]]),
+        (("images", 0, "predicted", 0, 1), float("nan")),
+        (("images", 0, "target", 0, 0), float("inf")),
+        (("images", 0, "target", 0, 0), 10**400),
+        (("images", 0, "visible"), [1, 0]),
+        (("images", 0), [1, 2]),
+        (("images",), {"a": 1}),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_with_the_file(tmp_path, place, value):
+    """Written by hand, or for the results of another program."""
+    path = tmp_path / "predictions.json"
+    predictions([0.5, 2.0]).write(path)
+    content = json.loads(path.read_text())
+    *keys, last = place
+    functools.reduce(lambda entry, key: entry[key], keys, content)[last] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"predictions.json is no file of predictions"):
+        read_predictions(path)

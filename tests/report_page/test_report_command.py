@@ -155,3 +155,25 @@ def test_a_browser_shows_it(browser, runs, tmp_path):
     assert rows[-1] - rows[0] > 1200  # tables and pictures, one below the other
     blue = np.abs(screen.astype(int) - (178, 114, 0)).max(axis=2) < 30  # BGR: the first curve's colour
     assert blue.sum() > 200
+
+
+def test_json_of_one_image(make_run, tmp_path, capsys):
+    """It has no standard deviation, and strict readers of JSON no NaN."""
+    assert report(make_run("one", [0.5]), "--html", tmp_path / "r.html", "--json") == 0
+    scores = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["runs"]["one"]
+    assert (scores["me"], scores["sd"], scores["images"]) == (0.5, None, 1)
+
+
+def test_pictures_that_are_elsewhere(make_run, tmp_path, monkeypatch, capsys):
+    """Paths relative to the folder that the tests ran in; no option of the command helps."""
+    folder = make_run("a", [0.5])
+    file = folder / "predictions.json"
+    file.write_text(file.read_text().replace(f"{tmp_path}/", ""))
+    (tmp_path / "other").mkdir()
+    for place, pictures in ((tmp_path, True), (tmp_path / "other", False)):
+        monkeypatch.chdir(place)
+        assert report(folder, "--html", tmp_path / "r.html") == 0
+        text = (tmp_path / "r.html").read_text()
+        assert ("No pictures" not in text) is pictures
+        assert (f"image0.png does not exist (seen from {place})" in text) is not pictures
+    assert "--images" not in text

@@ -52,3 +52,32 @@ def test_a_line_without_a_step(line, make_run, write_log):
     write_log(folder / "20260102_000000", [line])
     with pytest.raises(ValueError, match=r"scalars.json, line 1: step is .*; expected a whole number"):
         read_run("a", folder)
+
+
+def test_config_and_versions_are_those_of_the_training(make_run, write_log):
+    """``tools/test.py`` writes a config too, perhaps without the options of the training, and no scalars."""
+    folder = make_run("a", [1.0], config="weight = 0.02\n")
+    write_log(folder / "20260102_000000", [], "weight = 0.002\n")
+    (folder / "20260102_000000/vis_data/scalars.json").unlink()
+    log = folder / "20260102_000000/20260102_000000.log"
+    log.write_text(log.read_text().replace("seed: 3", "seed: 9"))
+    (folder / "config.py").write_text("weight = 0.002\n")
+    run = read_run("a", folder)
+    assert run.config == "weight = 0.02\n"
+    assert run.versions["seed"] == "3"
+
+
+def test_a_training_that_began_anew_in_the_folder(make_run, write_log):
+    """It has not been validated yet: the numbers of the one before it are not its own."""
+    folder = make_run("a")
+    write_log(folder / "20260102_000000", [{"loss": 9.0, "epoch": 1, "iter": 1, "step": 1}], "lr = 2\n")
+    run = read_run("a", folder)
+    assert run.training == {"loss": [(1, 9.0)]}
+    assert run.validation == {}
+    assert run.config == "lr = 2\n"
+
+
+def test_a_resumed_training_keeps_what_was_validated_before(make_run, write_log):
+    folder = make_run("a")
+    write_log(folder / "20260102_000000", [{"loss": 9.0, "epoch": 2, "iter": 3, "step": 3}])
+    assert read_run("a", folder).validation == {"landmark/ME": [(1, 2.0)], "landmark/FR": [(1, 0.0)]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -94,9 +95,14 @@ def _predict(
         for face in batch:
             found.append(replace(face, heatmaps=None))
             if folder is not None:
-                _draw(face, folder / "pictures" / f"{len(found):05d}_{face.image.stem}.jpg")
+                _draw(face, folder / "pictures" / _picture_name(len(found), face.image))
         start = time.perf_counter()
     return found, seconds
+
+
+def _picture_name(number: int, image: Path) -> str:
+    """With as much of the image's name as file systems take, which is 255 bytes in all."""
+    return os.fsencode(f"{number:05d}_{image.stem}")[:250].decode(errors="ignore") + ".jpg"
 
 
 def _draw(face: LandmarkedFace, file: Path) -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from xtask_reg.cli.options import by_name
+
+if TYPE_CHECKING:
+    from xtask_reg.landmarks.predictions import Predictions
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -33,9 +38,15 @@ def _run(options: argparse.Namespace) -> None:
         page = render_page(runs, options.title, not options.no_pictures)
         part.write_text(page, encoding="utf-8")
     if options.json:
-        scores = {run.name: asdict(run.predictions.scores) if run.predictions else None for run in runs}
+        scores = {run.name: _scores(run.predictions) if run.predictions else None for run in runs}
         print(json.dumps({"page": str(options.html), "runs": scores}))
         return
     for run in runs:
         print(f"{run.name}: {run.predictions.scores if run.predictions else 'not tested'}")
     print(f"written {options.html}, {len(page) / 1e6:.1f} MB")
+
+
+def _scores(predictions: Predictions) -> dict[str, Any]:
+    """As JSON has them, which knows no NaN: of one image there is no deviation."""
+    scores = asdict(predictions.scores)
+    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in scores.items()}

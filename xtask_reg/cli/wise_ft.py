@@ -45,7 +45,7 @@ def _fraction(text: str) -> float:
 def _run(options: argparse.Namespace) -> None:
     from xtask_reg.finetune import interpolate
     from xtask_reg.integrations.checkpoint_meta import checkpoint_meta
-    from xtask_reg.sources import load_weights
+    from xtask_reg.sources import load_metadata, load_weights
 
     with suppress(ImportError):  # without MMEngine, files with nothing but tensors can be read
         import xtask_reg.integrations.mmpose_compat  # noqa: F401
@@ -53,7 +53,7 @@ def _run(options: argparse.Namespace) -> None:
     alphas = list(dict.fromkeys(options.alpha))
     files = {alpha: _target(options.out, alpha if len(alphas) > 1 else None) for alpha in alphas}
     tuned, source = load_weights(options.tuned), load_weights(options.source)
-    meta = checkpoint_meta(options.tuned)
+    meta, stated = checkpoint_meta(options.tuned), load_metadata(options.tuned)
     encoder = _part(tuned, options.prefix, (), options.tuned)
     start = _part(source, options.source_prefix, options.ignore, options.source)
     for alpha, file in files.items():
@@ -61,7 +61,8 @@ def _run(options: argparse.Namespace) -> None:
             between = interpolate(start, encoder, alpha)
         except ValueError as error:
             raise ValueError(f"{options.source} and {options.tuned}: {error}; see --prefix and --ignore") from error
-        _write({**tuned, **{options.prefix + name: value for name, value in between.items()}}, meta, file)
+        mixed = {**tuned, **{options.prefix + name: value for name, value in between.items()}}
+        _write(mixed, meta, stated, file)
         print(f"{file}: {len(between)} tensors of the encoder at alpha {alpha:g}, {len(tuned) - len(between)} as tuned")
 
 
@@ -84,14 +85,15 @@ def _part(weights: Mapping[str, Tensor], prefix: str, ignore: Sequence[str], fil
     return part
 
 
-def _write(weights: dict[str, Tensor], meta: dict[str, Any], file: Path) -> None:
+def _write(weights: dict[str, Tensor], meta: dict[str, Any], stated: dict[str, str], file: Path) -> None:
+    """Beside the weights ``meta`` of an MMEngine checkpoint or what a safetensors file ``stated``, each in its kind."""
     import torch
 
     from xtask_reg.sources import save_weights
     from xtask_reg.whole_file import whole_file
 
     if file.suffix.lower() == ".safetensors":
-        return save_weights(weights, file)
+        return save_weights(weights, file, stated or None)
     content = io.BytesIO()  # given a path, torch.save does not say that a disk is full
     torch.save({**({"meta": meta} if meta else {}), "state_dict": weights}, content)
     with whole_file(file) as part:

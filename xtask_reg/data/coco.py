@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,7 +52,8 @@ def landmark_names(path: Path) -> LandmarkNames:
     names = tuple(name if given.count(name) == 1 else f"{name} ({index})" for index, name in enumerate(given))
     if len(set(names)) < len(names):
         raise ValueError(f"{path}: landmark names cannot be told apart: {sorted(set(given))}")
-    flip = tuple(category.get("flip_index") or range(len(names)))
+    stated = category.get("flip_index") or range(len(names))
+    flip = tuple(stated) if isinstance(stated, (list, range)) else (stated,)
     faults = [i for i, j in enumerate(flip) if not (isinstance(j, int) and 0 <= j < len(flip) and flip[j] == i)]
     if len(flip) != len(names) or faults:
         raise ValueError(
@@ -89,15 +90,17 @@ def check_landmark_file(path: Path) -> None:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no JSON, lacks a field, has an id twice, a value that is not finite, not as many points as
-            names, or an annotation of an image that it does not list or of another category than the first.
+        ValueError: if it is no JSON, lacks a field, has an id twice, a value of another kind or that is not finite, not
+            as many points as names, or an annotation of an image that it does not list or of another category than the
+            first.
     """
     content = _read(path)
     for part in ("images", "annotations", "categories"):
         entries = content.get(part)
         if not (isinstance(entries, list) and entries and all(isinstance(entry, dict) for entry in entries)):
             raise ValueError(f"{path}: {part!r} is missing or empty; expected the list of a COCO-style landmark file")
-    if not isinstance(content["categories"][0].get("keypoints"), list):
+    names = content["categories"][0].get("keypoints")
+    if not (isinstance(names, list) and all(isinstance(name, (str, int)) for name in names)):
         raise ValueError(f"{path}: categories[0] has no 'keypoints' (the list of the names of the landmarks)")
     if "id" not in content["categories"][0]:
         raise ValueError(f"{path}: categories[0] has no 'id'")
@@ -106,9 +109,11 @@ def check_landmark_file(path: Path) -> None:
             missing = [field for field in fields if entry.get(field) is None]
             if missing:
                 raise ValueError(f"{path}: {part}[{index}] lacks {missing}")
+    for index, image in enumerate(content["images"]):
+        _check_image(image, f"{path}: images[{index}]")
     _check_ids(content, path)
     for index, annotation in enumerate(content["annotations"]):
-        _check_points(annotation, len(content["categories"][0]["keypoints"]), f"{path}: annotations[{index}]")
+        _check_points(annotation, len(names), f"{path}: annotations[{index}]")
 
 
 def _check_ids(content: dict[str, Any], path: Path) -> None:
@@ -121,7 +126,8 @@ def _check_ids(content: dict[str, Any], path: Path) -> None:
                 f"{path}: the ids of the {part} must be different whole numbers; repeated: {repeated[:5] or 'none'}"
             )
     listed = {image["id"] for image in images}
-    unknown = [entry["image_id"] for entry in annotations if entry["image_id"] not in listed]
+    named = [entry["image_id"] for entry in annotations]
+    unknown = [image for image in named if not (_is_finite(image) and image in listed)]
     if unknown:
         raise ValueError(f"{path}: there are annotations of images that are not listed, image_id {unknown[:5]}")
     first = content["categories"][0]["id"]
@@ -133,6 +139,12 @@ def _check_ids(content: dict[str, Any], path: Path) -> None:
         )
 
 
+def _check_image(image: dict[str, Any], where: str) -> None:
+    name, size = image["file_name"], (image["width"], image["height"])
+    if not (isinstance(name, str) and all(map(_is_finite, size))):
+        raise ValueError(f"{where} has file_name {name!r}, width and height {size}; expected a text and two numbers")
+
+
 def _check_points(annotation: dict[str, Any], count: int, where: str) -> None:
     values, box = annotation["keypoints"], annotation["bbox"]
     if not (isinstance(values, list) and isinstance(box, list)):
@@ -140,12 +152,17 @@ def _check_points(annotation: dict[str, Any], count: int, where: str) -> None:
     if len(values) != 3 * count:
         raise ValueError(f"{where} has {len(values)} keypoint values; expected 3 x {count} (x, y, visibility)")
     numbers = [*values, *box]
-    if not all(isinstance(number, (int, float)) and math.isfinite(number) for number in numbers):
+    if not all(map(_is_finite, numbers)):
         raise ValueError(f"{where} has a keypoint or bbox value that is not a finite number")
     if not set(values[2::3]) <= {0, 1, 2}:
         raise ValueError(f"{where} has visibilities {sorted(set(values[2::3]))}; expected 0, 1 or 2 for each keypoint")
     if len(box) != 4 or min(box[2:]) <= 0:
         raise ValueError(f"{where} has bbox {box}; expected [x, y, width, height] with positive sizes")
+
+
+def _is_finite(value: object) -> bool:
+    """Whether it is a number that a float can be."""
+    return isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from xtask_reg.data.conversion.formats.csv_table import read_rows
-from xtask_reg.data.conversion.formats.table import number
+from xtask_reg.data.conversion.formats.table import composed, number
 from xtask_reg.landmarks.face_files import BOX
 from xtask_reg.landmarks.faces import Box, Face
 
@@ -17,6 +18,8 @@ SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 def image_files(paths: Iterable[Path]) -> list[Path]:
     """The image files that are named, each once, and those in folders that are named, by their suffix.
 
+    Hidden files in a folder are left out: systems keep ``._a.jpg`` beside ``a.jpg``, which is no image.
+
     Raises:
         FileNotFoundError: if there is no such file or folder.
         ValueError: if a folder has no image.
@@ -25,7 +28,7 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         files = [path]
         if path.is_dir():
-            files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+            files = sorted(file for file in path.iterdir() if _is_shown_image(file))
             if not files:
                 raise ValueError(f"the folder {path} has no image ({', '.join(SUFFIXES)})")
         elif not path.is_file():
@@ -37,8 +40,9 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
 def read_boxes(path: Path, images: Sequence[Path]) -> list[Face]:
     """The faces of the images by a CSV file with the columns file, left, top, width and height, in pixels.
 
-    A ``file`` is the end of the image's path: its name, or with as many folders as tell it from others. An image may
-    have several lines, one a face; lines of other images are ignored.
+    A ``file`` is the end of the image's path: its name, or with as many folders as tell it from others; an accent may
+    be a letter of its own in the one and not in the other. An image may have several lines, one a face; lines of other
+    images are ignored.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -51,11 +55,11 @@ def read_boxes(path: Path, images: Sequence[Path]) -> list[Face]:
     boxes: dict[Path, list[Box]] = defaultdict(list)
     named: dict[str, list[Path]] = defaultdict(list)
     for image in images:
-        named[image.name].append(image)
+        named[composed(image.name)].append(image)
     for line, cells in rows:
         box = check_box([number(cells[side], f"{path}, line {line}, column {side}") for side in BOX])
-        end = PurePosixPath(PureWindowsPath(cells["file"]).as_posix()).parts
-        meant = [image for image in named.get(end[-1] if end else "", []) if image.absolute().parts[-len(end) :] == end]
+        end = PurePosixPath(PureWindowsPath(composed(cells["file"])).as_posix()).parts
+        meant = [image for image in named.get(end[-1] if end else "", []) if _parts(image)[-len(end) :] == end]
         if len(meant) > 1:
             raise ValueError(f"{path}, line {line}: {cells['file']} may be {' or '.join(map(str, meant[:3]))}")
         for image in meant:
@@ -67,12 +71,21 @@ def read_boxes(path: Path, images: Sequence[Path]) -> list[Face]:
 
 
 def check_box(values: Sequence[float]) -> Box:
-    """A box as it is, if it has a size.
+    """A box as it is, if it has a place and a size.
 
     Raises:
         ValueError: if it has none.
     """
     left, top, width, height = values
-    if not (width >= 1 and height >= 1):
-        raise ValueError(f"box {' '.join(f'{value:g}' for value in values)}: expected a width and height of at least 1")
+    if not (width >= 1 and height >= 1 and all(map(math.isfinite, values))):
+        given = " ".join(f"{value:g}" for value in values)
+        raise ValueError(f"box {given}: expected a width and height of at least 1, and finite numbers")
     return left, top, width, height
+
+
+def _is_shown_image(file: Path) -> bool:
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+
+
+def _parts(image: Path) -> tuple[str, ...]:
+    return PurePosixPath(composed(image.absolute().as_posix())).parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,8 @@ from PIL import Image, UnidentifiedImageError
 MIN_SIZE = 32
 _DARKEST = 32
 _ORIENTATION = 0x0112
+_TURNED = range(2, 9)  # some cameras write 0, which viewers pass over
+_BAD_EXIF = (struct.error, SyntaxError)  # what Pillow raises of EXIF data in PNG and WebP files
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -24,7 +27,8 @@ def read_image(path: Path) -> np.ndarray:
         ValueError: if it is no image, cut off or damaged, or less than 32 pixels wide or high.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"the image {path} does not exist (--images names its folder)")
+        seen = "" if path.is_absolute() else f" (seen from {Path.cwd()})"
+        raise FileNotFoundError(f"the image {path} does not exist{seen}")
     _check_whole(path)
     content = np.fromfile(path, np.uint8)
     image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
@@ -42,11 +46,11 @@ def is_nearly_black(image: np.ndarray) -> bool:
 
 
 def is_turned(path: Path) -> bool:
-    """Whether an image has an EXIF orientation other than upright."""
+    """Whether an image has an EXIF orientation other than upright; EXIF data that cannot be read say nothing."""
     try:
         with Image.open(path) as image:
-            return image.getexif().get(_ORIENTATION, 1) != 1
-    except UnidentifiedImageError:
+            return image.getexif().get(_ORIENTATION) in _TURNED
+    except (UnidentifiedImageError, *_BAD_EXIF):
         return False
 
 

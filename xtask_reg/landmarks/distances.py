@@ -16,7 +16,7 @@ def parse_distances(texts: Sequence[str]) -> dict[str, Pair]:
     """The pairs of landmarks by the name of their distance.
 
     Args:
-        texts: each ``NAME=LANDMARK:LANDMARK``, or a JSON file ``{"NAME": ["LANDMARK", "LANDMARK"]}``.
+        texts: each ``NAME=LANDMARK:LANDMARK``, or the path of a ``.json`` file ``{"NAME": ["LANDMARK", "LANDMARK"]}``.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -24,7 +24,8 @@ def parse_distances(texts: Sequence[str]) -> dict[str, Pair]:
     """
     pairs: dict[str, Pair] = {}
     for text in texts:
-        for name, pair in _read(Path(text)) if "=" not in text else [_parse(text)]:
+        is_file = "=" not in text or Path(text).suffix.lower() == ".json"
+        for name, pair in _read(Path(text)) if is_file else [_parse(text)]:
             if name in pairs:
                 raise ValueError(f"the distance {name!r} is given twice")
             pairs[name] = pair

@@ -94,4 +94,6 @@ def _annotation(number: int, image: int, face: LandmarkedFace) -> dict[str, Any]
 
 
 def _name(face: LandmarkedFace, beside: Path) -> str:
-    return Path(os.path.relpath(face.image.absolute(), beside.absolute())).as_posix()
+    """Its image, by a path that holds where folders are links: ``..`` is the folder above the one that is linked to."""
+    image = face.image.parent.resolve() / face.image.name
+    return Path(os.path.relpath(image, beside.resolve())).as_posix()

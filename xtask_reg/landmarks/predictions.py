@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from xtask_reg.landmarks.metrics import LandmarkScores, Reduction, Space, score_images
+from xtask_reg.landmarks.metrics import LandmarkScores, Reduction, Space, landmark_errors, score_images
 from xtask_reg.whole_file import whole_file
 
 
@@ -66,21 +66,29 @@ def read_predictions(path: Path) -> Predictions:
 
     Raises:
         FileNotFoundError: if it is not there.
-        ValueError: if it is no such file.
+        ValueError: if it is no such file, or its numbers do not fit together or cannot be scored.
     """
     try:
         content = json.loads(path.read_text())
-        rows = content["images"]
-        columns: dict[str, Any] = {
-            key: np.array([row[key] for row in rows]) for key in ("predicted", "target", "visible")
-        }
-        errors = np.array([np.nan if row["error"] is None else row["error"] for row in rows], dtype=float)
-        reading = {key: content[key] for key in ("reduction", "space", "threshold")}
-        return Predictions(images=[row["image"] for row in rows], errors=errors, **columns, **reading)
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        read = _read(content["images"], {key: content[key] for key in ("reduction", "space", "threshold")})
+        landmark_errors(read.predicted, read.target, read.visible)  # looks at shapes and numbers,
+        read.scores  # noqa: B018  (and this at errors and their reading)
+        return read
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(
             f"{path} is no file of predictions as LandmarkMetric(outfile=...) writes it: {error!r}"
         ) from error
+
+
+def _read(rows: Sequence[Mapping[str, Any]], reading: dict[str, Any]) -> Predictions:
+    return Predictions(
+        images=[str(row["image"]) for row in rows],
+        predicted=np.array([row["predicted"] for row in rows], dtype=float),
+        target=np.array([row["target"] for row in rows], dtype=float),
+        visible=np.array([row["visible"] for row in rows]),
+        errors=np.array([np.nan if row["error"] is None else row["error"] for row in rows], dtype=float),
+        **reading,
+    )
 
 
 def markdown_table(scores: Mapping[str, LandmarkScores], seconds: Mapping[str, float]) -> str:

@@ -68,27 +68,31 @@ def read_run(name: str, folder: Path) -> Run:
         validation=validation,
         measurements=read_log(folder) if _has_measurements(files) else {},
         predictions=read_predictions(predictions) if predictions.is_file() else None,
-        config=_config(folder),
-        versions=_versions(folder),
+        config=_config(folder, files),
+        versions=_versions(folder, files),
     )
 
 
 def _scalars(files: list[Path]) -> tuple[dict[str, Points], dict[str, Points]]:
-    """Training by iteration, validation by epoch; a resumed run's log replaces what came after its first step."""
+    """Training by iteration, validation by epoch; a later log stands in place of all that came after its first step."""
     kept: tuple[dict[int, dict[str, float]], ...] = ({}, {})
     for file in files:
         own: tuple[dict[int, dict[str, float]], ...] = ({}, {})
+        epochs: list[int] = []
         for number, line in json_lines(file):
             kind, step = (0, line["iter"]) if "iter" in line else (1, line.get("step"))
             if not isinstance(step, int):
                 raise ValueError(f"{file}, line {number}: step is {step!r}; expected a whole number")
             own[kind].setdefault(step, {}).update(_numbers(line))
-        kept = tuple(_continued(old, new) for old, new in zip(kept, own))
+            epochs += [line["epoch"]] if isinstance(line.get("epoch"), int) else []
+        first = min(own[0], default=math.inf), min((*own[1], *epochs), default=math.inf)
+        kept = tuple(_continued(*each) for each in zip(kept, own, first))
     return _by_key(kept[0]), _by_key(kept[1])
 
 
-def _continued(old: dict[int, dict[str, float]], new: dict[int, dict[str, float]]) -> dict[int, dict[str, float]]:
-    first = min(new, default=math.inf)
+def _continued(
+    old: dict[int, dict[str, float]], new: dict[int, dict[str, float]], first: float
+) -> dict[int, dict[str, float]]:
     return {step: line for step, line in old.items() if step < first} | new
 
 
@@ -113,14 +117,16 @@ def _has_measurements(files: list[Path]) -> bool:
     return any(key.startswith(_MEASURED) for file in files for _, line in json_lines(file) for key in line)
 
 
-def _config(folder: Path) -> str:
-    """The newest config that MMEngine wrote down."""
-    found = sorted(folder.glob("*/vis_data/config.py")) or sorted(folder.glob("*.py"))
+def _config(folder: Path, logs: list[Path]) -> str:
+    """That of the last start of the training, or else the newest: testing leaves one too, with options of its own."""
+    trained = [config for log in logs if (config := log.with_name("config.py")).is_file()]
+    found = trained or sorted(folder.glob("*/vis_data/config.py")) or sorted(folder.glob("*.py"))
     return found[-1].read_text(encoding="utf-8", errors="replace") if found else ""
 
 
-def _versions(folder: Path) -> dict[str, str]:
-    """By the first log, that of the training."""
-    logs = sorted(folder.glob("*/*.log"))
-    text = logs[0].read_text(encoding="utf-8", errors="replace")[:20_000] if logs else ""
+def _versions(folder: Path, logs: list[Path]) -> dict[str, str]:
+    """By the text log of the last start of the training, or else by the newest."""
+    trained = [text for log in logs for text in log.parents[1].glob("*.log")]
+    found = trained or sorted(folder.glob("*/*.log"))
+    text = found[-1].read_text(encoding="utf-8", errors="replace")[:20_000] if found else ""
     return {name: value.strip() for name, value in _VERSIONS.findall(text)}

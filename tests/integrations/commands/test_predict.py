@@ -195,3 +195,51 @@ def test_a_safetensors_file_with_names(model, checkpoint, config_file, photograp
     again = load_student(config_file, tmp_path / "s.safetensors")
     faces = [Face(Path(photographs[0]))]
     np.testing.assert_array_equal(*(next(predict(each, faces))[0].points for each in (model, again)))
+
+
+@pytest.fixture(params=["no test", "wrapped"])
+def other_config(request, config_file, tmp_path) -> Path:
+    """A config of the same network whose test set is none, or wrapped in another."""
+    from mmengine.config import Config
+
+    config = Config.fromfile(config_file)
+    if request.param == "no test":
+        config.test_dataloader = config.test_cfg = config.test_evaluator = None
+    else:
+        config.test_dataloader.dataset = dict(type="ConcatDataset", datasets=[config.test_dataloader.dataset])
+    config.dump(tmp_path / "config.py")
+    return tmp_path / "config.py"
+
+
+def test_a_config_without_a_test_set_of_its_own(other_config, config_file, checkpoint, photographs, command, tmp_path):
+    """As after ``convert-landmarks --split 0.8 0.2 0``: the images are prepared as those of the validation."""
+    for name, config in (("a", config_file), ("b", other_config)):
+        assert command("predict", config, checkpoint, photographs[0], "--out", tmp_path / name, "--no-pictures") == 0
+    assert (tmp_path / "a/landmarks.csv").read_bytes() == (tmp_path / "b/landmarks.csv").read_bytes()
+    assert command("export", other_config, checkpoint, tmp_path / "s.safetensors") == 0
+
+
+@pytest.mark.parametrize("name", ["predict", "export"])
+def test_a_config_without_any_pipeline(name, config_file, checkpoint, photographs, command, tmp_path, capsys):
+    from mmengine.config import Config
+
+    config = Config.fromfile(config_file)
+    config.test_dataloader = config.val_dataloader = None
+    config.dump(tmp_path / "config.py")
+    arguments = [photographs[0], "--out", tmp_path / "out"] if name == "predict" else [tmp_path / "s.safetensors"]
+    assert command(name, tmp_path / "config.py", checkpoint, *arguments) == 1
+    assert "no pipeline in test_dataloader.dataset or val_dataloader.dataset" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["config.py"]
+
+
+@pytest.mark.parametrize("stem", ["a" * 251, "ü" * 125, "図" * 83])
+def test_long_names(stem, config_file, checkpoint, photographs, command, tmp_path):
+    """As long as file systems allow, which counts bytes."""
+    image = tmp_path / f"{stem}.png"
+    image.write_bytes(photographs[0].read_bytes())
+    out = tmp_path / "out"
+    assert command("predict", config_file, checkpoint, image, "--out", out) == 0
+    assert (out / pd.read_csv(out / "landmarks.csv")["file"][0]).resolve() == image
+    (picture,) = (out / "pictures").iterdir()
+    assert picture.stem.startswith(f"00001_{stem[:80]}")
+    assert picture.suffix == ".jpg"

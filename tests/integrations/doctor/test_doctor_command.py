@@ -120,6 +120,8 @@ def test_options():
     assert parse_options([]) == {}
     with pytest.raises(ValueError, match="--cfg-options lambda: expected key=value"):
         parse_options(["a=1", "lambda"])
+    with pytest.raises(ValueError, match=r"brackets.* \[1,2"):
+        parse_options(["a=[1,2"])
 
 
 def test_cache_is_checked_and_not_written(config_path, tiny_options, tmp_path):

@@ -62,7 +62,7 @@ def _check_landmarks(files: Sequence[Path]) -> Iterator[Finding]:
 def _names(file: Path) -> LandmarkNames | None:
     try:
         return landmark_names(file)
-    except (ValueError, TypeError):
+    except ValueError:
         return None  # check_points says why
 
 

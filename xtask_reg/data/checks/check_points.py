@@ -40,7 +40,7 @@ def check_points(file: Path, content: dict[str, Any]) -> Iterator[Finding]:
     flip, fault = np.arange(len(content["categories"][0]["keypoints"])), None
     try:
         flip = np.array(landmark_names(file).flip)
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         fault = str(error).removeprefix(f"{file}: ")
     if fault:
         yield Finding("error", file, fault)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from xtask_reg.data.conversion.formats.table import LandmarkTable, read_text
+from xtask_reg.data.conversion.formats.csv_table import read_cells
+from xtask_reg.data.conversion.formats.table import LandmarkTable
 
 IBUG_68 = (
     *range(16, -1, -1),  # jaw
@@ -54,7 +54,7 @@ def read_flip_pairs(path: Path, names: Sequence[str]) -> tuple[int, ...]:
     """For each landmark the index of its mirror image, from a CSV file with the names of one pair a line.
 
     Landmarks that are not in the file are their own mirror image. A first line ``left,right`` is a header, unless
-    these are landmarks.
+    these are landmarks. Names are separated as in :func:`read_cells`.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -63,10 +63,10 @@ def read_flip_pairs(path: Path, names: Sequence[str]) -> tuple[int, ...]:
     """
     flip = list(range(len(names)))
     place = {name: index for index, name in enumerate(names)}
-    for line, cells in enumerate(csv.reader(read_text(path).splitlines()), 1):
-        pair = [cell.strip() for cell in cells]
-        if not any(pair) or (line == 1 and pair == ["left", "right"] and not place.keys() & set(pair)):
-            continue
+    lines = read_cells(path)
+    if lines and lines[0][1] == ["left", "right"] and not place.keys() & {"left", "right"}:
+        del lines[0]
+    for line, pair in lines:
         where = f"{path}, line {line}"
         if len(pair) != 2:
             raise ValueError(f"{where}: {pair}; expected the names of two landmarks")

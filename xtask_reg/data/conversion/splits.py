@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import random
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 from xtask_reg.data.conversion.formats.csv_table import SPLITS, read_rows
+from xtask_reg.data.conversion.formats.table import composed
 
 
 def split_by_person(persons: Sequence[str], fractions: Sequence[float], seed: int = 0) -> tuple[str, ...]:
@@ -68,15 +68,10 @@ def read_persons(path: Path, files: Sequence[str]) -> tuple[str, ...]:
         raise ValueError(f"{path}: expected the columns file and person, found {header}")
     persons: dict[str, str] = {}
     for line, cells in rows:
-        file = _form(Path(cells["file"].replace("\\", "/")).as_posix())
+        file = composed(Path(cells["file"].replace("\\", "/")).as_posix())
         if not cells["person"] or persons.setdefault(file, cells["person"]) != cells["person"]:
             raise ValueError(f"{path}, line {line}: expected one person for {file}, found {cells['person']!r}")
-    unknown = [file for file in files if _form(file) not in persons]
+    unknown = [file for file in files if composed(file) not in persons]
     if unknown:
         raise ValueError(f"{path} says no person for {len(unknown)} of {len(files)} images, e.g. {unknown[0]}")
-    return tuple(persons[_form(file)] for file in files)
-
-
-def _form(file: str) -> str:
-    """The same text for all ways to write an accent."""
-    return unicodedata.normalize("NFC", file)
+    return tuple(persons[composed(file)] for file in files)

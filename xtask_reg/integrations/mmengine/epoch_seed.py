@@ -19,7 +19,7 @@ class EpochSeedHook(Hook):
 
     MMEngine saves no random state: without this a resumed run begins its augmentations anew, and with workers that do
     not persist every epoch has the same ones. The seed is drawn from the run's own (``randomness.seed``), the epoch
-    and the process's rank.
+    and the process's rank; a resumed run needs as many workers and images a batch as before.
 
     Raises:
         ValueError: before training, if the loop is not one over epochs, or the data loader's workers are persistent:

@@ -11,6 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from xtask_reg.finetune.freezing import Frozen, freeze
+from xtask_reg.integrations.mmengine.progress import steps
 
 
 @HOOKS.register_module()
@@ -19,7 +20,7 @@ class FreezeUntilHook(Hook):
 
     ``dict(type='FreezeUntilHook', paths=['backbone'], until=0.3)`` is LP-FT (Kumar et al., ICLR 2022), and several of
     these hooks are gradual unfreezing: what two of them freeze thaws with the later one. What the model's
-    ``frozen`` holds stays frozen. A resumed run is in the phase that its iteration says.
+    ``frozen`` holds stays frozen. A resumed run is in the phase that its progress says.
 
     Under DDP, which is set up before, it needs ``find_unused_parameters = True`` in the config.
 
@@ -53,7 +54,8 @@ class FreezeUntilHook(Hook):
         self._frozen = freeze(runner.model, self.paths, self.but)
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        if self._frozen is None or runner.iter < round(self.until * runner.max_iters):
+        done, total = steps(runner, batch_idx)
+        if self._frozen is None or done < round(self.until * total):
             return
         self._frozen.release()
         self._frozen = None

@@ -12,6 +12,7 @@ from torch import nn
 
 from xtask_reg.integrations.checkpoint import restore_state, save_state
 from xtask_reg.integrations.mmengine.finite_augmentation import check_augmentation
+from xtask_reg.integrations.mmengine.progress import steps
 from xtask_reg.teacher import FrozenTeacher
 
 
@@ -42,7 +43,8 @@ class CrossTaskHook(Hook):
         """Tell the regularizer the progress of training."""
         regularizer = _regularizer(runner)
         if regularizer is not None:
-            regularizer.progress = runner.iter / runner.max_iters
+            done, total = steps(runner, batch_idx)
+            regularizer.progress = done / total
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Hand what was measured to the logger."""

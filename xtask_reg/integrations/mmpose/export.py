@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from xtask_reg.inputs import PIXELS, InputAdapter
 from xtask_reg.integrations.mmengine.model import input_convention
+from xtask_reg.integrations.mmpose.inference_pipeline import inference_pipeline
 from xtask_reg.integrations.mmpose.student import export_metadata, load_student
 from xtask_reg.sources import save_weights
 
@@ -137,16 +138,16 @@ def compare(model: BaseModel, other: Callable[[Tensor], Tensor]) -> float:
 
 
 def input_size(model: BaseModel) -> tuple[int, int]:
-    """Width and height of the images that the config's test pipeline makes.
+    """Width and height of the images that the config's pipeline makes.
 
     Raises:
-        ValueError: if it has no step with an ``input_size``.
+        ValueError: if there is none, or no step of it has an ``input_size``.
     """
-    for step in model.cfg.test_dataloader.dataset.pipeline:
+    for step in inference_pipeline(model.cfg):
         if "input_size" in step:
             width, height = step["input_size"]
             return int(width), int(height)
-    raise ValueError("no step of test_dataloader.dataset.pipeline has an input_size")
+    raise ValueError("no step of the pipeline of test_dataloader.dataset has an input_size")
 
 
 def _images(model: BaseModel, count: int) -> Tensor:

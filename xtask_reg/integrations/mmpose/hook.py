@@ -26,12 +26,15 @@ class CrossTaskPoseHook(CrossTaskHook):
         """Log the number of trainable parameters.
 
         Raises:
-            ValueError: if training and validation have different landmarks, these do not fit the head, or the heatmaps
-                of the training pipeline are not those that the head's decoder reads.
+            ValueError: if training and validation have different landmarks, these do not fit the head, a training that
+                is resumed had others, or the heatmaps of the training pipeline are not those that the head's decoder
+                reads.
         """
         super().before_train(runner)
-        head = _head(runner)
-        self._trained = _names(runner.train_dataloader)
+        head, names = _head(runner), _names(runner.train_dataloader)
+        if runner._resume:
+            check_names(names, "training", self._trained, "the training that is resumed")
+        self._trained = names
         if runner.val_loop is not None:
             check_names(_names(runner.val_dataloader), "validation", self._trained, "the training set")
             _tell_codec(runner.val_loop, head)

@@ -12,14 +12,15 @@ from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 
 from xtask_reg.data.images import read_image
+from xtask_reg.integrations.mmpose.inference_pipeline import inference_pipeline
 from xtask_reg.landmarks.faces import Face, LandmarkedFace
 
 
 def predict(model: BaseModel, faces: Sequence[Face], batch_size: int = 16) -> Iterator[list[LandmarkedFace]]:
     """Run an estimator over faces, batch by batch.
 
-    Each face is read, cut out and scaled by the pipeline of the config's ``test_dataloader``, and decoded by the
-    config's codec: the points are those of ``mmpose.apis.inference_topdown``.
+    Each face is read, cut out and scaled by the pipeline of the config's test set (or of its validation set, if there
+    is no test), and decoded by the config's codec: the points are those of ``mmpose.apis.inference_topdown``.
 
     Args:
         model: an estimator of :func:`xtask_reg.integrations.mmpose.student.load_student`.
@@ -28,10 +29,10 @@ def predict(model: BaseModel, faces: Sequence[Face], batch_size: int = 16) -> It
 
     Raises:
         FileNotFoundError: if an image does not exist.
-        ValueError: if one is damaged or too small, or its box lies outside of it.
+        ValueError: if one is damaged or too small, or its box lies outside of it; for a config without a pipeline.
     """
     init_default_scope(model.cfg.get("default_scope", "mmpose"))
-    pipeline = Compose(model.cfg.test_dataloader.dataset.pipeline)
+    pipeline = Compose(inference_pipeline(model.cfg))
     model.test_cfg["output_heatmaps"] = True
     for start in range(0, len(faces), batch_size):
         batch = faces[start : start + batch_size]

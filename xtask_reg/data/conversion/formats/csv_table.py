@@ -71,18 +71,11 @@ def read_csv(path: Path, images: Path | None = None, first_pixel: float = 0.0) -
 def read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """The header of a CSV file, and of each further line its number and its cells by column.
 
-    A first line ``sep=;``, as Excel writes and reads it, is no header.
-
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if there is no line behind the header, one has another number of cells, or a column is repeated.
     """
-    text = read_text(path)
-    first = text.lstrip().splitlines()[0]
-    reader = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=first.count))
-    lines = [(line, cells) for line, cells in _cells(reader, path) if any(cells)]
-    if first.startswith("sep="):
-        del lines[0]
+    lines = read_cells(path)
     if len(lines) < 2:
         raise ValueError(f"{path} has no line behind its header")
     header = lines[0][1]
@@ -93,6 +86,23 @@ def read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
         if len(cells) != len(header):
             raise ValueError(f"{path}, line {line}: {len(cells)} cells; the header has {len(header)}")
     return header, [(line, dict(zip(header, cells))) for line, cells in lines[1:]]
+
+
+def read_cells(path: Path) -> list[tuple[int, list[str]]]:
+    """The cells of each line of a CSV file in which there is something, with the number of the line.
+
+    They are separated by commas, semicolons or tabs, of which the first line has most. A first line ``sep=;``, as Excel
+    writes and reads it, is left out.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is empty, or no CSV file in UTF-8.
+    """
+    text = read_text(path)
+    first = text.lstrip().splitlines()[0]
+    reader = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=first.count))
+    lines = [(line, cells) for line, cells in _cells(reader, path) if any(cells)]
+    return lines[1:] if first.startswith("sep=") else lines
 
 
 def _cells(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -112,6 +112,11 @@ def relative_file(text: str, root: Path) -> str:
     return next((form for form in forms if (root / form).exists()), relative)
 
 
+def composed(text: str) -> str:
+    """The same text for all ways to write an accent (Unicode's form NFC)."""
+    return unicodedata.normalize("NFC", text)
+
+
 def read_text(path: Path) -> str:
     """A text file in UTF-8, with or without a byte order mark.
 

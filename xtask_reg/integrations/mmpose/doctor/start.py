@@ -36,14 +36,15 @@ def parse_options(options: Sequence[str]) -> dict[str, Any]:
     """The ``--cfg-options`` of MMEngine, ``key=value`` each.
 
     Raises:
-        ValueError: for one without ``=``.
+        ValueError: for one without ``=``, or with brackets that do not close.
     """
     faulty = [option for option in options if "=" not in option]
     if faulty:
         raise ValueError(f"--cfg-options {' '.join(faulty)}: expected key=value")
     parser = argparse.ArgumentParser()
     parser.add_argument("--cfg-options", nargs="*", action=DictAction)
-    return parser.parse_args(["--cfg-options", *options]).cfg_options
+    with one_line_errors():
+        return parser.parse_args(["--cfg-options", *options]).cfg_options
 
 
 @contextmanager

@@ -1,0 +1,54 @@
+"""Images as they are read: what their EXIF data say of which side is up, and messages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xtask_reg.data.images import is_turned, read_image
+
+
+def exif_of(orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif.tobytes()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
+@pytest.mark.parametrize("orientation", range(10))
+def test_turned_is_what_is_read_as_other_pixels_than_are_stored(orientation, suffix, noise, tmp_path):
+    stored, file = noise(60, 40), tmp_path / f"a{suffix}"
+    Image.fromarray(stored).save(file, exif=exif_of(orientation), lossless=True)
+    assert is_turned(file) == (not np.array_equal(read_image(file)[..., ::-1], stored))
+    assert is_turned(file) == (2 <= orientation <= 8)
+
+
+BAD_EXIF = {
+    "no header": b"Exif\x00\x00this is none",
+    "nothing at all": b"Exif\x00\x00",
+    "a header alone": b"Exif\x00\x00MM\x00*",
+    "cut off": exif_of(6)[:-7],
+    "a directory far outside": b"Exif\x00\x00MM\x00*\xff\xff\xff\xff",
+}
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+@pytest.mark.parametrize("fault", BAD_EXIF)
+def test_exif_data_that_cannot_be_read_turn_nothing(fault, suffix, noise, tmp_path):
+    file = tmp_path / f"a{suffix}"
+    Image.fromarray(noise(60, 40)).save(file, exif=BAD_EXIF[fault])
+    assert read_image(file).shape == (40, 60, 3)
+    assert not is_turned(file)
+
+
+def test_a_missing_image_is_seen_from_somewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError) as caught:
+        read_image(Path("none/a.png"))
+    assert str(caught.value) == f"the image none/a.png does not exist (seen from {tmp_path})"
+    with pytest.raises(FileNotFoundError, match="a.png does not exist$"):
+        read_image(tmp_path / "a.png")
