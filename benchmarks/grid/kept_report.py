@@ -13,6 +13,7 @@ from xtask_reg.palette import COLOURS
 
 DRAWN = 40
 """Percent of FT's error up to which a method is drawn."""
+MEASURES = {"accuracy": "source's classifier, right in %", "verification_auc": "verification, AUC"}
 FROZEN = "FE"
 """Its encoder is the source's, and so is what it knows."""
 
@@ -27,8 +28,8 @@ def kept_table(lines: pd.DataFrame, rows: pd.DataFrame, against: Mapping[tuple[s
     """
     head = "method | source's classifier, right in % | least to most | verification, AUC | ME | error to FT, %"
     table = [f"| {head} | less error in | p, adjusted |", "|" + "---|" * 8]
-    for (name, n_labels), own in lines.groupby(["label", "n_labels"], sort=False):
-        error, key = rows[rows.label == name].error.mean(), (name, n_labels)
+    for name, own in _by_dose(lines).groupby("label", sort=False):
+        error, key = rows[rows.label == name].error.mean(), (name, own.n_labels.iloc[0])
         change = comparison_cells(against[key]) if key in against else f" | {len(own)} trainings | "
         percent = 100 * own.accuracy
         table.append(
@@ -40,23 +41,32 @@ def kept_table(lines: pd.DataFrame, rows: pd.DataFrame, against: Mapping[tuple[s
 
 def draw_kept(lines: pd.DataFrame, against: Mapping[tuple[str, int], Comparison]) -> Figure:
     """What is kept of the source's task, against the change of the error; the doses of a constraint are joined."""
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.add_subplot()
     percent = {name: found.percent.mean for (name, _), found in against.items()} | {"FT": 0.0}
-    points = lines.groupby("label", sort=False).accuracy.mean().mul(100).to_frame("accuracy")
+    measured = lines.assign(accuracy=100 * lines.accuracy)
+    points = _by_dose(measured).groupby("label", sort=False)[[*MEASURES]].mean()
     points["change"] = pd.Series(percent)
-    axes.axhline(points.accuracy[FROZEN], color="0.3", linewidth=0.8, linestyle="--", label="the source itself")
     drawn = points[points.change.abs() < DRAWN]
-    for index, (name, own) in enumerate(drawn.groupby(_without_dose(drawn.index), sort=False)):
-        axes.plot(own.change, own.accuracy, f"{MARKERS[index]}-", color=COLOURS[index % len(COLOURS)], label=name)
-    axes.axvline(0, color="0.3", linewidth=0.8)
-    axes.set(xlabel="error of the landmarks against FT, %", ylabel="source's classifier, right in %")
-    axes.grid(color="0.9")
-    axes.set_axisbelow(True)
-    figure.legend(loc="outside right upper", frameon=False)
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for axes, (measure, name) in zip(panels, MEASURES.items()):
+        axes.axhline(points[measure][FROZEN], color="0.3", linewidth=0.8, linestyle="--", label="the source itself")
+        for index, (constraint, own) in enumerate(drawn.groupby(_without_dose(drawn.index), sort=False)):
+            look = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index]}
+            axes.plot(own.change, own[measure], label=constraint, **look)
+        axes.axvline(0, color="0.3", linewidth=0.8)
+        axes.set(xlabel="error of the landmarks against FT, %", ylabel=name)
+        axes.grid(color="0.9")
+        axes.set_axisbelow(True)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
     return figure
 
 
-def _without_dose(labels: pd.Index) -> pd.Index:
+def _by_dose(lines: pd.DataFrame) -> pd.DataFrame:
+    """The doses of a constraint one after the other, by weight."""
+    constraints = pd.Categorical(_without_dose(lines.label), _without_dose(lines.label).unique())
+    return lines.assign(constraint=constraints).sort_values(["constraint", "label"], kind="stable")
+
+
+def _without_dose(labels: pd.Index | pd.Series) -> pd.Index | pd.Series:
     """``CTD-ED 0.002, random teacher`` is ``CTD-ED, random teacher``."""
     return labels.str.replace(r" [\d.]+(?=,|$)", "", regex=True)

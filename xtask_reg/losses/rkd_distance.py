@@ -24,7 +24,7 @@ def rkd_distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
     which is (B - 1) / B of this.
 
     One image has no pairs, and gives 0. Images that all coincide have the distances 0, without gradient. There is no
-    second derivative: :func:`torch.cdist` has none.
+    second derivative: ``torch.cdist`` has none.
 
     Args:
         student: embeddings of the student, shape ``(B, D)``; a feature map ``(B, D, *spatial)`` is averaged over its

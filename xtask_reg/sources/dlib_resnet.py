@@ -14,7 +14,7 @@ from xtask_reg.sources.covering import load_covering
 from xtask_reg.sources.weights import load_weights
 
 DLIB_INPUT = InputConvention(mean=(122.782, 117.001, 104.298), std=(255, 255, 255), value_range=255)
-"""What dlib's networks expect: RGB in 0..255 minus the mean, divided by 255."""
+"""RGB in 0..255 minus the mean, divided by 255 as where the published file is from; dlib itself divides by 256."""
 
 _BLOCKS = (
     *("32_1", "32_2", "32_3", "64_down", "64_1", "64_2", "64_3"),
