@@ -77,7 +77,7 @@ def test_copy_of_the_student_alone_keeps_nothing_of_its_calls(plain, images, how
     before = tensors()
     with torch.no_grad():
         copied(images)
-    assert tensors() == before
+    assert tensors() <= before
 
 
 @each_state

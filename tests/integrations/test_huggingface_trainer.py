@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,14 @@ def drawn() -> list[dict[str, torch.Tensor]]:
         {"pixel_values": torch.rand(3, 32, 32, generator=random), "labels": torch.rand(4, generator=random)}
         for _ in range(6)
     ]
+
+
+@pytest.fixture(autouse=True)
+def _same_safe_globals() -> Iterator[None]:
+    """``Trainer`` reads random states within ``safe_globals``, which at its end forgets what was safe before, too."""
+    before = torch.serialization.get_safe_globals()
+    yield
+    torch.serialization.add_safe_globals(before)
 
 
 @pytest.fixture
