@@ -6,9 +6,8 @@ total loss = task loss + sum over terms of weight * loss(student_connector(stude
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -23,31 +22,18 @@ from xtask_reg.measuring.meter import Meter
 from xtask_reg.measuring.monitor import Monitor
 from xtask_reg.parameters import CommonParameters
 from xtask_reg.sharing import check_nothing_shared
-from xtask_reg.shorthands import shorthand
 from xtask_reg.student_taps import StudentTaps
 from xtask_reg.submodules import find_module, unwrap
 from xtask_reg.synchronised import check_synchronised
 from xtask_reg.taps import version_of
 from xtask_reg.teacher import FrozenTeacher
+from xtask_reg.teacher_ahead import TeacherAhead
 from xtask_reg.teachers import FrozenTeachers
 from xtask_reg.term import Read, Term, Weight, is_left_out
+from xtask_reg.term_list import check_balanced_apart, student_taps, teacher_taps, term_list
 from xtask_reg.two_encoders import TwoEncoders
 from xtask_reg.untrained import UntrainedConnectors
 from xtask_reg.weights.balanced import Balanced
-
-
-@dataclass(frozen=True)
-class _Ahead:
-    """What a teacher that ran before the student gave."""
-
-    images: Tensor
-    version: int | None
-    targets: Mapping[str, Tensor]
-
-    def known(self, images: Tensor | None, paths: Set[str]) -> Mapping[str, Tensor] | None:
-        """The targets, if they are those of these images as they are now, and all that is wanted."""
-        unchanged = self.version is not None and version_of(self.images) == self.version
-        return self.targets if images is self.images and unchanged and paths <= self.targets.keys() else None
 
 
 class CrossTaskRegularizer(nn.Module):
@@ -90,11 +76,7 @@ class CrossTaskRegularizer(nn.Module):
         super().__init__()
         expected = "xr.FrozenTeacher(source), several of them in a dict by name, or None"
         check_kind(teacher, (FrozenTeacher, FrozenTeachers, Mapping, type(None)), "the teacher", expected)
-        terms = _by_name(terms, student, teacher, images) if isinstance(terms, str) else _checked(terms)
-        names = [term.name for term in terms]
-        if len(set(names)) < len(names):
-            raise ValueError(f"term names {names} are not unique")
-        _check_balanced_apart(term.weighting for term in terms)
+        terms = term_list(terms, student, teacher, images)
         self.teacher = FrozenTeachers(teacher) if isinstance(teacher, Mapping) else teacher
         self.terms = nn.ModuleDict({term.name: term for term in terms if not is_left_out(term.weighting)})
         self._meter = Meter(monitor, [] if monitor is None else self._pairs(monitor, student, images))
@@ -109,10 +91,10 @@ class CrossTaskRegularizer(nn.Module):
         self._own_parameters()
         modules = self._tapped(student)
         self._order = ChannelOrder(modules)
-        ignored = partial(self._meter.idle_stages, _student_taps(self._terms()))
+        ignored = partial(self._meter.idle_stages, student_taps(self._terms()))
         self._taps = StudentTaps(student, modules, ignored, at_calls=bool(self.terms or self._meter.stages))
         self._taps.may_compile(not self._measures())
-        self._ahead: _Ahead | None = None
+        self._ahead: TeacherAhead | None = None
         self.register_state_dict_pre_hook(_settle)  # type: ignore[no-untyped-call]  # torch's has no types
 
     def _pairs(self, monitor: Monitor, student: nn.Module | None, images: Tensor | None) -> Sequence[Mapping[str, Any]]:
@@ -128,7 +110,7 @@ class CrossTaskRegularizer(nn.Module):
         return [{"student": own, "teacher": other} for own, other in (monitor.stages or {}).items()]
 
     def _check_teacher(self) -> None:
-        paths = [*_teacher_taps(self._terms()), *self._meter.stages.values()]
+        paths = [*teacher_taps(self._terms()), *self._meter.stages.values()]
         if self.teacher is None:
             if any(term.teacher is not None for term in self._terms()) or paths:
                 raise ValueError("the terms compare with a teacher: give the regularizer FrozenTeacher(source)")
@@ -149,7 +131,7 @@ class CrossTaskRegularizer(nn.Module):
     def _tapped(self, student: nn.Module | None) -> Mapping[str, nn.Module]:
         if student is None:
             return {}
-        paths = _student_taps(self._terms()) | self._meter.stages.keys()
+        paths = student_taps(self._terms()) | self._meter.stages.keys()
         return {path: find_module(student, path) for path in paths}
 
     def _own_parameters(self) -> Sequence[Tensor]:
@@ -166,7 +148,7 @@ class CrossTaskRegularizer(nn.Module):
     @property
     def needs_images(self) -> bool:
         """Whether a teacher is ever run: a term, or the monitor, compares with its outputs."""
-        return bool(self._meter.stages or _teacher_taps(self._terms()))
+        return bool(self._meter.stages or teacher_taps(self._terms()))
 
     @property
     def progress(self) -> float | None:
@@ -207,10 +189,10 @@ class CrossTaskRegularizer(nn.Module):
         check_synchronised(self)
         trained = self._own_parameters()
         step = self._meter.begin(self._terms(), trained)
-        paths = _student_taps(self._terms()) | step.stages.keys()
+        paths = student_taps(self._terms()) | step.stages.keys()
         images, outputs = self._taps.take(paths, images, features)
         active = [term for term in self._terms() if term.weight > 0 or term.name in step.terms]
-        wanted = {*_teacher_taps(active), *step.stages.values()}
+        wanted = {*teacher_taps(active), *step.stages.values()}
         known = ahead.known(images, wanted) if ahead else None
         targets = self._targets(images, active, step.stages) if known is None else known
         step.compare(outputs, targets)
@@ -233,7 +215,7 @@ class CrossTaskRegularizer(nn.Module):
     def _targets(
         self, images: Tensor | None, active: Sequence[Term], stages: Mapping[str, str]
     ) -> Mapping[str, Tensor]:
-        paths = set(_teacher_taps(active))
+        paths = set(teacher_taps(active))
         if not (paths or stages):
             return {}
         if images is None:
@@ -279,7 +261,7 @@ class CrossTaskRegularizer(nn.Module):
         """
         if name not in self.terms:
             raise ValueError(f"there is no term {name!r}; the terms are {list(self.terms)}")
-        _check_balanced_apart([weight, *(term.weighting for term in self._terms() if term.name != name)])
+        check_balanced_apart([weight, *(term.weighting for term in self._terms() if term.name != name)])
         next(term for term in self._terms() if term.name == name).set_weight(weight)
         self._taps.may_compile(not self._measures())
 
@@ -302,7 +284,7 @@ class CrossTaskRegularizer(nn.Module):
             with self._taps.recording(*(() if images is None else (images,))):
                 if images is not None and torch.is_grad_enabled() and images.device.type == "cpu":
                     upcoming = self._meter.upcoming(self._terms())
-                    self._ahead = _Ahead(images, version_of(images), self._targets(images, *upcoming))
+                    self._ahead = TeacherAhead(images, version_of(images), self._targets(images, *upcoming))
                 yield
         except BaseException:
             self._ahead = None
@@ -319,35 +301,6 @@ class CrossTaskRegularizer(nn.Module):
         return {**self.__dict__, "_ahead": None}
 
 
-def _by_name(names: str, student: nn.Module | None, teacher: object, images: Tensor | None) -> list[Term]:
-    if student is None or not (teacher is None or isinstance(teacher, FrozenTeacher)):
-        lacking = "the student" if student is None else "one FrozenTeacher(source)"
-        raise ValueError(f"terms={names!r}: the taps are found in student and teacher; give the regularizer {lacking}")
-    return shorthand(names, student, teacher, images=images)
-
-
-def _checked(terms: Sequence[Term]) -> Sequence[Term]:
-    expected = "a list of xr.Term(...), or one string of names joined by ' + '"
-    check_kind(terms, Sequence, "the argument terms", expected)
-    for term in terms:
-        check_kind(term, Term, "one of the terms", expected)
-    return terms
-
-
-def _check_balanced_apart(weights: Iterable[Weight]) -> None:
-    balanced = [weight for weight in weights if isinstance(weight, Balanced)]
-    if len(set(balanced)) < len(balanced):
-        raise ValueError("several terms have one Balanced object, which measures a single one: make one for each")
-
-
 def _settle(regularizer: CrossTaskRegularizer, *unused: Any) -> None:
     """A checkpoint, or a copy, has the measurements of all steps so far."""
     regularizer._meter.settle(regularizer._terms())
-
-
-def _student_taps(terms: Iterable[Term]) -> set[str]:
-    return {term.student for term in terms if not term.reads_parameters}
-
-
-def _teacher_taps(terms: Iterable[Term]) -> list[str]:
-    return [term.teacher for term in terms if term.teacher is not None and not term.reads_parameters]

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xtask_reg.modes import evaluating
 from xtask_reg.submodules import check_not_lazy, unwrap
 
 Hook = Callable[..., None]
@@ -170,17 +171,7 @@ def _hooked(model: nn.Module, begins: Hook, ends: Hook) -> Iterator[None]:
 
 @contextmanager
 def _unchanged(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """The model in eval mode and not compiled; its modes and the random state are restored.
-
-    The flags are set one by one, since ``train()`` of some modules does more.
-    """
-    modes = {module: module.training for module in model.modules()}
+    """The model in eval mode and not compiled; its modes and the random state are restored."""
     gpus = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=gpus), torch.compiler.set_stance("force_eager"):
-        try:
-            for module in modes:
-                module.training = False
-            yield
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
+    with torch.random.fork_rng(devices=gpus), torch.compiler.set_stance("force_eager"), evaluating(model):
+        yield

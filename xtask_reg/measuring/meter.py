@@ -7,118 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from xtask_reg.measuring.gradients import GradientMeasurement, Place
+from xtask_reg.measuring.measured_step import MeasuredStep
 from xtask_reg.measuring.monitor import Monitor
 from xtask_reg.measuring.nothing_to_balance import warn_of_nothing_to_balance
-from xtask_reg.measuring.similarity import linear_cka, mean_cosine
 from xtask_reg.parameters import sums_of
 from xtask_reg.processes import in_several_processes
-from xtask_reg.term import Read, Term
+from xtask_reg.term import Term
 from xtask_reg.weights.balanced import Balanced
 from xtask_reg.weights.schedule import value_at
-
-Connectors = tuple[nn.Module | None, nn.Module | None]
-"""What brings the maps of student and teacher into one order at a stage."""
-
-
-class MeasuredStep:
-    """One step of the regularizer; what is measured in it.
-
-    Args:
-        terms: names of the terms whose gradients are measured.
-        balancing: those of them whose weight goes by it.
-        stages: where student and teacher are compared, the teacher's paths by the student's.
-        connectors: of stages whose maps are not ``(B, C, *spatial)``, by the student's paths.
-        student: what tells this state of the student from others; None if that does not matter.
-    """
-
-    def __init__(
-        self,
-        terms: Set[str] = frozenset(),
-        balancing: Set[str] = frozenset(),
-        stages: Mapping[str, str] | None = None,
-        connectors: Mapping[str, Connectors] | None = None,
-        student: Tensor | None = None,
-    ) -> None:
-        self.terms = terms
-        self.balancing = balancing
-        self.stages = stages or {}
-        self._connectors = connectors or {}
-        self.student = student
-        self._gradients = GradientMeasurement()
-        self._weights: dict[str, float] = {}
-        self._values: dict[str, Tensor] = {}
-
-    @torch.no_grad()
-    def compare(self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> None:
-        """Compare the student with the teacher at the stages."""
-        for path, target in self.stages.items():
-            own, other = self._connectors.get(path, (None, None))
-            student, teacher = _in_order(outputs[path].detach(), own), _in_order(targets[target], other)
-            if student.shape == teacher.shape:
-                self._values[f"cosine/{path}"] = mean_cosine(student, teacher)
-            try:
-                self._values[f"cka/{path}"] = linear_cka(student, teacher)
-            except ValueError as error:
-                error.add_note(f"at the monitored stage {path!r}, with {target!r} of the teacher")
-                raise
-
-    def watched(self, terms: Iterable[Term], outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What the terms are given instead of the student's outputs.
-
-        Nothing of it is kept: were the step to fail, it would hold on to the graph.
-        """
-        taps = {term.student for term in terms if term.name in self.terms and not term.reads_parameters}
-        return {
-            path: self._gradients.at_output(path, output) if path in taps and output.requires_grad else output
-            for path, output in outputs.items()
-        }
-
-    def weighted(self, term: Term, student: Read, teacher: Read | None) -> Tensor:
-        """The weighted loss of a term, given what :meth:`watched` gave."""
-        weight = term.weight
-        if term.name not in self.terms:
-            return weight * term(student, teacher)
-        at: dict[Place, Tensor] = {}
-        if not isinstance(student, Tensor):
-            at = {id(each): each for each in student.values() if each.requires_grad}
-            self._gradients.at_parameters(list(at.values()))
-        elif student.requires_grad:
-            at = {term.student: student}
-            if isinstance(teacher, Tensor) and teacher.is_floating_point():  # as the student's outputs are
-                teacher = teacher.to(torch.promote_types(teacher.dtype, torch.float32))
-        value = term(student, teacher)
-        weighted = weight * value
-        if at and value.requires_grad:
-            self._gradients.add(term.name, at, value, weighted, weight)
-        self._weights[term.name] = weight
-        self._values[f"value/{term.name}"] = value.detach()
-        return weighted
-
-    @property
-    def was_reached(self) -> bool:
-        """Whether a backward pass has come by, if one is waited for."""
-        return not self.terms or self._gradients.was_reached
-
-    def close(self) -> None:
-        """See no further backward pass."""
-        self._gradients.close()
-
-    def norms(self) -> dict[str, tuple[float, float]]:
-        """For each measured term the gradient norms of all else and of the term before its weight; NaN if unknown."""
-        found = self._gradients.norms()
-        return {name: tuple(found[name].tolist()) if name in found else (math.nan, math.nan) for name in self.terms}
-
-    def report(self, norms: Mapping[str, tuple[float, float]]) -> dict[str, float]:
-        """Everything that was measured; ``norms`` may be those of all processes."""
-        ratios = {
-            f"ratio/{name}": weight * norms[name][1] / norms[name][0] if norms[name][0] else math.nan
-            for name, weight in self._weights.items()
-        }
-        weights = {f"weight/{name}": weight for name, weight in self._weights.items()}
-        return {**{key: value.item() for key, value in self._values.items()}, **weights, **ratios}
 
 
 class Meter:
@@ -234,11 +132,6 @@ class Meter:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_last": None, "_report": self.report()}
-
-
-def _in_order(features: Tensor, connector: nn.Module | None) -> Tensor:
-    """Maps with their channels in dimension 1; tokens are compared as they are."""
-    return features if connector is None or features.ndim == 3 else connector(features)
 
 
 def _is_due(term: Term) -> bool:
