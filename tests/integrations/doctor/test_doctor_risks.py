@@ -152,6 +152,17 @@ def test_what_is_frozen_for_a_while_is_examined_as_after_the_thaw(diagnose, risk
     assert "loss_ed cannot act" in risks(always)["cannot-act"]
 
 
+def test_terms_are_examined_on_the_images_without_labels(diagnose, risks, printed, landmarks):
+    hook = dict(type="UnlabelledImagesHook", folder=str(landmarks), batch_size=2)
+    examination, plain = diagnose({"custom_hooks": [*HOOKS_THERE, hook]}), diagnose()
+    assert risks(examination) == {}
+    (_, own), (_, other) = ([term.value for term in found.facts.losses.terms] for found in (examination, plain))
+    assert own != other
+    assert examination.facts.losses.task == plain.facts.losses.task
+    assert f"the terms are compared on images of {landmarks}" in " ".join(printed(examination).split())
+    assert "unlabelled" not in printed(plain)
+
+
 def test_the_tiny_config_has_no_risk(diagnose, risks):
     assert risks(diagnose()) == {}
 

@@ -30,6 +30,7 @@ from xtask_reg.integrations.mmengine.source import SourceTeacher
 from xtask_reg.integrations.mmengine.source_weights import SourceWeights
 from xtask_reg.integrations.mmengine.stage_decay import StageDecayConstructor
 from xtask_reg.integrations.mmengine.sync_buffers import SyncTrainedBuffersHook
+from xtask_reg.integrations.mmengine.unlabelled import UnlabelledImagesHook
 from xtask_reg.weights import Balanced, CosineDecay, LinearDecay, Steps, Warmup
 
 _LOSSES = [getattr(losses, name) for name in losses.__all__ if name.endswith(("Loss", "SPPenalty"))]
@@ -51,5 +52,6 @@ __all__ = [
     "SourceWeights",
     "StageDecayConstructor",
     "SyncTrainedBuffersHook",
+    "UnlabelledImagesHook",
     "stacked_collate",
 ]

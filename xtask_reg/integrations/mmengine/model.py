@@ -17,6 +17,7 @@ from xtask_reg.integrations.mmengine.source import SourceTeacher
 from xtask_reg.integrations.mmengine.source_weights import SourceWeights
 from xtask_reg.integrations.mmengine.terms import active_terms, build_teacher, build_terms, classifier_copy
 from xtask_reg.measuring import Monitor
+from xtask_reg.modes import evaluating
 from xtask_reg.plain_state import keep_out_of_state_dict
 from xtask_reg.regularizer import CrossTaskRegularizer
 from xtask_reg.shorthands import compares
@@ -62,6 +63,7 @@ class CrossTaskModel(BaseModel):
     """
 
     regularizer: CrossTaskRegularizer | None
+    _others: Any = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -131,9 +133,14 @@ class CrossTaskModel(BaseModel):
         """
         if self.regularizer is None or mode != "loss":
             return super().forward(inputs, data_samples, mode=mode)
-        images = self.teacher_images(inputs) if self.regularizer.needs_images else None
-        with self.regularizer.recording(images):
+        others, self._others = self._others, None
+        if others is None:
+            with self.regularizer.recording(self._compared(inputs)):
+                losses = super().forward(inputs, data_samples, mode=mode)
+        else:
             losses = super().forward(inputs, data_samples, mode=mode)
+            with self.regularizer.recording(self._compared(others)), evaluating(self):
+                super().forward(others, None, mode="tensor")
         if not isinstance(losses, Mapping):
             raise TypeError(f"forward(mode='loss') returned a {type(losses).__name__}; expected a dict of losses")
         terms = self.regularizer()
@@ -141,6 +148,21 @@ class CrossTaskModel(BaseModel):
         if taken:
             raise ValueError(f"term names {taken} are taken by losses of the model; rename the terms")
         return {**losses, **terms}
+
+    def _compared(self, inputs: Any) -> Tensor | None:
+        """The images of a step for the regularizer; None if no teacher runs."""
+        return self.teacher_images(inputs) if self.regularizer and self.regularizer.needs_images else None
+
+    def compare_on(self, inputs: Any) -> None:
+        """Let the terms of the next step read the student on these inputs, in eval mode, instead of on its batch.
+
+        The student is called with them behind the step's own, in the mode ``'tensor'`` and without data samples. See
+        :class:`UnlabelledImagesHook`.
+
+        Args:
+            inputs: as the data preprocessor makes them.
+        """
+        self._others = inputs
 
     def teacher_images(self, inputs: Any) -> Tensor:
         """What the teacher is given, ``(B, C, H, W)``: the model's ``inputs``.

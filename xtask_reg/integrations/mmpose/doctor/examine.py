@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 
 from xtask_reg.integrations.mmengine.epoch_seed import EpochSeedHook
 from xtask_reg.integrations.mmengine.hook import CrossTaskHook
+from xtask_reg.integrations.mmengine.unlabelled import UnlabelledImagesHook
 from xtask_reg.integrations.mmpose.doctor.codec import codec_facts
 from xtask_reg.integrations.mmpose.doctor.data import data_facts, test_loop
 from xtask_reg.integrations.mmpose.doctor.facts import Examination, Facts, RunFacts
@@ -73,4 +74,5 @@ def _run_facts(config: Config, runner: Runner) -> RunFacts:
         persistent_workers=bool(loader.get("num_workers") and loader.get("persistent_workers")),
         find_unused_parameters=bool(wrapper.get("find_unused_parameters", False)),
         thaws={path: hook["until"] for hook in thawing(config) for path in hook["paths"]},
+        unlabelled=next((str(hook.folder) for hook in runner.hooks if isinstance(hook, UnlabelledImagesHook)), None),
     )

@@ -141,6 +141,8 @@ class RunFacts:
         find_unused_parameters: whether distributed training puts up with parameters without gradient.
         thaws: modules that ``FreezeUntilHook`` freezes at first, and the fraction of the training at which they thaw;
             everything else here is as from then on.
+        unlabelled: the folder on whose images the terms are compared, here as well; None without
+            ``UnlabelledImagesHook``.
     """
 
     device: str
@@ -150,6 +152,7 @@ class RunFacts:
     persistent_workers: bool
     find_unused_parameters: bool
     thaws: dict[str, float]
+    unlabelled: str | None
 
 
 @dataclass(frozen=True)

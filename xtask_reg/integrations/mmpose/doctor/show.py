@@ -35,7 +35,7 @@ def show(examination: Examination, console: Console) -> None:
     """Print the facts and the risks."""
     facts = examination.facts
     sections = {
-        "Data": _data(facts.data),
+        "Data": _data(facts.data, facts.run),
         "Parameters": _parameters(facts.parameters, facts.run),
         "Taps": taps_table(facts.losses),
         "Losses": losses_table(facts.losses),
@@ -59,15 +59,17 @@ def _strict(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _data(data: DataFacts) -> RenderableType:
+def _data(data: DataFacts, run: RunFacts) -> RenderableType:
     val, test = ("no" if count is None else count for count in (data.val_images, data.test_images))
     annotated = "" if data.annotated is None else f", {data.annotated:.0%} of the batch's annotated"
     flips = "images are flipped" if data.flips else "no flips"
+    unlabelled = f"the terms are compared on images of {run.unlabelled}, on which the task has no gradient"
     return pairs(
         [
             ("images", f"{data.train_images} to train, {val} to validate, {test} to test"),
             ("batch", f"{shape(data.batch_shape)}, values {data.lowest:.3g} to {data.highest:.3g} when preprocessed"),
             ("landmarks", f"{data.landmarks or 'unknown'}{annotated}; {data.flip_pairs} flip pairs, {flips}"),
+            *([("unlabelled", unlabelled)] if run.unlabelled else []),
         ]
     )
 

@@ -1,0 +1,235 @@
+"""Terms that are compared on images without labels, in models and runs of MMEngine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import Tensor
+
+from xtask_reg.integrations.mmengine.unlabelled import EndlessOrder, FolderOfImages, UnlabelledImagesHook
+
+EPOCHS, STEPS, BATCH = 4, 2, 3
+MEAN, STD = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
+ED = dict(
+    name="loss_ed",
+    loss=dict(type="CosineAlignmentLoss"),
+    student="backbone.layer4",
+    teacher="backbone.layer4",
+    weight=0.5,
+)
+PENALTY = dict(name="loss_l2sp", loss=dict(type="L2SPPenalty"), student="backbone", teacher="backbone", weight=0.1)
+PLAIN = {
+    "train_cfg": dict(_delete_=True, by_epoch=True, max_epochs=EPOCHS),
+    "param_scheduler": None,
+    "default_hooks.checkpoint": None,
+    **dict.fromkeys(("val_cfg", "val_dataloader", "val_evaluator")),
+}
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory) -> Path:
+    """Seven noisy pictures of different sizes in two folders, and a file that is none."""
+    folder, random = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
+    (folder / "more").mkdir()
+    for number, (rows, columns) in enumerate([(64, 64), (80, 64), (64, 90), (128, 128), (200, 64), (64, 64), (70, 66)]):
+        name = ("more/" if number % 2 else "") + f"{number}.{'PNG' if number else 'png'}"
+        assert cv2.imwrite(str(folder / name), random.integers(0, 256, (rows, columns, 3), np.uint8))
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+class Watch(Hook):
+    """What the training sees, and what it makes of it."""
+
+    priority = "LOWEST"
+
+    def __init__(self) -> None:
+        self.batches: list[Tensor] = []
+        self.others: list[Tensor] = []
+        self.statistics: list[Tensor] = []
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        self.batches.append(torch.stack(list(data_batch["inputs"])).clone())
+        if runner.model._others is not None:
+            self.others.append(runner.model._others.clone())
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        self.statistics.append(runner.model.backbone.bn1.running_mean.clone())
+
+
+@pytest.fixture
+def run(tiny_config, photographs) -> Callable[..., tuple[Runner, Watch]]:
+    """``run(changes, **hook)``: the runner after a training, and what was seen; without the hook for ``None``."""
+
+    def go(changes: dict[str, Any] | None = None, **hook: Any) -> tuple[Runner, Watch]:
+        config = tiny_config({**PLAIN, **(changes or {})})
+        if hook:
+            own = dict(type="UnlabelledImagesHook", folder=str(photographs), batch_size=BATCH, size=(64, 64))
+            config.custom_hooks.append({**own, **hook})
+        runner, watch = Runner.from_cfg(config), Watch()
+        runner.register_hook(watch)
+        runner.train()
+        return runner, watch
+
+    return go
+
+
+def test_terms_are_of_these_images(model_config, first_batch):
+    """L_ED by hand: from the student in eval mode, and the teacher; the task's loss is that without terms."""
+    from mmpose.registry import MODELS
+
+    torch.manual_seed(0)
+    model = MODELS.build(model_config)
+    model.init_weights()
+    with torch.no_grad():  # or student and teacher were the same
+        for parameter in model.backbone.layer4.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    others = torch.randn(3, 3, 64, 64)
+    data = model.data_preprocessor(first_batch, training=True)
+    model.train()
+    before = {name: value.clone() for name, value in model.backbone.named_buffers()}
+    model.compare_on(others)
+    losses = model(**data, mode="loss")
+    losses["loss_ed"].backward()
+    assert model.backbone.conv1.weight.grad.abs().sum() > 0
+    after = {name: value.clone() for name, value in model.backbone.named_buffers()}
+    for name, value in before.items():  # the labelled batch alone has changed the statistics
+        model.backbone.get_buffer(name).copy_(value)
+    plain = model(**data, mode="loss")
+    torch.testing.assert_close(losses["loss_kpt"], plain["loss_kpt"], rtol=0, atol=0)
+    for name, value in model.backbone.named_buffers():
+        torch.testing.assert_close(after[name], value, rtol=0, atol=0)
+    assert not torch.allclose(losses["loss_ed"], plain["loss_ed"])
+
+    model.eval()
+    with torch.no_grad():
+        own = model.backbone(others)[-1].flatten(1).double().numpy()
+        source = model.regularizer.teacher.network.backbone(others)[-1].flatten(1).double().numpy()
+    cosine = (own * source).sum(1) / np.linalg.norm(own, axis=1) / np.linalg.norm(source, axis=1)
+    assert losses["loss_ed"].item() == pytest.approx(0.5 * (1 - cosine).mean(), rel=1e-4)
+
+
+def test_each_step_has_its_own_and_every_mode_comes_back(model_config, first_batch):
+    from mmpose.registry import MODELS
+
+    model = MODELS.build(model_config)
+    model.init_weights()
+    model.train()
+    model.backbone.layer1.eval()
+    modes = {name: module.training for name, module in model.named_modules()}
+    data = model.data_preprocessor(first_batch, training=True)
+    model.compare_on(torch.randn(2, 3, 64, 64))
+    model(**data, mode="loss")
+    assert {name: module.training for name, module in model.named_modules()} == modes
+    assert model._others is None
+
+
+def test_run(run, photographs):
+    """What the model is given are the files, each once a round, as the student's images are made."""
+    _, watch = run(size=(64, 64))
+    assert [len(images) for images in watch.others] == [BATCH] * (EPOCHS * STEPS)
+    files = sorted(file for file in photographs.rglob("*") if file.suffix.lower() == ".png")
+    expected = [_as_given(cv2.imread(str(file))) for file in files]
+    shown = [int(np.argmin([np.abs(image.numpy() - known).max() for known in expected])) for image in
+             torch.cat(watch.others)]  # fmt: skip
+    for image, index in zip(torch.cat(watch.others).numpy(), shown):
+        np.testing.assert_allclose(image, expected[index], atol=1e-5)
+    rounds = [shown[start : start + 7] for start in range(0, 21, 7)]
+    assert [sorted(each) for each in rounds] == [list(range(7))] * 3
+    assert rounds[0] != rounds[1]
+
+
+def _as_given(image: np.ndarray) -> np.ndarray:
+    """The middle of a picture as a square of 64 pixels, RGB and normalised."""
+    side = min(image.shape[:2])
+    top, left = ((length - side) // 2 for length in image.shape[:2])
+    square = image[top : top + side, left : left + side]
+    square = cv2.resize(square, (64, 64), interpolation=cv2.INTER_AREA) if side != 64 else square
+    return ((square[..., ::-1] - MEAN) / STD).transpose(2, 0, 1)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_labelled_batches_and_statistics_are_those_without(run, workers):
+    _, with_them = run(num_workers=workers)
+    _, without = run()
+    for own, plain in zip(with_them.batches, without.batches, strict=True):
+        assert torch.equal(own, plain)
+    assert torch.equal(with_them.statistics[0], without.statistics[0])
+    assert not torch.equal(with_them.statistics[-1], without.statistics[-1])
+
+
+def test_resumed_run_goes_on_with_them(run, tmp_path):
+    kept = {"default_hooks.checkpoint": dict(type="CheckpointHook", max_keep_ckpts=-1)}
+    whole, seen = run(kept, size=(64, 64))
+    resumed, later = run({**kept, "resume": True, "load_from": str(tmp_path / "epoch_1.pth")}, size=(64, 64))
+    assert torch.equal(torch.cat(later.others), torch.cat(seen.others)[BATCH * STEPS :])
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[name], value), name
+
+
+def test_without_terms_nothing_happens(run):
+    _, watch = run({"model.terms": []}, size=(64, 64))
+    assert not watch.others
+
+
+def test_ended_terms_call_the_student_no_more(run):
+    ended = dict(type="Steps", values=[0.5, 0.0], at=[0.5])
+    _, watch = run({"model.terms": [{**ED, "weight": ended}]}, size=(64, 64))
+    assert len(watch.others) == EPOCHS * STEPS // 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "hook", "match"),
+    [
+        ({}, dict(folder="nowhere"), "nowhere has no images; expected one of"),
+        ({}, dict(batch_size=0), "batch_size=0"),
+        ({}, dict(size=(64, 0)), r"size=\(64, 0\)"),
+        ({"model.terms": [{**ED, "weight": dict(type="Balanced", ratio=0.1)}]}, {}, r"\['loss_ed'\] are Balanced"),
+        ({"model.terms": [PENALTY]}, {}, r"\['loss_l2sp'\] read no features"),
+    ],
+)
+def test_refused(run, changes, hook, match):
+    with pytest.raises(ValueError, match=match):
+        run(changes, **{"size": (64, 64), **hook})
+
+
+def test_a_model_without_terms_of_ours_is_refused(tiny_config, photographs):
+    config = tiny_config(PLAIN)
+    config.custom_hooks = [dict(type="UnlabelledImagesHook", folder=str(photographs), batch_size=2)]
+    config.model = {key: value for key, value in config.model.items() if key not in ("teacher", "terms", "monitor")}
+    config.model.type = "TopdownPoseEstimator"
+    with pytest.raises(ValueError, match="needs a CrossTaskModel; the model is a TopdownPoseEstimator"):
+        Runner.from_cfg(config).train()
+
+
+def test_unreadable_image(tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"broken\.jpg is no readable image"):
+        FolderOfImages(tmp_path, None)[0]
+
+
+def test_sizes_that_differ_are_refused_where_none_is_named(run):
+    with pytest.raises(ValueError, match=r"different sizes.*size="):
+        run(size=None)
+
+
+@pytest.mark.parametrize("start", [0, 1, 5, 12, 23])
+def test_order_goes_on_anywhere(start):
+    whole = [index for index, _ in zip(EndlessOrder(5, [3, 0], 0), range(40))]
+    assert [index for index, _ in zip(EndlessOrder(5, [3, 0], start), range(10))] == whole[start : start + 10]
+    other = [index for index, _ in zip(EndlessOrder(5, [3, 1], 0), range(40))]
+    assert whole != other
+
+
+def test_hook_is_behind_the_one_that_knows_the_progress(run):
+    runner, _ = run(size=(64, 64))
+    names = [type(hook).__name__ for hook in runner.hooks]
+    assert names.index("CrossTaskPoseHook") < names.index(UnlabelledImagesHook.__name__)

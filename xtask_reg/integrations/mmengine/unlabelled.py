@@ -1,0 +1,173 @@
+"""Images without labels, on which student and teacher are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.structures import BaseDataElement
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from xtask_reg.integrations.mmengine.hook import bare_model
+from xtask_reg.integrations.mmengine.model import CrossTaskModel
+from xtask_reg.integrations.mmengine.progress import steps
+from xtask_reg.regularizer import CrossTaskRegularizer
+from xtask_reg.term import Term
+from xtask_reg.weights import Balanced
+
+FORMATS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+
+
+@HOOKS.register_module()
+class UnlabelledImagesHook(Hook):
+    """Compares student and teacher on images of their own, which need no labels, instead of the labelled ones.
+
+    In each step the student sees a batch of them as well, in eval mode, and the terms read that. Take images such as
+    the source was trained on: there it is that the student is to stay as its source. The idea of keeping the old task's
+    answers on such images is that of Lee et al., "Overcoming Catastrophic Forgetting with Unlabeled Data in the Wild",
+    ICCV 2019.
+
+    They are read in the order BGR, as MMEngine's transforms do, and go through the model's data preprocessor. Each
+    comes once before any comes again, in an order that follows from the run's seed: a resumed run goes on with it.
+    Each process of a distributed run has an order of its own. The random state of the training is left alone. While
+    all weights are 0 the student is not called with them.
+
+    Args:
+        folder: where the images lie, in folders within it too: PNG, JPEG, BMP, TIFF or WebP.
+        batch_size: images a step.
+        size: width and height in pixels that they are brought to, of the largest part in their middle of that shape;
+            None if all have one size.
+        num_workers: processes that read them.
+
+    Raises:
+        ValueError: for a size or a batch below 1; before training for a folder without images, a model that is no
+            :class:`CrossTaskModel`, or terms that read no features or are :class:`Balanced`; in training for an image
+            that cannot be read, or images of different sizes.
+    """
+
+    def __init__(self, folder: str, batch_size: int, size: tuple[int, int] | None = None, num_workers: int = 0) -> None:
+        if min(batch_size, *(size or (1, 1))) < 1:
+            raise ValueError(f"UnlabelledImagesHook: batch_size={batch_size}, size={size}; expected numbers from 1 on")
+        self.folder, self.batch_size, self.size, self.num_workers = Path(folder), batch_size, size, num_workers
+        self._batches: Iterator[Sequence[Tensor]] | None = None
+
+    def before_train(self, runner: Any) -> None:
+        model = bare_model(runner)
+        if not isinstance(model, CrossTaskModel):
+            raise ValueError(f"UnlabelledImagesHook needs a CrossTaskModel; the model is a {type(model).__name__}")
+        if model.regularizer is None:
+            runner.logger.warning("UnlabelledImagesHook: the model has no terms, and its images are not looked at")
+            return
+        _check(model.regularizer)
+        images = FolderOfImages(self.folder, self.size)
+        runner.logger.info(f"terms are compared on {len(images)} images of {self.folder}, {self.batch_size} a step")
+        done, _ = steps(runner, 0)
+        order = EndlessOrder(len(images), [runner.seed, runner.rank], done * self.batch_size)
+        self._batches = iter(
+            DataLoader(
+                images,
+                self.batch_size,
+                sampler=order,
+                num_workers=self.num_workers,
+                collate_fn=list,
+                generator=torch.Generator(),  # without it the workers' seeds are drawn from the training's random state
+            )
+        )
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Give the model the images of the step."""
+        if self._batches is None:
+            return
+        model, images = bare_model(runner), next(self._batches)
+        if all(term.weight == 0 for term in _terms(model.regularizer)):
+            return
+        sizes = sorted({tuple(image.shape[1:]) for image in images})
+        if len(sizes) > 1:
+            raise ValueError(
+                f"UnlabelledImagesHook: images of {self.folder} have different sizes, {sizes[0]} and {sizes[1]}: name "
+                "the one that they are to be brought to, size=(width, height)"
+            )
+        batch = {"inputs": images, "data_samples": [BaseDataElement() for _ in images]}
+        model.compare_on(model.data_preprocessor(batch, training=False)["inputs"])
+
+    def after_train(self, runner: Any) -> None:
+        self._batches = None
+
+
+class FolderOfImages(Dataset[Tensor]):
+    """The images of a folder, BGR ``(3, H, W)`` from 0 to 255.
+
+    Raises:
+        ValueError: if there is none; when read, for one that cannot be.
+    """
+
+    def __init__(self, folder: Path, size: tuple[int, int] | None) -> None:
+        self.files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in FORMATS)
+        self.size = size
+        if not self.files:
+            raise ValueError(f"UnlabelledImagesHook: {folder} has no images; expected one of {sorted(FORMATS)} in it")
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Tensor:
+        image = cv2.imread(str(self.files[index]))
+        if image is None:
+            raise ValueError(f"{self.files[index]} is no readable image: mend it, or take it out of the folder")
+        if self.size is not None:
+            image = _middle(image, *self.size)
+        return torch.from_numpy(image.transpose(2, 0, 1).copy())
+
+
+class EndlessOrder(Sampler[int]):
+    """Indices for ever: each of them once, in random order, then each once again.
+
+    Args:
+        length: of what is indexed.
+        seed: numbers from which the order follows.
+        start: how many indices to leave out at the beginning.
+    """
+
+    def __init__(self, length: int, seed: Sequence[int], start: int) -> None:
+        self.length, self.seed, self.start = length, seed, start
+
+    def __iter__(self) -> Iterator[int]:
+        round_, begun = divmod(self.start, self.length)
+        while True:
+            order = np.random.default_rng([*self.seed, round_]).permutation(self.length)
+            yield from order[begun:].tolist()
+            round_, begun = round_ + 1, 0
+
+
+def _middle(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """The largest part in the middle of that shape, resized."""
+    rows, columns = image.shape[:2]
+    scale = min(columns / width, rows / height)
+    kept_width, kept_height = (max(1, round(side * scale)) for side in (width, height))
+    left, top = (columns - kept_width) // 2, (rows - kept_height) // 2
+    part = image[top : top + kept_height, left : left + kept_width]
+    return cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR)
+
+
+def _check(regularizer: CrossTaskRegularizer) -> None:
+    if all(term.reads_parameters for term in _terms(regularizer)):
+        raise ValueError(
+            f"UnlabelledImagesHook: the terms {list(regularizer.terms)} read no features, so no images: leave it out"
+        )
+    balanced = [term.name for term in _terms(regularizer) if isinstance(term.weighting, Balanced)]
+    if balanced:
+        raise ValueError(
+            f"UnlabelledImagesHook: the terms {balanced} are Balanced against the task's gradient at their taps, which "
+            "has none on images without labels: give them a number, or a schedule"
+        )
+
+
+def _terms(regularizer: CrossTaskRegularizer) -> list[Term]:
+    return [term for term in regularizer.terms.values() if isinstance(term, Term)]
