@@ -21,7 +21,7 @@ POINTS = 4
 
 
 def cell_config(cell: Cell, places: Places, folder: Path) -> Config:
-    """The whole config, with ``train.json`` and ``test.json`` in ``folder``.
+    """The whole config, with ``train.json``, ``test.json`` and perhaps :data:`PHOTOGRAPHS` in ``folder``.
 
     Raises:
         FileNotFoundError: if the source was not prepared.
@@ -53,6 +53,9 @@ def cell_config(cell: Cell, places: Places, folder: Path) -> Config:
     config.model.head.decoder.decode = "quarter_offset"
     _add_teacher(config, cell)
     _merge(config, changes_of(cell.method, cell.source, cell.setting))
+    for hook in config.custom_hooks:
+        if hook["type"] == "UnlabelledImagesHook":
+            hook["folder"] = str(folder / hook["folder"])
     config.optim_wrapper.optimizer.lr *= cell.setting.get("rate", 1)
     return config
 

@@ -39,6 +39,16 @@ def read(data_root: Path) -> Identities:
     return Identities(images, labels, held_out, people)
 
 
+def link_seen(data_root: Path, folder: Path) -> None:
+    """Make a folder of links to the images that are not held out."""
+    folder.mkdir()
+    place = data_root / "lfw158"
+    with (place / "identities.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            if row["split"] != "test":
+                (folder / Path(row["file"]).name).symlink_to((place / row["file"]).absolute())
+
+
 @torch.no_grad()
 def pooled(encoder: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """Averaged features ``(N, C)`` of images ``(N, 3, H, W)`` from 0 to 255, of which the encoder makes maps."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from grid.cell import BATCH
 from grid.sources import SOURCES, Source
 
 HEAD_LR = 1e-3
@@ -54,6 +55,11 @@ HEAD_RATES = _grid(lr=(1e-4, 3e-4, 1e-3, 2e-3, 4e-3, 8e-3))
 # two rates, and for each a grid of weights over four decades; the second one lies between the points of the first
 WEIGHTS = _grid(lr=(1e-4, 1e-4, 1e-4, 2e-4, 2e-4, 2e-4), weight=(1e-6, 1e-4, 1e-2, 1e-5, 1e-3, 1e-2))
 DOSES = (0.0005, 0.002, 0.01)
+# where the terms are compared on photographs of their own, which the task does not pull at
+LARGER_DOSES = (0.002, 0.01, 0.05)
+ALPHAS = (0.5, 0.75, 0.9)
+PHOTOGRAPHS = "photographs"
+"""Folder of a cell with images of the source's task."""
 LP_FT = _grid(lr=(6e-5, 2e-4, 6e-4) * 2, until=(0.2,) * 3 + (0.5,) * 3)
 
 
@@ -143,6 +149,20 @@ def _lp_ft(source: Source, setting: Setting) -> Changes:
     return {**_rates(setting["lr"]), "custom_hooks": [hook]}
 
 
+def _on_photographs(make: MakeTerm) -> Callable[[Source, Setting], Changes]:
+    """A term that is compared on photographs of the source's task, one for each labelled image."""
+
+    def changes(source: Source, setting: Setting) -> Changes:
+        hook = {"type": "UnlabelledImagesHook", "folder": PHOTOGRAPHS, "batch_size": BATCH}
+        return {**_terms(make)(source, setting), "custom_hooks": [hook]}
+
+    return changes
+
+
+def _wise_ft(source: Source, setting: Setting) -> Changes:
+    return {**_rates(setting["lr"]), "custom_hooks": [{"type": "WiseFTHook", "alpha": setting["alpha"]}]}
+
+
 def _at_a_tenth(make: MakeTerm) -> Method:
     """A term whose gradient is kept at a tenth of the task's, and everything else as in FT."""
     return Method(_terms(make, weight=_balanced), fixed={"weight": 0.1})
@@ -151,6 +171,13 @@ def _at_a_tenth(make: MakeTerm) -> Method:
 def _at_doses(name: str, make: MakeTerm, weights: Sequence[float]) -> dict[str, Method]:
     """A term of constant weights, named by them, and everything else as in FT."""
     return {f"{name} {weight:g}": Method(_terms(make), fixed={"weight": weight}) for weight in weights}
+
+
+def _on_photographs_at_doses(name: str, make: MakeTerm) -> dict[str, Method]:
+    return {
+        f"{name} {weight:g}, photographs": Method(_on_photographs(make), fixed={"weight": weight})
+        for weight in LARGER_DOSES
+    }
 
 
 METHODS = {
@@ -166,6 +193,9 @@ METHODS = {
     **_at_doses("CTD-CD", _cd, DOSES),
     **_at_doses("LwF", _lwf, DOSES),
     **_at_doses("L2-SP", _l2sp, DOSES),
+    **_on_photographs_at_doses("CTD-ED", _ed),
+    **_on_photographs_at_doses("LwF", _lwf),
+    **{f"WiSE-FT {alpha:g}": Method(_wise_ft, fixed={"alpha": alpha}) for alpha in ALPHAS},
     "CTD-ED balanced": _at_a_tenth(_ed),
     "CTD-ED balanced, per location": _at_a_tenth(partial(_ed, over="location")),
     "CTD-ED balanced, pooled": _at_a_tenth(partial(_ed, over="pooled")),

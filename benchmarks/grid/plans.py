@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from grid.cell import BATCH, STEPS, Cell
 from grid.datasets import FOLDS
-from grid.methods import DOSES
+from grid.methods import ALPHAS, DOSES, LARGER_DOSES
 
 Compared = tuple[str, str, str]
 """Source, teacher and method."""
@@ -56,6 +56,8 @@ KEPT: Sequence[Compared] = (
     ("dlib", "random", "CTD-ED 0.002"),
     ("dlib", "none", "LP-FT"),
     *(("dlib", "source", f"{name} {dose:g}") for dose in DOSES for name in ("CTD-ED", "CTD-CD", "LwF", "L2-SP")),
+    *(("dlib", "source", f"{name} {dose:g}, photographs") for dose in LARGER_DOSES for name in ("CTD-ED", "LwF")),
+    *(("dlib", "none", f"WiSE-FT {alpha:g}") for alpha in ALPHAS),
     ("dlib", "none", "FE"),
 )
 

@@ -16,10 +16,13 @@ from typing import Any
 from mmengine.runner import Runner
 from provenance import provenance
 
+import grid.wise_ft  # noqa: F401  (registers its hook)
+from grid import identities
 from grid.cell import Cell
 from grid.config import cell_config, fingerprint
 from grid.datasets import DATASETS, people_of, read_people, write_people
 from grid.kept import kept
+from grid.methods import PHOTOGRAPHS
 from grid.places import Places
 from xtask_reg.landmarks.predictions import read_predictions
 from xtask_reg.measuring.run_log import read_log
@@ -30,6 +33,8 @@ def train(cell: Cell, places: Places, folder: Path) -> dict[str, Any]:
     content = read_people(places.landmarks(cell.dataset), DATASETS[cell.dataset].files)
     for people, file in zip(people_of(cell, len(content["images"])), ("train.json", "test.json")):
         write_people(content, people, folder / file)
+    if cell.method.endswith(PHOTOGRAPHS):
+        identities.link_seen(places.data_root, folder / PHOTOGRAPHS)
     config = cell_config(cell, places, folder)
     config.work_dir = str(folder / "log")
     # the points of the last test are kept
@@ -72,9 +77,12 @@ def _curve(folder: Path) -> list[float]:
 
 
 def _measured(folder: Path) -> dict[str, Any]:
-    """For each term the mean ratio of its gradient to the task's; the last cosine of each stage to the source's."""
+    """For each term the mean ratio of its gradient to the task's; the last cosine of each stage to the source's.
+
+    On photographs without labels the task has no gradient, and a term no ratio.
+    """
     log = read_log(folder)
-    ratios = {name: [value for _, value in points] for name, points in log["ratio"].items()}
+    ratios = {name: [value for _, value in points] for name, points in log.get("ratio", {}).items()}
     return {
         "ratio": {name: sum(values) / len(values) for name, values in ratios.items()},
         "cosine": {stage: round(points[-1][1], 4) for stage, points in log["cosine"].items()},

@@ -34,6 +34,6 @@ def places(tmp_path_factory):
     classifier = {"fc.weight": torch.randn(158, 256), "fc.bias": torch.zeros(158)}
     (root / "sources").mkdir()
     save_weights({**dlib_resnet29_dense().state_dict(), **classifier}, root / "sources" / "dlib.safetensors", {})
-    noise = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
-    write_identities(root / "data", noise, "aabb", seen=0)
+    noise = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), np.uint8)
+    write_identities(root / "data", noise, "abaabb", seen=2)
     return Places(root / "data", root / "sources")

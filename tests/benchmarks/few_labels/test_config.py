@@ -14,8 +14,11 @@ from mmpose.registry import MODELS
 
 DLIB = [each for each in dict.fromkeys((*CORE, *VARIANTS, *KEPT)) if each[0] == "dlib"]
 TERMS = {method: 2 if method == "CTD-Com" else 1 for _, teacher, method in DLIB if teacher != "none"}
-OWN = {"FT": set(), "FE": {"optim_wrapper", "model.frozen"}, "LP-FT": {"custom_hooks"}} | {
-    method: {"model.teacher", "model.terms", "model.monitor"} for method in TERMS
+OWN = {"FT": set(), "FE": {"optim_wrapper", "model.frozen"}, "LP-FT": {"custom_hooks"}}
+OWN |= {method: {"custom_hooks"} for _, _, method in DLIB if method.startswith("WiSE-FT")}
+OWN |= {
+    method: {"model.teacher", "model.terms", "model.monitor"} | ({"custom_hooks"} if "photographs" in method else set())
+    for method in TERMS
 }
 
 
@@ -24,7 +27,7 @@ def config_of(places, cell, folder=Path("here")):
 
 
 def cell(source, teacher, method, n_labels=20, **more):
-    setting = {"lr": 6e-5, "weight": 1e-3, "until": 0.5}
+    setting = {"lr": 6e-5, "weight": 1e-3, "until": 0.5, "alpha": 0.5}
     return Cell("frl14", source, teacher, method, n_labels, 0, setting=setting, **more)
 
 

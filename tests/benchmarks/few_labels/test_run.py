@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from grid.datasets import FRL_FILES, images_of_folds
 from grid.engines import here
+from grid.identities import link_seen
 from grid.results import Results
 from made_results import grid_cell
 
@@ -20,11 +22,15 @@ BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 STEPS = 20
 
 
+PHOTOGRAPHS = "CTD-ED 0.01, photographs"
+
+
 def cells(methods, **more):
-    teachers = {"FT": "none", "CTD-ED": "source"}
+    teachers = {"CTD-ED": "source", PHOTOGRAPHS: "source"}
     setting = {"lr": 1e-4, "weight": 1e-3, **more}
     return [
-        grid_cell(method, 1, teacher=teachers[method], n_labels=5, steps=STEPS, setting=setting) for method in methods
+        grid_cell(method, 1, teacher=teachers.get(method, "none"), n_labels=5, steps=STEPS, setting=setting)
+        for method in methods
     ]
 
 
@@ -45,6 +51,37 @@ def test_what_a_line_says(places):
     assert {"versions", "commit", "hardware", "config", "seconds", "me_argmax", "fr", "auc", "sd"} <= line.keys()
     assert line["accuracy"] in {n / 4 for n in range(5)}  # of four images
     assert line["verification_auc"] in {n / 8 for n in range(9)}  # of two pairs against four
+
+
+def test_wise_ft_goes_from_the_source_to_what_fine_tuning_makes_of_it(places):
+    """At its ends the encoder is that of the training, and the source's, which knows what the frozen one knows."""
+    ends = [dict(kept=1, alpha=alpha) for alpha in (1.0, 0.0)]
+    wanted = [*(cells(["WiSE-FT 0.5"], **end)[0] for end in ends), *cells(["FT", "FE"], kept=1)]
+    found = {(cell.method, cell.setting.get("alpha")): line for cell, line in here(wanted, places, jobs=2)}
+    tuned, source = found["WiSE-FT 0.5", 1.0], found["WiSE-FT 0.5", 0.0]
+    assert tuned["errors"] == found["FT", None]["errors"] != source["errors"]
+    assert tuned["verification_auc"] == found["FT", None]["verification_auc"]
+    assert tuned["me_argmax"] == found["FT", None]["me_argmax"]
+    assert source["verification_auc"] == found["FE", None]["verification_auc"]
+    assert source["curve"][:-1] == tuned["curve"][:-1]
+
+
+def test_terms_on_photographs_are_another_training(places):
+    (_, own), (_, plain) = sorted(
+        here(cells([PHOTOGRAPHS, "CTD-ED"], weight=1.0), places, jobs=2),
+        key=lambda found: found[0].method != PHOTOGRAPHS,
+    )
+    assert set(own["errors"]) == set(plain["errors"])
+    assert own["errors"] != plain["errors"]
+
+
+def test_photographs_are_those_that_are_not_held_out(places, tmp_path):
+    link_seen(places.data_root, tmp_path / "links")
+    linked = {link.resolve() for link in (tmp_path / "links").iterdir()}
+    with (places.data_root / "lfw158" / "identities.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert linked == {(places.data_root / "lfw158" / row["file"]).resolve() for row in rows if row["split"] == "train"}
+    assert len(linked) == 2
 
 
 def test_a_cell_without_monitor(places):
