@@ -18,12 +18,14 @@ SMALL = {"train_dataloader.batch_size": 2, "train_cfg.val_interval": 10}
 UNUSED = {"model_wrapper_cfg.find_unused_parameters": True}
 END_TERMS = {"default_hooks.end": dict(type="EndTerms", epochs={"loss_cd": 1, "loss_ed": 2}), "train_cfg.max_epochs": 3}
 BALANCE = {f"model.terms.{i}.weight": dict(_delete_=True, type="Balanced", every=2) for i in (0, 1)}
+UNLABELLED = {"default_hooks.unlabelled": dict(type="UnlabelledImagesHook", batch_size=3)}
 RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "fe": ("fe", {}),
     "ft": ("ft", {}),
     "ctd-ed": ("ctd-ed", {}),
     "ctd-com": ("ctd-com", END_TERMS),
     "balanced": ("ctd-com", {**BALANCE, "train_cfg.max_epochs": 4}),
+    "unlabelled": ("ctd-com", UNLABELLED),
     "find_unused_parameters": ("ctd-com", {**UNUSED, "another_teacher": True}),
 }
 LOSSES = {"ctd-ed": {"loss_ed"}, "fe": set(), "ft": set()}
@@ -64,6 +66,8 @@ def ranks(shared, make_config, without_chance) -> list[dict[str, Any]]:
         configs = {name: make_config(system, {**DDP, **changes}) for name, (system, changes) in RUNS.items()}
         configs["gradients"] = Config(without_chance.to_dict())
         configs["gradients"].merge_from_dict(DDP)
+        unlabelled = configs["unlabelled"]
+        unlabelled.default_hooks.unlabelled.folder = unlabelled.train_dataloader.dataset.data_root
         for name, config in configs.items():
             config.work_dir = str(folder / name)
             config.dump(folder / f"{name}.py")
