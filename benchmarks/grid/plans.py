@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from grid.cell import BATCH, STEPS, Cell
 from grid.datasets import FOLDS
-from grid.methods import ALPHAS, DOSES, LARGER_DOSES
+from grid.methods import ALPHAS, DOSES, PHOTOGRAPH_DOSES
 
 Compared = tuple[str, str, str]
 """Source, teacher and method."""
@@ -56,7 +56,11 @@ KEPT: Sequence[Compared] = (
     ("dlib", "random", "CTD-ED 0.002"),
     ("dlib", "none", "LP-FT"),
     *(("dlib", "source", f"{name} {dose:g}") for dose in DOSES for name in ("CTD-ED", "CTD-CD", "LwF", "L2-SP")),
-    *(("dlib", "source", f"{name} {dose:g}, photographs") for dose in LARGER_DOSES for name in ("CTD-ED", "LwF")),
+    *(
+        ("dlib", "source", f"{name} {dose:g}, photographs")
+        for name, doses in PHOTOGRAPH_DOSES.items()
+        for dose in doses
+    ),
     *(("dlib", "none", f"WiSE-FT {alpha:g}") for alpha in ALPHAS),
     ("dlib", "none", "FE"),
 )
