@@ -22,12 +22,14 @@ class Identities:
         labels: who is in each, shape ``(N,)``.
         held_out: whether no classifier of the grid saw the image, shape ``(N,)``.
         people: their names, by label.
+        files: of the images.
     """
 
     images: Tensor
     labels: Tensor
     held_out: Tensor
     people: Sequence[str]
+    files: Sequence[Path]
 
 
 def read(data_root: Path) -> Identities:
@@ -35,18 +37,24 @@ def read(data_root: Path) -> Identities:
     table = data_root / "lfw158" / "identities.csv"
     images, labels, people = read_identities(table)
     with table.open(newline="") as file:
-        held_out = torch.tensor([row["split"] == "test" for row in csv.DictReader(file)])
-    return Identities(images, labels, held_out, people)
+        rows = list(csv.DictReader(file))
+    held_out = torch.tensor([row["split"] == "test" for row in rows])
+    return Identities(images, labels, held_out, people, [table.parent / row["file"] for row in rows])
 
 
-def link_seen(data_root: Path, folder: Path) -> None:
+def strangers(known: Identities) -> Tensor:
+    """Whether an image shows one of every other of the people, shape ``(N,)``."""
+    return known.labels % 2 == 0
+
+
+def link_seen(data_root: Path, folder: Path, without_strangers: bool) -> None:
     """Make a folder of links to the images that are not held out."""
+    known = read(data_root)
+    wanted = ~known.held_out & ~strangers(known) if without_strangers else ~known.held_out
     folder.mkdir()
-    place = data_root / "lfw158"
-    with (place / "identities.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            if row["split"] != "test":
-                (folder / Path(row["file"]).name).symlink_to((place / row["file"]).absolute())
+    for file, is_wanted in zip(known.files, wanted.tolist(), strict=True):
+        if is_wanted:
+            (folder / file.name).symlink_to(file.absolute())
 
 
 @torch.no_grad()

@@ -14,20 +14,22 @@ from grid.sources import weights_file
 from xtask_reg.sources import load_weights
 
 
-def kept(model: TopdownPoseEstimator, source: str, places: Places) -> dict[str, float]:
+def kept(model: TopdownPoseEstimator, source: str, places: Places, of_strangers: bool = False) -> dict[str, float]:
     """How well the encoder tells people apart whom no classifier saw in these images.
 
     Args:
         model: after the training; it is put into eval mode.
         source: from which it was trained, with a classifier of the people of lfw158.
         places: where that classifier and the images lie.
+        of_strangers: whether to ask only for those people whom :func:`grid.identities.link_seen` can leave out.
 
     Returns:
         ``accuracy`` of the source's own classifier upon the encoder; ``verification_auc``: how often two images of one
         person are more alike, by the cosine of their averaged features, than two of different people.
     """
     known = identities.read(places.data_root)
-    images, labels = known.images[known.held_out], known.labels[known.held_out]
+    asked = known.held_out & identities.strangers(known) if of_strangers else known.held_out
+    images, labels = known.images[asked], known.labels[asked]
     preprocessor = model.eval().data_preprocessor
     features = identities.pooled(
         lambda batch: model.backbone((batch - preprocessor.mean) / preprocessor.std)[-1],

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from grid.cell import BATCH, STEPS, Cell
+from grid.cell import BATCH, STEPS, STRANGERS, Cell
 from grid.datasets import FOLDS
 from grid.methods import ALPHAS, DOSES, PHOTOGRAPH_DOSES
 
@@ -64,6 +64,13 @@ KEPT: Sequence[Compared] = (
     *(("dlib", "none", f"WiSE-FT {alpha:g}") for alpha in ALPHAS),
     ("dlib", "none", "FE"),
 )
+# the same where those who are asked for are in none of the photographs
+STRANGERS_KEPT: Sequence[Compared] = (
+    ("dlib", "none", "FT"),
+    ("dlib", "source", "CTD-ED 0.01, photographs"),
+    ("dlib", "source", "LwF 0.0005, photographs"),
+    ("dlib", "none", "FE"),
+)
 
 
 def core(dataset: str) -> list[Cell]:
@@ -119,6 +126,12 @@ def kept(dataset: str) -> list[Cell]:
     return [dataclasses.replace(cell, setting={"kept": 1}) for cell in _cells(dataset, KEPT, LABELS[:1])]
 
 
+def strangers(dataset: str) -> list[Cell]:
+    """:data:`STRANGERS_KEPT`, after which the source's task is tested for people whom no term has seen."""
+    setting = {"kept": STRANGERS}
+    return [dataclasses.replace(cell, setting=setting) for cell in _cells(dataset, STRANGERS_KEPT, LABELS[:1])]
+
+
 def repeat(dataset: str) -> list[Cell]:
     """FT of the core once more, to be run on another machine into another folder of results."""
     return _cells(dataset, CORE[:1], LABELS[:1])
@@ -135,5 +148,5 @@ def _cells(dataset: str, compared: Sequence[Compared], labels: Sequence[int]) ->
 
 PLANS = {
     **{"core": core, "variants": variants, "seeds": seeds, "longer": longer, "batches": batches},
-    **{"cost": cost, "sources": sources, "kept": kept, "repeat": repeat},
+    **{"cost": cost, "sources": sources, "kept": kept, "strangers": strangers, "repeat": repeat},
 }

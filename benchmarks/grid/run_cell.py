@@ -18,7 +18,7 @@ from provenance import provenance
 
 import grid.wise_ft  # noqa: F401  (registers its hook)
 from grid import identities
-from grid.cell import Cell
+from grid.cell import STRANGERS, Cell
 from grid.config import cell_config, fingerprint
 from grid.datasets import DATASETS, people_of, read_people, write_people
 from grid.kept import kept
@@ -33,8 +33,9 @@ def train(cell: Cell, places: Places, folder: Path) -> dict[str, Any]:
     content = read_people(places.landmarks(cell.dataset), DATASETS[cell.dataset].files)
     for people, file in zip(people_of(cell, len(content["images"])), ("train.json", "test.json")):
         write_people(content, people, folder / file)
+    of_strangers = cell.setting.get("kept") == STRANGERS
     if cell.method.endswith(PHOTOGRAPHS):
-        identities.link_seen(places.data_root, folder / PHOTOGRAPHS)
+        identities.link_seen(places.data_root, folder / PHOTOGRAPHS, of_strangers)
     config = cell_config(cell, places, folder)
     config.work_dir = str(folder / "log")
     # the points of the last test are kept
@@ -55,7 +56,7 @@ def train(cell: Cell, places: Places, folder: Path) -> dict[str, Any]:
         "seconds": round(seconds, 1),
         "curve": curve,
         **(_measured(folder / "log") if "monitor" in config.model else {}),
-        **(kept(runner.model, cell.source, places) if cell.setting.get("kept") else {}),
+        **(kept(runner.model, cell.source, places, of_strangers) if cell.setting.get("kept") else {}),
         "config": fingerprint(config, places, folder),
         "errors": {Path(image).stem: error for image, error in zip(predictions.images, predictions.errors.tolist())},
     }

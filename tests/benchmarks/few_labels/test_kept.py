@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from grid import report
+from grid import identities, report
 from grid.cell import Cell
 from grid.config import cell_config
 from grid.kept import kept, verification_auc
@@ -18,7 +18,7 @@ from grid.results import Results
 from made_results import FOLDS, grid_cell, line, write_identities
 from mmpose.registry import MODELS
 
-from xtask_reg.sources import dlib_resnet29_dense, save_weights
+from xtask_reg.sources import dlib_resnet29_dense, load_weights, save_weights
 
 MEAN = (122.782, 117.001, 104.298)
 
@@ -70,6 +70,24 @@ def test_the_source_itself(places, people):
     """Four of the six images that no classifier saw."""
     found = kept(model_of(places, people.prepared), "dlib", people)
     assert found["accuracy"] == pytest.approx(4 / 6, abs=1e-4)
+
+
+def test_of_strangers(places, people, monkeypatch):
+    """Every other of the people, in the order of their names: here a and c."""
+    monkeypatch.setattr("grid.kept.verification_auc", lambda features, labels: 0)  # too few pairs
+    known = identities.read(people.data_root)
+    model = model_of(places, people.prepared)
+    with torch.no_grad():
+        features = model.backbone((known.images - torch.tensor(MEAN)[:, None, None]) / 255)[-1].mean((2, 3))
+    weights = load_weights(people.prepared / "dlib.safetensors")
+    right = [
+        int((weights["fc.weight"] @ own + weights["fc.bias"]).argmax()) == label
+        for own, label, held_out in zip(features, known.labels, known.held_out)
+        if label != 1 and held_out
+    ]
+    assert len(right) not in (0, known.held_out.sum())
+    found = kept(model, "dlib", people, of_strangers=True)
+    assert found["accuracy"] == pytest.approx(sum(right) / len(right), abs=1e-4)
 
 
 def test_what_was_forgotten_is_not_known(places, people):

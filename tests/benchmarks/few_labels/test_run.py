@@ -75,13 +75,15 @@ def test_terms_on_photographs_are_another_training(places):
     assert own["errors"] != plain["errors"]
 
 
-def test_photographs_are_those_that_are_not_held_out(places, tmp_path):
-    link_seen(places.data_root, tmp_path / "links")
+@pytest.mark.parametrize(("without_strangers", "people"), [(False, {"a", "b"}), (True, {"b"})])
+def test_photographs_are_those_that_are_not_held_out(places, tmp_path, without_strangers, people):
+    link_seen(places.data_root, tmp_path / "links", without_strangers)
     linked = {link.resolve() for link in (tmp_path / "links").iterdir()}
     with (places.data_root / "lfw158" / "identities.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert linked == {(places.data_root / "lfw158" / row["file"]).resolve() for row in rows if row["split"] == "train"}
-    assert len(linked) == 2
+    wanted = [row["file"] for row in rows if row["split"] == "train" and row["identity"] in people]
+    assert linked == {(places.data_root / "lfw158" / file).resolve() for file in wanted}
+    assert len(linked) == len(people)
 
 
 def test_a_cell_without_monitor(places):
