@@ -82,7 +82,7 @@ def test_of_strangers(places, people, monkeypatch):
     weights = load_weights(people.prepared / "dlib.safetensors")
     right = [
         int((weights["fc.weight"] @ own + weights["fc.bias"]).argmax()) == label
-        for own, label, held_out in zip(features, known.labels, known.held_out)
+        for own, label, held_out in zip(features, known.labels.tolist(), known.held_out.tolist())
         if label != 1 and held_out
     ]
     assert len(right) not in (0, known.held_out.sum())
