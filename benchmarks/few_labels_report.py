@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 from grid import figures, plans, report
-from grid.cell import BATCH, STEPS
-from grid.kept_report import draw_kept, kept_table
+from grid.cell import BATCH, STEPS, STRANGERS
+from grid.kept_report import draw_kept, kept_table, strangers_table
 from grid.results import Results
 from marked_page import filled
 from matplotlib.figure import Figure
@@ -67,7 +67,7 @@ class Measured:
         self._tuning = Results(folder / "few_labels_tuning.jsonl")
         self._again = Results(folder / "few_labels_repeat.jsonl")
         self.time = report.times(self.lines(steps=[plans.COST_STEPS]))
-        self.kept = self.lines(kept=[1])
+        self.kept, self.strangers = self.lines(kept=[1]), self.lines(kept=[STRANGERS])
 
     def lines(self, **wanted: Collection[Any]) -> pd.DataFrame:
         """One row a cell: :func:`grid.report.lines`."""
@@ -102,6 +102,8 @@ class Measured:
         if self.kept.size:
             rows = self.images(kept=[1])
             tables["kept"] = kept_table(self.kept, rows, report.differences(rows))
+        if self.strangers.size:
+            tables["strangers"] = strangers_table(self.strangers)
         if self._again.lines:
             once = self.images(**PARTS["grid"])
             tables["repeat"] = report.repeat_table(once, report.images(self._again, **self._dataset))

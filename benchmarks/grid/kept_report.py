@@ -31,12 +31,21 @@ def kept_table(lines: pd.DataFrame, rows: pd.DataFrame, against: Mapping[tuple[s
     for name, own in _by_dose(lines).groupby("label", sort=False):
         error, key = rows[rows.label == name].error.mean(), (name, own.n_labels.iloc[0])
         change = comparison_cells(against[key]) if key in against else f" | {len(own)} trainings | "
-        percent = 100 * own.accuracy
-        table.append(
-            f"| {name} | {percent.mean():.1f} | {percent.min():.1f} to {percent.max():.1f} "
-            f"| {own.verification_auc.mean():.3f} | {error:.3f} | {change} |"
-        )
+        table.append(f"| {name} | {_known(own)} | {error:.3f} | {change} |")
     return "\n".join(table)
+
+
+def strangers_table(lines: pd.DataFrame) -> str:
+    """What each method keeps of people whom no term has seen, as Markdown."""
+    table = [f"| method | {MEASURES['accuracy']} | least to most | {MEASURES['verification_auc']} |", "|" + "---|" * 4]
+    table += [f"| {name} | {_known(own)} |" for name, own in _by_dose(lines).groupby("label", sort=False)]
+    return "\n".join(table)
+
+
+def _known(lines: pd.DataFrame) -> str:
+    """Three cells: what one method's trainings have left of the source's task."""
+    percent = 100 * lines.accuracy
+    return f"{percent.mean():.1f} | {percent.min():.1f} to {percent.max():.1f} | {lines.verification_auc.mean():.3f}"
 
 
 def draw_kept(lines: pd.DataFrame, against: Mapping[tuple[str, int], Comparison]) -> Figure:

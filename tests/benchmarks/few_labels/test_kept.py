@@ -12,7 +12,7 @@ from grid import identities, report
 from grid.cell import Cell
 from grid.config import cell_config
 from grid.kept import kept, verification_auc
-from grid.kept_report import draw_kept, kept_table
+from grid.kept_report import draw_kept, kept_table, strangers_table
 from grid.places import Places
 from grid.results import Results
 from made_results import FOLDS, grid_cell, line, write_identities
@@ -121,6 +121,12 @@ def test_table(results):
     table = kept_table(report.lines(results, kept=[1]), rows, report.differences(rows)).splitlines()
     assert table[4] == "| FT | 22.0 | 20.0 to 24.0 | 0.300 | 1.000 |  | 5 trainings |  |"
     assert table[2].startswith("| CTD-ED 0.002 | 52.0 | 50.0 to 54.0 | 0.600 | 1.100 | **+10.0 (+10.0 to +10.0)** |")
+    assert len(table) == 6
+
+
+def test_table_of_strangers(results):
+    table = strangers_table(report.lines(results, kept=[1])).splitlines()
+    assert table[2] == "| CTD-ED 0.002 | 52.0 | 50.0 to 54.0 | 0.600 |"
     assert len(table) == 6
 
 
