@@ -131,8 +131,7 @@ class CrossTaskRegularizer(nn.Module):
     def _tapped(self, student: nn.Module | None) -> Mapping[str, nn.Module]:
         if student is None:
             return {}
-        paths = student_taps(self._terms()) | self._meter.stages.keys()
-        return {path: find_module(student, path) for path in paths}
+        return {path: find_module(student, path) for path in self.student_paths}
 
     def _own_parameters(self) -> Sequence[Tensor]:
         return () if self._student is None else self._student.own_parameters(self, self.teacher)
@@ -149,6 +148,11 @@ class CrossTaskRegularizer(nn.Module):
     def needs_images(self) -> bool:
         """Whether a teacher is ever run: a term, or the monitor, compares with its outputs."""
         return bool(self._meter.stages or teacher_taps(self._terms()))
+
+    @property
+    def student_paths(self) -> set[str]:
+        """The student's submodules whose outputs a step may read."""
+        return student_taps(self._terms()) | self._meter.stages.keys()
 
     @property
     def progress(self) -> float | None:

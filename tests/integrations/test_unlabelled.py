@@ -117,6 +117,23 @@ def test_terms_are_of_these_images(model_config, first_batch):
     assert losses["loss_ed"].item() == pytest.approx(0.5 * (1 - cosine).mean(), rel=1e-4)
 
 
+BSS = dict(name="loss_bss", loss=dict(type="BSSLoss"), student="head.deconv_layers", weight=0.1)
+
+
+@pytest.mark.parametrize(("terms", "calls"), [([ED], 1), ([ED, BSS], 2)])
+def test_no_more_of_the_student_is_called_than_is_read(model_config, first_batch, terms, calls):
+    from mmpose.registry import MODELS
+
+    model = MODELS.build({**model_config, "terms": [dict(term) for term in terms]})
+    model.init_weights()
+    heads = []
+    model.head.deconv_layers.register_forward_hook(lambda module, args, output: heads.append(len(output)))
+    model.compare_on(torch.randn(2, 3, 64, 64))
+    losses = model(**model.data_preprocessor(first_batch, training=True), mode="loss")
+    assert heads == [4, 2][:calls]
+    assert all(losses[term["name"]].isfinite() for term in terms)
+
+
 def test_each_step_has_its_own_and_every_mode_comes_back(model_config, first_batch):
     from mmpose.registry import MODELS
 

@@ -140,7 +140,10 @@ class CrossTaskModel(BaseModel):
         else:
             losses = super().forward(inputs, data_samples, mode=mode)
             with self.regularizer.recording(self._compared(others)), evaluating(self):
-                super().forward(others, None, mode="tensor")
+                if self._encoder_suffices():
+                    self.extract_feat(others)
+                else:
+                    super().forward(others, None, mode="tensor")
         if not isinstance(losses, Mapping):
             raise TypeError(f"forward(mode='loss') returned a {type(losses).__name__}; expected a dict of losses")
         terms = self.regularizer()
@@ -153,10 +156,16 @@ class CrossTaskModel(BaseModel):
         """The images of a step for the regularizer; None if no teacher runs."""
         return self.teacher_images(inputs) if self.regularizer and self.regularizer.needs_images else None
 
+    def _encoder_suffices(self) -> bool:
+        """Whether ``extract_feat``, which OpenMMLab's models have, computes all that is read of the student."""
+        paths = set() if self.regularizer is None else self.regularizer.student_paths
+        return hasattr(self, "extract_feat") and {path.partition(".")[0] for path in paths} <= {"backbone", "neck"}
+
     def compare_on(self, inputs: Any) -> None:
         """Let the terms of the next step read the student on these inputs, in eval mode, instead of on its batch.
 
-        The student is called with them behind the step's own, in the mode ``'tensor'`` and without data samples. See
+        The student is called with them behind the step's own: its ``extract_feat``, if it has one and the terms read
+        backbone and neck alone, or else ``forward`` in the mode ``'tensor'`` without data samples. See
         :class:`UnlabelledImagesHook`.
 
         Args:
