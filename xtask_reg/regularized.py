@@ -18,7 +18,8 @@ class Regularized(nn.Module):
         student: the network that is trained.
         regularizer: made for this student, in whose call it is read.
 
-    A call, with whatever the student takes, returns the student's output, and the weighted terms by name.
+    A call, with whatever the student takes, returns the student's output, and the weighted terms by name. With
+    ``unlabelled`` images they are those on these, :meth:`CrossTaskRegularizer.on`.
 
     Raises:
         TapError: in the call, as :class:`CrossTaskRegularizer`, whose other errors are passed on as well.
@@ -34,6 +35,6 @@ class Regularized(nn.Module):
         self.student = student
         self.regularizer = regularizer
 
-    def forward(self, *args: Any, **kwargs: Any) -> tuple[Any, dict[str, Tensor]]:
+    def forward(self, *args: Any, unlabelled: Tensor | None = None, **kwargs: Any) -> tuple[Any, dict[str, Tensor]]:
         output = self.student(*args, **kwargs)
-        return output, self.regularizer()
+        return output, self.regularizer() if unlabelled is None else self.regularizer.on(unlabelled)

@@ -20,6 +20,7 @@ from xtask_reg.held_student import HeldStudent
 from xtask_reg.kinds import check_kind
 from xtask_reg.measuring.meter import Meter
 from xtask_reg.measuring.monitor import Monitor
+from xtask_reg.modes import evaluating
 from xtask_reg.parameters import CommonParameters
 from xtask_reg.sharing import check_nothing_shared
 from xtask_reg.student_taps import StudentTaps
@@ -215,6 +216,28 @@ class CrossTaskRegularizer(nn.Module):
             else:
                 losses[term.name] = term.nothing(next(iter((*outputs.values(), *trained))))
         return losses
+
+    def on(self, images: Tensor) -> dict[str, Tensor]:
+        """The weighted value of each term on images of their own, without labels: such as the source was trained on.
+
+        The student is called with them in eval mode, so that dropout is off, and batch norms have the running
+        statistics and do not change them. Call it behind what else the student does in the step, whose taps it leaves
+        unread: a batch norm in train mode would change the statistics that the gradient needs. For penalties alone it
+        is not called.
+
+        Args:
+            images: what student and teacher are called with.
+
+        Raises:
+            RuntimeError: if the regularizer was made without a student; and what :meth:`forward` raises.
+        """
+        if self._student is None:
+            raise RuntimeError("the regularizer was made without a student: give regularizer(images, features={...})")
+        if not self.student_paths:
+            return self()
+        with evaluating(self._student.module):
+            self._student.module(images)
+        return self(images)
 
     def _targets(
         self, images: Tensor | None, active: Sequence[Term], stages: Mapping[str, str]

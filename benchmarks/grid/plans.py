@@ -68,7 +68,7 @@ KEPT: Sequence[Compared] = (
 STRANGERS_KEPT: Sequence[Compared] = (
     ("dlib", "none", "FT"),
     ("dlib", "source", "CTD-ED 0.01, photographs"),
-    ("dlib", "source", "LwF 0.0005, photographs"),
+    ("dlib", "source", "LwF 0.0001, photographs"),
     ("dlib", "none", "FE"),
 )
 

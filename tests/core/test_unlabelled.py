@@ -1,0 +1,103 @@
+"""Terms on images without labels, in a loop of one's own."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+import xtask_reg as xr
+
+
+@pytest.fixture
+def pair(net, ed):
+    """A student that is no longer as its teacher, and its regularizer."""
+    source = net()
+    student = copy.deepcopy(source)
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return student, xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [ed()])
+
+
+def state(module):
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def test_value_by_hand(pair, images):
+    student, keep = pair
+    others = torch.randn(3, 3, 12, 10)
+    student(images)
+    found = keep.on(others)["ed"]
+    student.eval()
+    with torch.no_grad():
+        maps = [
+            each.layer2(each.layer1(others).relu()).flatten(1).double().numpy()
+            for each in (student, keep.teacher.network)
+        ]
+    own, source = (values / np.linalg.norm(values, axis=1, keepdims=True) for values in maps)
+    assert found.item() == pytest.approx(0.5 * (1 - (own * source).sum(1)).mean(), rel=1e-4)
+
+
+def test_the_task_is_as_without_and_the_gradients_add_up(pair, images):
+    """Statistics are those of the labelled batch alone; the gradient is the sum of the two parts."""
+    student, keep = pair
+    student.layer2.eval()  # its dropout would draw
+    others, plain = torch.randn(3, 3, 12, 10), copy.deepcopy(student)
+    task = student(images).square().mean()
+    (task + keep.on(others)["ed"]).backward()
+    both = [parameter.grad.clone() for parameter in student.parameters()]
+    own = plain(images).square().mean()
+    assert torch.equal(task, own)
+    for name, value in state(plain).items():
+        assert torch.equal(student.state_dict()[name], value), name
+    assert [module.training for module in student.modules()] == [module.training for module in plain.modules()]
+    own.backward()
+    student.zero_grad()
+    keep.on(others)["ed"].backward()
+    for together, parameter, alone in zip(both, student.parameters(), plain.parameters(), strict=True):
+        of_the_term = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        torch.testing.assert_close(together, alone.grad + of_the_term)
+    assert student.layer1[0].weight.grad.abs().sum() > 0
+
+
+def test_the_labelled_call_is_not_read(pair, images):
+    student, keep = pair
+    others = torch.randn(3, 3, 12, 10)
+    alone = keep.on(others)["ed"]
+    student.eval()(images)
+    assert torch.equal(keep.on(others)["ed"], alone)
+    with pytest.raises(xr.TapError, match="was not called since"):
+        keep()
+
+
+def test_one_module_for_several_processes(pair, images):
+    student, keep = pair
+    others = torch.randn(3, 3, 12, 10)
+    student.eval()
+    output, terms = xr.Regularized(student, keep)(images, unlabelled=others)
+    assert torch.equal(output, student(images))
+    assert torch.equal(terms["ed"], keep.on(others)["ed"])
+    assert not torch.equal(terms["ed"], xr.Regularized(student, keep)(images)[1]["ed"])
+
+
+def test_without_a_student(net, ed):
+    keep = xr.CrossTaskRegularizer(None, xr.FrozenTeacher(net()), [ed()])
+    with pytest.raises(RuntimeError, match="made without a student"):
+        keep.on(torch.randn(2, 3, 9, 11))
+
+
+def test_the_student_is_not_called_for_what_reads_no_images(net, images):
+    source, student = net(), net()
+    calls = []
+    student.register_forward_hook(lambda module, args, output: calls.append(args[0]))
+    assert xr.CrossTaskRegularizer(student, None, []).on(images) == {}
+    assert calls == []
+    penalty = xr.Term(xr.L2SPPenalty(), student="", teacher="", weight=0.1, name="l2_sp")
+    keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [penalty])
+    student(images)
+    distance = sum((a - b).square().sum() for a, b in zip(student.parameters(), source.parameters(), strict=True))
+    assert keep.on(torch.randn(3, 3, 12, 10))["l2_sp"].item() == pytest.approx(0.05 * distance.item(), rel=1e-5)
+    assert len(calls) == 1
