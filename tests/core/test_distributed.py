@@ -69,6 +69,13 @@ def one_backward(rank: int) -> Any:
     return gradients(model)
 
 
+def on_images_without_labels(rank: int) -> Any:
+    model = DistributedDataParallel(make())
+    own, others = (batch(step).chunk(WORLD_SIZE)[rank] for step in (0, 1))
+    total(*model(own, unlabelled=others)).backward()
+    return gradients(model)
+
+
 def student_alone_in_ddp(rank: int) -> Any:
     """Frozen connectors need no synchronisation: only the student is wrapped, the regularizer is called outside."""
     model = make(trainable=False)
@@ -125,7 +132,13 @@ def outside_ddp(rank: int) -> Any:
     return messages
 
 
-SCENARIOS: tuple[Callable[[int], Any], ...] = (one_backward, student_alone_in_ddp, five_steps, outside_ddp)
+SCENARIOS: tuple[Callable[[int], Any], ...] = (
+    one_backward,
+    on_images_without_labels,
+    student_alone_in_ddp,
+    five_steps,
+    outside_ddp,
+)
 
 
 @pytest.fixture(scope="module")
@@ -134,15 +147,18 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return found_by_each(__file__, tmp_path_factory.mktemp("ranks"))
 
 
-def test_gradients_are_those_of_the_joined_batch(ranks: list[dict[str, Any]]) -> None:
+@pytest.mark.parametrize(("scenario", "more"), [("one_backward", {}), ("on_images_without_labels", {"unlabelled": 1})])
+def test_gradients_are_those_of_the_joined_batch(
+    ranks: list[dict[str, Any]], scenario: str, more: dict[str, int]
+) -> None:
     model = make()
-    total(*model(batch())).backward()
+    total(*model(batch(), **{name: batch(step) for name, step in more.items()})).backward()
     expected = gradients(model)
     assert "regularizer.terms.cd.student_connector.fc.weight" in expected
     for found in ranks:
-        assert found["one_backward"].keys() == expected.keys()
+        assert found[scenario].keys() == expected.keys()
         for name, gradient in expected.items():
-            torch.testing.assert_close(found["one_backward"][name], gradient, rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(found[scenario][name], gradient, rtol=1e-5, atol=1e-6)
 
 
 def test_frozen_connectors_may_stay_outside_ddp(ranks: list[dict[str, Any]]) -> None:
