@@ -193,6 +193,26 @@ def test_with_other_options_of_the_trainer(options, tmp_path):
     assert {tensor.dtype for tensor in module.parameters()} == {torch.float32}
 
 
+def test_images_without_labels(tmp_path):
+    """As the same step by hand, in which the terms read a second call of the student."""
+    others = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(5))
+
+    class Elsewhere(Detector):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            task = mse_loss(self.student(batch[0]), batch[1])
+            self.student.eval()
+            self.student(others)
+            self.by_hand = sum(self.regularizer().values()).item()
+            self.student.train()
+            self.found = self.regularization(unlabelled=others)
+            return task + self.found
+
+    module = Elsewhere(TERMS["ed"])
+    fit(module, tmp_path, epochs=1)
+    assert module.found.item() == pytest.approx(module.by_hand, rel=1e-6)
+    assert module.by_hand > 0
+
+
 def test_second_training_of_one_module(tmp_path):
     """The second one begins anew: with weights measured anew, and one regularizer on the student."""
     module = Detector(TERMS["balanced"])

@@ -87,13 +87,15 @@ class CrossTaskMixin:
             replaced.remove()
         self.regularizer = CrossTaskRegularizer(student, teacher, terms, monitor, images)
 
-    def regularization(self, images: Tensor | None = None) -> Tensor:
+    def regularization(self, images: Tensor | None = None, unlabelled: Tensor | None = None) -> Tensor:
         """The sum of the weighted terms for the student's last call, to be added to the task's loss.
 
         Each term is logged as ``loss/<term>``, for the batch of the process that writes the log.
 
         Args:
             images: what the teacher is given, where that is not the first tensor that the student was called with.
+            unlabelled: images without labels, on which the terms are then compared instead:
+                :meth:`xtask_reg.CrossTaskRegularizer.on`.
 
         Raises:
             RuntimeError: if :meth:`regularize` was not called, or a scheduled weight has no end to go by
@@ -106,7 +108,7 @@ class CrossTaskMixin:
         progress = self._progress()
         if progress is not None:
             regularizer.progress = progress
-        terms = regularizer(images)
+        terms = regularizer(images) if unlabelled is None else regularizer.on(unlabelled)
         for name, value in terms.items():
             self.log(f"loss/{name}", value.detach(), on_step=True, on_epoch=False)
         return sum(terms.values(), torch.zeros((), device=self.device))
