@@ -21,7 +21,7 @@ BOX = ("left", "top", "width", "height")
 def write_csv(path: Path, faces: Faces, names: Sequence[str], beside: Path) -> None:
     """A line a face: its file, its box, and for each landmark ``NAME_x``, ``NAME_y`` and ``NAME_confidence``.
 
-    ``xtask-reg convert-landmarks`` reads it.
+    ``xtask-reg convert-landmarks`` reads it where each image has one face.
 
     Args:
         path: the file to write.
