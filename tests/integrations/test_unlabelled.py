@@ -14,7 +14,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
-from xtask_reg.integrations.mmengine.unlabelled import EndlessOrder, FolderOfImages, UnlabelledImagesHook
+from xtask_reg.integrations.mmengine.endless_order import EndlessOrder
+from xtask_reg.integrations.mmengine.folder_of_images import FolderOfImages
+from xtask_reg.integrations.mmengine.unlabelled import UnlabelledImagesHook
 
 EPOCHS, STEPS, BATCH = 4, 2, 3
 MEAN, STD = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
@@ -190,6 +192,20 @@ def test_resumed_run_goes_on_with_them(run, tmp_path):
     assert torch.equal(torch.cat(later.others), torch.cat(seen.others)[BATCH * STEPS :])
     for name, value in whole.model.state_dict().items():
         assert torch.equal(resumed.model.state_dict()[name], value), name
+
+
+def test_a_cache_of_the_teacher_keeps_them(run, tmp_path):
+    """Though the augmentation of the labelled ones is continuous: each image passes through the teacher once."""
+    cache = dict(folder=str(tmp_path / "cache"), images=7, versions=1)
+    terms = {"model.terms": [ED], "model.monitor": None, "model.teacher.cache": cache}
+    runner, watch = run(terms, size=(64, 64))
+    passed = runner.model.regularizer.teacher
+    plain, _ = run({"model.terms": [ED], "model.monitor": None}, size=(64, 64))
+    for name, value in plain.model.state_dict().items():
+        torch.testing.assert_close(runner.model.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+    passed._computed = lambda *_: pytest.fail("the teacher ran for an image that it has seen")
+    for images in watch.others:
+        passed.features(images, ["backbone.layer4"])
 
 
 def test_without_terms_nothing_happens(run):

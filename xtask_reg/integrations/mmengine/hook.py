@@ -6,13 +6,14 @@ import math
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from torch import nn
 
 from xtask_reg.integrations.checkpoint import restore_state, save_state
+from xtask_reg.integrations.mmengine.bare_model import bare_model
 from xtask_reg.integrations.mmengine.finite_augmentation import check_augmentation
 from xtask_reg.integrations.mmengine.progress import steps
+from xtask_reg.integrations.mmengine.unlabelled import UnlabelledImagesHook
 from xtask_reg.teacher import FrozenTeacher
 
 
@@ -22,7 +23,7 @@ class CrossTaskHook(Hook):
 
     Trainable connectors and balanced weights stand in the checkpoint under ``'xtask_reg'``; ``'state_dict'`` is the
     plain student's. Before training the hook logs what will train, and sees whether the augmentation makes as few
-    images as a cache of the teacher needs. What the regularizer measures
+    images as a cache of the teacher needs, unless the terms are compared on others. What the regularizer measures
     (:attr:`xtask_reg.CrossTaskRegularizer.report`) is logged under the same names, without the "loss_" of the terms,
     which MMEngine would take for a part of the loss.
     """
@@ -35,8 +36,9 @@ class CrossTaskHook(Hook):
         """
         model = bare_model(runner)
         runner.logger.info(_trainable(model))
+        elsewhere = any(isinstance(hook, UnlabelledImagesHook) for hook in runner.hooks)
         for teacher in _teachers(_regularizer(runner)):
-            if teacher.cache is not None:
+            if teacher.cache is not None and not elsewhere:
                 check_augmentation(runner.train_dataloader, model, teacher.cache)
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
@@ -72,11 +74,6 @@ def _trainable(model: nn.Module) -> str:
 def _count(module: nn.Module) -> tuple[int, int]:
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in module.parameters()]
     return sum(size for size, trains in sizes if trains), sum(size for size, _ in sizes)
-
-
-def bare_model(runner: Any) -> Any:
-    """The runner's model without the wrapper of a distributed run."""
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def _regularizer(runner: Any) -> Any:

@@ -11,7 +11,7 @@ from mmengine.registry import HOOKS, MODELS
 from torch import Tensor
 
 from xtask_reg.finetune.selective_decay import SelectiveProjectionDecay
-from xtask_reg.integrations.mmengine.hook import bare_model
+from xtask_reg.integrations.mmengine.bare_model import bare_model
 from xtask_reg.integrations.mmengine.scope import own_scope
 from xtask_reg.integrations.mmengine.source import RANDOM
 from xtask_reg.submodules import find_module

@@ -6,23 +6,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.structures import BaseDataElement
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 
-from xtask_reg.integrations.mmengine.hook import bare_model
+from xtask_reg.integrations.mmengine.bare_model import bare_model
+from xtask_reg.integrations.mmengine.endless_order import EndlessOrder
+from xtask_reg.integrations.mmengine.folder_of_images import FolderOfImages
 from xtask_reg.integrations.mmengine.model import CrossTaskModel
 from xtask_reg.integrations.mmengine.progress import steps
 from xtask_reg.regularizer import CrossTaskRegularizer
 from xtask_reg.term import Term
 from xtask_reg.weights import Balanced
-
-FORMATS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
 
 @HOOKS.register_module()
@@ -99,61 +97,6 @@ class UnlabelledImagesHook(Hook):
 
     def after_train(self, runner: Any) -> None:
         self._batches = None
-
-
-class FolderOfImages(Dataset[Tensor]):
-    """The images of a folder, BGR ``(3, H, W)`` from 0 to 255.
-
-    Raises:
-        ValueError: if there is none; when read, for one that cannot be.
-    """
-
-    def __init__(self, folder: Path, size: tuple[int, int] | None) -> None:
-        self.files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in FORMATS)
-        self.size = size
-        if not self.files:
-            raise ValueError(f"UnlabelledImagesHook: {folder} has no images; expected one of {sorted(FORMATS)} in it")
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> Tensor:
-        image = cv2.imread(str(self.files[index]))
-        if image is None:
-            raise ValueError(f"{self.files[index]} is no readable image: mend it, or take it out of the folder")
-        if self.size is not None:
-            image = _middle(image, *self.size)
-        return torch.from_numpy(image.transpose(2, 0, 1).copy())
-
-
-class EndlessOrder(Sampler[int]):
-    """Indices for ever: each of them once, in random order, then each once again.
-
-    Args:
-        length: of what is indexed.
-        seed: numbers from which the order follows.
-        start: how many indices to leave out at the beginning.
-    """
-
-    def __init__(self, length: int, seed: Sequence[int], start: int) -> None:
-        self.length, self.seed, self.start = length, seed, start
-
-    def __iter__(self) -> Iterator[int]:
-        round_, begun = divmod(self.start, self.length)
-        while True:
-            order = np.random.default_rng([*self.seed, round_]).permutation(self.length)
-            yield from order[begun:].tolist()
-            round_, begun = round_ + 1, 0
-
-
-def _middle(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """The largest part in the middle of that shape, resized."""
-    rows, columns = image.shape[:2]
-    scale = min(columns / width, rows / height)
-    kept_width, kept_height = (max(1, round(side * scale)) for side in (width, height))
-    left, top = (columns - kept_width) // 2, (rows - kept_height) // 2
-    part = image[top : top + kept_height, left : left + kept_width]
-    return cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR)
 
 
 def _check(regularizer: CrossTaskRegularizer) -> None:

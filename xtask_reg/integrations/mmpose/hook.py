@@ -6,7 +6,8 @@ from typing import Any
 
 from mmpose.registry import HOOKS
 
-from xtask_reg.integrations.mmengine.hook import CrossTaskHook, bare_model
+from xtask_reg.integrations.mmengine.bare_model import bare_model
+from xtask_reg.integrations.mmengine.hook import CrossTaskHook
 from xtask_reg.integrations.mmpose.codec_settings import GEOMETRY, differing
 from xtask_reg.integrations.mmpose.landmark_sets import check_heatmaps, check_names, names_in
 from xtask_reg.integrations.mmpose.metric import LandmarkMetric

@@ -1,0 +1,48 @@
+"""The images of a folder, as MMEngine's data preprocessors take them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+FORMATS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+
+
+class FolderOfImages(Dataset[Tensor]):
+    """The images of a folder, BGR ``(3, H, W)`` from 0 to 255.
+
+    Raises:
+        ValueError: if there is none; when read, for one that cannot be.
+    """
+
+    def __init__(self, folder: Path, size: tuple[int, int] | None) -> None:
+        self.files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in FORMATS)
+        self.size = size
+        if not self.files:
+            raise ValueError(f"UnlabelledImagesHook: {folder} has no images; expected one of {sorted(FORMATS)} in it")
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Tensor:
+        image = cv2.imread(str(self.files[index]))
+        if image is None:
+            raise ValueError(f"{self.files[index]} is no readable image: mend it, or take it out of the folder")
+        if self.size is not None:
+            image = _middle(image, *self.size)
+        return torch.from_numpy(image.transpose(2, 0, 1).copy())
+
+
+def _middle(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """The largest part in the middle of that shape, resized."""
+    rows, columns = image.shape[:2]
+    scale = min(columns / width, rows / height)
+    kept_width, kept_height = (max(1, round(side * scale)) for side in (width, height))
+    left, top = (columns - kept_width) // 2, (rows - kept_height) // 2
+    part = image[top : top + kept_height, left : left + kept_width]
+    return cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR)
