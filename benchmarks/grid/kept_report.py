@@ -14,6 +14,7 @@ from xtask_reg.palette import COLOURS
 DRAWN = 40
 """Percent of FT's error up to which a method is drawn."""
 MEASURES = {"accuracy": "source's classifier, right in %", "verification_auc": "verification, AUC"}
+_DOSE = r"[\d.]+(?:e-\d+)?"
 FROZEN = "FE"
 """Its encoder is the source's, and so is what it knows."""
 
@@ -73,9 +74,10 @@ def draw_kept(lines: pd.DataFrame, against: Mapping[tuple[str, int], Comparison]
 def _by_dose(lines: pd.DataFrame) -> pd.DataFrame:
     """The doses of a constraint one after the other, by weight."""
     constraints = pd.Categorical(_without_dose(lines.label), _without_dose(lines.label).unique())
-    return lines.assign(constraint=constraints).sort_values(["constraint", "label"], kind="stable")
+    doses = lines.label.str.extract(f" ({_DOSE})(?=,|$)")[0].astype(float)
+    return lines.assign(constraint=constraints, dose=doses).sort_values(["constraint", "dose"], kind="stable")
 
 
 def _without_dose(labels: pd.Index | pd.Series) -> pd.Index | pd.Series:
     """``CTD-ED 0.002, random teacher`` is ``CTD-ED, random teacher``."""
-    return labels.str.replace(r" [\d.]+(?=,|$)", "", regex=True)
+    return labels.str.replace(f" {_DOSE}(?=,|$)", "", regex=True)

@@ -56,7 +56,7 @@ HEAD_RATES = _grid(lr=(1e-4, 3e-4, 1e-3, 2e-3, 4e-3, 8e-3))
 WEIGHTS = _grid(lr=(1e-4, 1e-4, 1e-4, 2e-4, 2e-4, 2e-4), weight=(1e-6, 1e-4, 1e-2, 1e-5, 1e-3, 1e-2))
 DOSES = (0.0005, 0.002, 0.01)
 # where the terms are compared on photographs of their own, which the task does not pull at
-PHOTOGRAPH_DOSES = {"CTD-ED": (0.002, 0.01, 0.05), "LwF": (0.0001, 0.0005, 0.002)}
+PHOTOGRAPH_DOSES = {"CTD-ED": (0.002, 0.01, 0.05), "LwF": (0.00002, 0.0001, 0.0005, 0.002)}
 ALPHAS = (0.5, 0.75, 0.9)
 PHOTOGRAPHS = "photographs"
 """Folder of a cell with images of the source's task."""

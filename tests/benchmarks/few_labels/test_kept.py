@@ -106,7 +106,13 @@ def test_what_was_forgotten_is_not_known(places, people):
 def results(tmp_path):
     """FT forgets, FE does not and errs by half more, a term does both by halves."""
     results = Results(tmp_path / "few_labels.jsonl")
-    known = {"CTD-ED 0.02": (1.15, 0.7), "FT": (1.0, 0.2), "CTD-ED 0.002": (1.1, 0.5), "FE": (1.5, 0.8)}
+    known = {
+        "CTD-ED 0.02": (1.15, 0.7),
+        "FT": (1.0, 0.2),
+        "CTD-ED 2e-05": (1.05, 0.4),
+        "CTD-ED 0.002": (1.1, 0.5),
+        "FE": (1.5, 0.8),
+    }
     for method, (error, accuracy) in known.items():
         for fold in range(5):
             cell = grid_cell(method, fold, setting={"lr": 1e-4, "kept": 1})
@@ -119,22 +125,25 @@ def results(tmp_path):
 def test_table(results):
     rows = report.images(results, kept=[1])
     table = kept_table(report.lines(results, kept=[1]), rows, report.differences(rows)).splitlines()
-    assert table[4] == "| FT | 22.0 | 20.0 to 24.0 | 0.300 | 1.000 |  | 5 trainings |  |"
-    assert table[2].startswith("| CTD-ED 0.002 | 52.0 | 50.0 to 54.0 | 0.600 | 1.100 | **+10.0 (+10.0 to +10.0)** |")
-    assert len(table) == 6
+    assert table[5] == "| FT | 22.0 | 20.0 to 24.0 | 0.300 | 1.000 |  | 5 trainings |  |"
+    assert table[3].startswith("| CTD-ED 0.002 | 52.0 | 50.0 to 54.0 | 0.600 | 1.100 | **+10.0 (+10.0 to +10.0)** |")
+    assert len(table) == 7
 
 
 def test_table_of_strangers(results):
     table = strangers_table(report.lines(results, kept=[1])).splitlines()
-    assert table[2] == "| CTD-ED 0.002 | 52.0 | 50.0 to 54.0 | 0.600 |"
-    assert len(table) == 6
+    assert table[3] == "| CTD-ED 0.002 | 52.0 | 50.0 to 54.0 | 0.600 |"
+    assert [row.split(" | ")[0] for row in table[2:]] == [
+        *("| CTD-ED 2e-05", "| CTD-ED 0.002", "| CTD-ED 0.02", "| FT", "| FE")
+    ]
 
 
 def test_picture(results):
     rows = report.images(results, kept=[1])
     axes = draw_kept(report.lines(results, kept=[1]), report.differences(rows)).axes[0]
     drawn = {each.get_label(): each.get_xydata().tolist() for each in axes.lines}
-    assert drawn["CTD-ED"] == [[pytest.approx(10), pytest.approx(52)], [pytest.approx(15), pytest.approx(72)]]
+    points = [(5, 42), (10, 52), (15, 72)]
+    assert drawn["CTD-ED"] == [[pytest.approx(change), pytest.approx(known)] for change, known in points]
     assert drawn["FT"] == [[pytest.approx(0), pytest.approx(22)]]
     assert drawn["the source itself"][0][1] == pytest.approx(82)
     assert "FE" not in drawn  # beyond what is drawn
