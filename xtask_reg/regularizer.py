@@ -6,7 +6,7 @@ total loss = task loss + sum over terms of weight * loss(student_connector(stude
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from xtask_reg.channel_order import ChannelOrder
+from xtask_reg.computed_again import check_not_computed_again
 from xtask_reg.gradient_reach import GradientReach
 from xtask_reg.held_student import HeldStudent
 from xtask_reg.kinds import check_kind
@@ -31,7 +32,7 @@ from xtask_reg.teacher import FrozenTeacher
 from xtask_reg.teacher_ahead import TeacherAhead
 from xtask_reg.teachers import FrozenTeachers
 from xtask_reg.term import Read, Term, Weight, is_left_out
-from xtask_reg.term_list import check_balanced_apart, student_taps, teacher_taps, term_list
+from xtask_reg.term_list import check_balanced_apart, check_not_balanced, student_taps, teacher_taps, term_list
 from xtask_reg.two_encoders import TwoEncoders
 from xtask_reg.untrained import UntrainedConnectors
 from xtask_reg.weights.balanced import Balanced
@@ -96,6 +97,7 @@ class CrossTaskRegularizer(nn.Module):
         self._taps = StudentTaps(student, modules, ignored, at_calls=bool(self.terms or self._meter.stages))
         self._taps.may_compile(not self._measures())
         self._ahead: TeacherAhead | None = None
+        self._was_elsewhere = False
         self.register_state_dict_pre_hook(_settle)  # type: ignore[no-untyped-call]  # torch's has no types
 
     def _pairs(self, monitor: Monitor, student: nn.Module | None, images: Tensor | None) -> Sequence[Mapping[str, Any]]:
@@ -154,6 +156,11 @@ class CrossTaskRegularizer(nn.Module):
     def student_paths(self) -> set[str]:
         """The student's submodules whose outputs a step may read."""
         return student_taps(self._terms()) | self._meter.stages.keys()
+
+    @property
+    def reads_features(self) -> bool:
+        """Whether, as the weights are now, a term or the monitor reads outputs of the student."""
+        return bool(self._meter.stages) or any(term.weight > 0 and not term.reads_parameters for term in self._terms())
 
     @property
     def progress(self) -> float | None:
@@ -217,27 +224,37 @@ class CrossTaskRegularizer(nn.Module):
                 losses[term.name] = term.nothing(next(iter((*outputs.values(), *trained))))
         return losses
 
-    def on(self, images: Tensor) -> dict[str, Tensor]:
+    def on(self, images: Tensor, call: Callable[[Tensor], object] | None = None) -> dict[str, Tensor]:
         """The weighted value of each term on images of their own, without labels: such as the source was trained on.
 
-        The student is called with them in eval mode, so that dropout is off, and batch norms have the running
+        The student is called with a copy of them in eval mode, so that dropout is off, and batch norms have the running
         statistics and do not change them. Call it behind what else the student does in the step, whose taps it leaves
-        unread: a batch norm in train mode would change the statistics that the gradient needs. For penalties alone it
-        is not called.
+        unread: a batch norm in train mode would change the statistics that the gradient needs. Where no term reads
+        features, all weights being 0 or of penalties, the student is not called.
 
         Args:
             images: what student and teacher are called with.
+            call: what to call in the place of the student: the part of it that the terms read, for instance. A student
+                that :func:`torch.compile` has wrapped is called without it.
 
         Raises:
-            RuntimeError: if the regularizer was made without a student; and what :meth:`forward` raises.
+            RuntimeError: if the regularizer was made without a student, or parts of it are computed again in the
+                backward pass (reentrant activation checkpointing), where they are no longer in eval mode; and what
+                :meth:`forward` raises.
+            ValueError: if a term that reads features is :class:`Balanced`: the task has no gradient on these images.
         """
         if self._student is None:
             raise RuntimeError("the regularizer was made without a student: give regularizer(images, features={...})")
-        if not self.student_paths:
+        check_not_balanced(self._terms())
+        if not self.reads_features:
             return self()
-        with evaluating(self._student.module):
-            self._student.module(images)
-        return self(images)
+        with evaluating(self._student.module), self.recording(images):
+            (call or self._student.module)(images.clone())
+        terms = self(images)
+        if not (self._was_elsewhere or torch.compiler.is_compiling()):
+            check_not_computed_again(terms.values())
+            self._was_elsewhere = True
+        return terms
 
     def _targets(
         self, images: Tensor | None, active: Sequence[Term], stages: Mapping[str, str]

@@ -49,6 +49,16 @@ def check_balanced_apart(weights: Iterable[Weight]) -> None:
         raise ValueError("several terms have one Balanced object, which measures a single one: make one for each")
 
 
+def check_not_balanced(terms: Iterable[Term]) -> None:
+    """Raise ValueError if the weight of a term that reads features needs the task's gradient at its tap."""
+    names = [term.name for term in terms if isinstance(term.weighting, Balanced) and not term.reads_parameters]
+    if names:
+        raise ValueError(
+            f"the terms {names} are Balanced against the task's gradient at their taps, which has none on images "
+            "without labels: give them a number, or a schedule"
+        )
+
+
 def student_taps(terms: Iterable[Term]) -> set[str]:
     """The paths of the student whose outputs the terms read."""
     return {term.student for term in terms if not term.reads_parameters}

@@ -7,6 +7,8 @@ import copy
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.utils.checkpoint import CheckpointError, checkpoint
 
 import xtask_reg as xr
 
@@ -71,6 +73,63 @@ def test_the_labelled_call_is_not_read(pair, images):
     assert torch.equal(keep.on(others)["ed"], alone)
     with pytest.raises(xr.TapError, match="was not called since"):
         keep()
+
+
+def test_balanced_terms_are_refused(pair, images):
+    """The task has no gradient where they would measure it."""
+    student, keep = pair
+    keep.set_weight("ed", xr.Balanced(0.1))
+    student(images)
+    with pytest.raises(ValueError, match=r"\['ed'\] are Balanced.*on images without labels"):
+        keep.on(images)
+
+
+def test_ended_terms_do_not_call_the_student(pair, images):
+    student, keep = pair
+    keep.set_weight("ed", 0.0)
+    student(images)
+    calls = []
+    student.register_forward_hook(lambda module, args, output: calls.append(args[0]))
+    assert keep.on(torch.randn(3, 3, 12, 10))["ed"] == 0
+    assert calls == []
+
+
+def test_a_student_that_works_in_place_leaves_the_images(net, ed):
+    class InPlace(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net()
+
+        def forward(self, images):
+            return self.net(images.mul_(2))
+
+    student, others = InPlace(), torch.randn(3, 3, 12, 10)
+    before = others.clone()
+    keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(net()), [ed(student="net.layer2")])
+    assert keep.on(others)["ed"] > 0
+    assert torch.equal(others, before)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_checkpointing_that_computes_again_in_train_mode_is_refused(net, ed, images, reentrant):
+    class Checkpointed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net(norm=False)
+            self.net.layer1[1] = nn.BatchNorm2d(4)
+
+        def forward(self, images):
+            images = images.requires_grad_()
+            return self.net.layer2(checkpoint(self.net.layer1, images, use_reentrant=reentrant).relu())
+
+    student = Checkpointed()
+    keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(net(norm=False)), [ed(student="net.layer2")])
+    if reentrant:
+        with pytest.raises(RuntimeError, match="reentrant activation checkpointing.*with_cp=False"):
+            keep.on(images)
+    else:  # PyTorch's own
+        with pytest.raises(CheckpointError):
+            keep.on(images)["ed"].backward()
 
 
 def test_one_module_for_several_processes(pair, images):

@@ -105,6 +105,13 @@ def test_no_parameter_is_unused_and_both_processes_agree(ranks, name):
     assert not torch.equal(found[0]["batches"][0], found[1]["batches"][0])
 
 
+def test_each_process_has_images_without_labels_of_its_own(ranks):
+    first, second = (rank["unlabelled"]["others"] for rank in ranks)
+    assert [images.shape for images in first] == [(3, 3, 64, 64)] * 2 * STEPS
+    assert not any(torch.equal(own, other) for own, other in zip(first, second, strict=True))
+    assert ranks[0]["ctd-com"]["others"] == []
+
+
 def test_ended_terms_are_zero_and_their_connectors_remain(ranks):
     """DDP stops at a connector whose term ended: it keeps its place in the graph."""
     for facts in (rank["ctd-com"] for rank in ranks):

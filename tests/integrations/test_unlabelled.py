@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -213,20 +214,14 @@ def test_without_terms_nothing_happens(run):
     assert not watch.others
 
 
-def test_ended_terms_call_the_student_no_more(run):
-    ended = dict(type="Steps", values=[0.5, 0.0], at=[0.5])
-    _, watch = run({"model.terms": [{**ED, "weight": ended}]}, size=(64, 64))
-    assert len(watch.others) == EPOCHS * STEPS // 2
-
-
 @pytest.mark.parametrize(
     ("changes", "hook", "match"),
     [
         ({}, dict(folder="nowhere"), "nowhere has no images; expected one of"),
         ({}, dict(batch_size=0), "batch_size=0"),
-        ({}, dict(size=(64, 0)), r"size=\(64, 0\)"),
+        ({}, dict(size=(64, 0)), r"size=\(64, 0\); expected width and height"),
         ({"model.terms": [{**ED, "weight": dict(type="Balanced", ratio=0.1)}]}, {}, r"\['loss_ed'\] are Balanced"),
-        ({"model.terms": [PENALTY]}, {}, r"\['loss_l2sp'\] read no features"),
+        ({"model.terms": [PENALTY], "model.monitor": None}, {}, r"\['loss_l2sp'\] read no features"),
     ],
 )
 def test_refused(run, changes, hook, match):
@@ -262,7 +257,37 @@ def test_order_goes_on_anywhere(start):
     assert whole != other
 
 
-def test_hook_is_behind_the_one_that_knows_the_progress(run):
-    runner, _ = run(size=(64, 64))
-    names = [type(hook).__name__ for hook in runner.hooks]
-    assert names.index("CrossTaskPoseHook") < names.index(UnlabelledImagesHook.__name__)
+def test_it_may_stand_before_the_hook_that_knows_the_progress(tiny_config, photographs):
+    ended = dict(type="Steps", values=[0.5, 0.0], at=[0.5])
+    config = tiny_config({**PLAIN, "model.terms": [{**ED, "weight": ended}], "model.monitor": None})
+    hook = dict(type="UnlabelledImagesHook", folder=str(photographs), batch_size=BATCH, size=(64, 64))
+    config.custom_hooks.insert(0, hook)
+    runner, watch = Runner.from_cfg(config), Watch()
+    runner.register_hook(watch)
+    runner.train()
+    assert len(watch.others) == EPOCHS * STEPS // 2
+
+
+def test_a_monitor_sees_the_same_images_to_the_end(run):
+    ended = dict(type="Steps", values=[0.5, 0.0], at=[0.5])
+    _, watch = run({"model.terms": [{**ED, "weight": ended}]}, size=(64, 64))
+    assert len(watch.others) == EPOCHS * STEPS
+
+
+@pytest.mark.parametrize("arguments", [dict(size=64), dict(size=(64,)), dict(size=(64.0, 64.0)), dict(batch_size="2"),
+                                       dict(batch_size=2.5)])  # fmt: skip
+def test_arguments_of_another_kind(arguments):
+    name, value = next(iter(arguments.items()))
+    with pytest.raises(ValueError, match=re.escape(f"{name}={value!r}; expected")):
+        UnlabelledImagesHook("photographs", **{"batch_size": 2, **arguments})
+
+
+def test_a_data_preprocessor_that_takes_other_images_is_refused(tiny_config, photographs):
+    from mmengine.model import BaseDataPreprocessor
+
+    config = tiny_config({**PLAIN})
+    config.custom_hooks.append(dict(type="UnlabelledImagesHook", folder=str(photographs), batch_size=2))
+    runner = Runner.from_cfg(config)
+    runner.model.data_preprocessor = BaseDataPreprocessor()
+    with pytest.raises(ValueError, match="data preprocessor is a BaseDataPreprocessor; expected an ImgDataPreproc"):
+        runner.train()

@@ -32,6 +32,7 @@ def trained(config: Config, rank: int) -> dict[str, Any]:
         "losses": seen.losses,
         "weights": seen.weights,
         "batches": [torch.from_numpy(batch) for batch in seen.batches],
+        "others": seen.others,
         "start": seen.start,
         "end": seen.end,
         "names": [name for name, _ in (*model.named_parameters(), *model.named_buffers())],

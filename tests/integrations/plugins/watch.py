@@ -48,6 +48,7 @@ class Watch(Hook):
     def __init__(self, on_start: OnStart) -> None:
         self.on_start = on_start
         self.batches: list[np.ndarray] = []
+        self.others: list[Tensor] = []
         self.losses: list[dict[str, float]] = []
         self.weights: list[dict[str, float]] = []
 
@@ -57,6 +58,8 @@ class Watch(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         self.batches.append(torch.stack(list(data_batch["inputs"])).numpy().copy())
+        others = getattr(_model(runner), "_others", None)
+        self.others += [] if others is None else [others.clone()]
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         self.losses.append({key: value.item() for key, value in outputs.items()})

@@ -101,6 +101,7 @@ class CrossTaskMixin:
             RuntimeError: if :meth:`regularize` was not called, or a scheduled weight has no end to go by
                 (``max_epochs=-1``, data without a length): set ``self.regularizer.progress`` then.
             TapError: if the student was not called.
+            ValueError: if there are both ``images`` and ``unlabelled`` ones.
         """
         regularizer = self._regularizer()
         if regularizer is None:
@@ -108,6 +109,8 @@ class CrossTaskMixin:
         progress = self._progress()
         if progress is not None:
             regularizer.progress = progress
+        if images is not None and unlabelled is not None:
+            raise ValueError("regularization(images, unlabelled) has both: give the images that the terms are to read")
         terms = regularizer(images) if unlabelled is None else regularizer.on(unlabelled)
         for name, value in terms.items():
             self.log(f"loss/{name}", value.detach(), on_step=True, on_epoch=False)

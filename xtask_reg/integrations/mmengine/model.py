@@ -17,7 +17,6 @@ from xtask_reg.integrations.mmengine.source import SourceTeacher
 from xtask_reg.integrations.mmengine.source_weights import SourceWeights
 from xtask_reg.integrations.mmengine.terms import active_terms, build_teacher, build_terms, classifier_copy
 from xtask_reg.measuring import Monitor
-from xtask_reg.modes import evaluating
 from xtask_reg.plain_state import keep_out_of_state_dict
 from xtask_reg.regularizer import CrossTaskRegularizer
 from xtask_reg.shorthands import compares
@@ -63,7 +62,7 @@ class CrossTaskModel(BaseModel):
     """
 
     regularizer: CrossTaskRegularizer | None
-    _others: Any = None
+    _others: Tensor | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -135,43 +134,38 @@ class CrossTaskModel(BaseModel):
             return super().forward(inputs, data_samples, mode=mode)
         others, self._others = self._others, None
         if others is None:
-            with self.regularizer.recording(self._compared(inputs)):
+            images = self.teacher_images(inputs) if self.regularizer.needs_images else None
+            with self.regularizer.recording(images):
                 losses = super().forward(inputs, data_samples, mode=mode)
         else:
             losses = super().forward(inputs, data_samples, mode=mode)
-            with self.regularizer.recording(self._compared(others)), evaluating(self):
-                if self._encoder_suffices():
-                    self.extract_feat(others)
-                else:
-                    super().forward(others, None, mode="tensor")
         if not isinstance(losses, Mapping):
             raise TypeError(f"forward(mode='loss') returned a {type(losses).__name__}; expected a dict of losses")
-        terms = self.regularizer()
+        terms = self.regularizer() if others is None else self.regularizer.on(others, self._features)
         taken = sorted(losses.keys() & terms)
         if taken:
             raise ValueError(f"term names {taken} are taken by losses of the model; rename the terms")
         return {**losses, **terms}
 
-    def _compared(self, inputs: Any) -> Tensor | None:
-        """The images of a step for the regularizer; None if no teacher runs."""
-        return self.teacher_images(inputs) if self.regularizer and self.regularizer.needs_images else None
-
-    def _encoder_suffices(self) -> bool:
-        """Whether ``extract_feat``, which OpenMMLab's models have, computes all that is read of the student."""
+    def _features(self, images: Tensor) -> None:
+        """Call as much of the student as computes what is read of it: OpenMMLab's models have ``extract_feat``."""
         paths = set() if self.regularizer is None else self.regularizer.student_paths
-        return hasattr(self, "extract_feat") and {path.partition(".")[0] for path in paths} <= {"backbone", "neck"}
+        if hasattr(self, "extract_feat") and {path.partition(".")[0] for path in paths} <= {"backbone", "neck"}:
+            self.extract_feat(images)
+        else:
+            super().forward(images, None, mode="tensor")
 
-    def compare_on(self, inputs: Any) -> None:
-        """Let the terms of the next step read the student on these inputs, in eval mode, instead of on its batch.
+    def compare_on(self, images: Tensor) -> None:
+        """Let the terms of the next step read the student on these images instead of on its batch.
 
-        The student is called with them behind the step's own: its ``extract_feat``, if it has one and the terms read
-        backbone and neck alone, or else ``forward`` in the mode ``'tensor'`` without data samples. See
-        :class:`UnlabelledImagesHook`.
+        As :meth:`xtask_reg.CrossTaskRegularizer.on` does; the student is called by its ``extract_feat``, if it has one
+        and the terms read backbone and neck alone, or else by ``forward`` in the mode ``'tensor'`` without data
+        samples. See :class:`UnlabelledImagesHook`.
 
         Args:
-            inputs: as the data preprocessor makes them.
+            images: as the data preprocessor makes them, ``(B, C, H, W)``.
         """
-        self._others = inputs
+        self._others = images
 
     def teacher_images(self, inputs: Any) -> Tensor:
         """What the teacher is given, ``(B, C, H, W)``: the model's ``inputs``.

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from mmengine.hooks import Hook
+from mmengine.model import ImgDataPreprocessor
 from mmengine.registry import HOOKS
 from mmengine.structures import BaseDataElement
 from torch import Tensor
@@ -20,7 +21,7 @@ from xtask_reg.integrations.mmengine.model import CrossTaskModel
 from xtask_reg.integrations.mmengine.progress import steps
 from xtask_reg.regularizer import CrossTaskRegularizer
 from xtask_reg.term import Term
-from xtask_reg.weights import Balanced
+from xtask_reg.term_list import check_not_balanced
 
 
 @HOOKS.register_module()
@@ -35,7 +36,7 @@ class UnlabelledImagesHook(Hook):
     They are read in the order BGR, as MMEngine's transforms do, and go through the model's data preprocessor. Each
     comes once before any comes again, in an order that follows from the run's seed: a resumed run goes on with it.
     Each process of a distributed run has an order of its own. The random state of the training is left alone. While
-    all weights are 0 the student is not called with them.
+    all weights are 0 and no monitor looks, the student is not called with them. A monitor compares on these images too.
 
     Args:
         folder: where the images lie, in folders within it too: PNG, JPEG, BMP, TIFF or WebP.
@@ -45,15 +46,20 @@ class UnlabelledImagesHook(Hook):
         num_workers: processes that read them.
 
     Raises:
-        ValueError: for a size or a batch below 1; before training for a folder without images, a model that is no
-            :class:`CrossTaskModel`, or terms that read no features or are :class:`Balanced`; in training for an image
-            that cannot be read, or images of different sizes.
+        ValueError: for a size or a batch that is none; before training for a folder without images, a model that is no
+            :class:`CrossTaskModel` or whose data preprocessor is no ``ImgDataPreprocessor``, or terms that read no
+            features or are :class:`Balanced`; in training for an image that cannot be read, or images of different
+            sizes.
     """
 
-    def __init__(self, folder: str, batch_size: int, size: tuple[int, int] | None = None, num_workers: int = 0) -> None:
-        if min(batch_size, *(size or (1, 1))) < 1:
-            raise ValueError(f"UnlabelledImagesHook: batch_size={batch_size}, size={size}; expected numbers from 1 on")
-        self.folder, self.batch_size, self.size, self.num_workers = Path(folder), batch_size, size, num_workers
+    priority = "BELOW_NORMAL"
+    """Behind :class:`CrossTaskHook`, which tells the weights how far the training is."""
+
+    def __init__(self, folder: str, batch_size: int, size: Sequence[int] | None = None, num_workers: int = 0) -> None:
+        if type(batch_size) is not int or batch_size < 1:
+            raise ValueError(f"UnlabelledImagesHook: batch_size={batch_size!r}; expected a whole number above 0")
+        self.folder, self.batch_size, self.num_workers = Path(folder), batch_size, num_workers
+        self.size = None if size is None else _width_and_height(size)
         self._batches: Iterator[Sequence[Tensor]] | None = None
 
     def before_train(self, runner: Any) -> None:
@@ -63,7 +69,7 @@ class UnlabelledImagesHook(Hook):
         if model.regularizer is None:
             runner.logger.warning("UnlabelledImagesHook: the model has no terms, and its images are not looked at")
             return
-        _check(model.regularizer)
+        _check(model, model.regularizer)
         images = FolderOfImages(self.folder, self.size)
         runner.logger.info(f"terms are compared on {len(images)} images of {self.folder}, {self.batch_size} a step")
         done, _ = steps(runner, 0)
@@ -84,7 +90,7 @@ class UnlabelledImagesHook(Hook):
         if self._batches is None:
             return
         model, images = bare_model(runner), next(self._batches)
-        if all(term.weight == 0 for term in _terms(model.regularizer)):
+        if not model.regularizer.reads_features:
             return
         sizes = sorted({tuple(image.shape[1:]) for image in images})
         if len(sizes) > 1:
@@ -99,18 +105,23 @@ class UnlabelledImagesHook(Hook):
         self._batches = None
 
 
-def _check(regularizer: CrossTaskRegularizer) -> None:
-    if all(term.reads_parameters for term in _terms(regularizer)):
+def _width_and_height(size: object) -> tuple[int, int]:
+    pair = tuple(size) if isinstance(size, Sequence) else ()
+    if len(pair) != 2 or not all(type(side) is int and side > 0 for side in pair):
+        raise ValueError(
+            f"UnlabelledImagesHook: size={size!r}; expected width and height in pixels, whole numbers above 0, or None"
+        )
+    return pair
+
+
+def _check(model: CrossTaskModel, regularizer: CrossTaskRegularizer) -> None:
+    if not regularizer.student_paths:
         raise ValueError(
             f"UnlabelledImagesHook: the terms {list(regularizer.terms)} read no features, so no images: leave it out"
         )
-    balanced = [term.name for term in _terms(regularizer) if isinstance(term.weighting, Balanced)]
-    if balanced:
+    if not isinstance(model.data_preprocessor, ImgDataPreprocessor):
         raise ValueError(
-            f"UnlabelledImagesHook: the terms {balanced} are Balanced against the task's gradient at their taps, which "
-            "has none on images without labels: give them a number, or a schedule"
+            f"UnlabelledImagesHook: the data preprocessor is a {type(model.data_preprocessor).__name__}; expected an "
+            "ImgDataPreprocessor or one derived from it, that takes BGR images from 0 to 255"
         )
-
-
-def _terms(regularizer: CrossTaskRegularizer) -> list[Term]:
-    return [term for term in regularizer.terms.values() if isinstance(term, Term)]
+    check_not_balanced(term for term in regularizer.terms.values() if isinstance(term, Term))

@@ -20,7 +20,7 @@ from xtask_reg.integrations.mmpose.doctor.network import first_trainable_layer, 
 from xtask_reg.integrations.mmpose.doctor.risks import find_risks
 from xtask_reg.integrations.mmpose.doctor.source import beginning, called, teacher_facts, teachers_of
 from xtask_reg.integrations.mmpose.doctor.start import Start, started, thawing
-from xtask_reg.integrations.mmpose.doctor.step import make_step
+from xtask_reg.integrations.mmpose.doctor.step import Step, make_step
 
 
 def examine(config: str | Path, options: Mapping[str, Any] | None = None) -> Examination:
@@ -52,7 +52,7 @@ def _look(start: Start) -> Facts:
     test, test_error = test_loop(start.runner)
     loops = {"val_evaluator": start.runner.val_loop, "test_evaluator": test}
     return Facts(
-        run=_run_facts(start.config, start.runner),
+        run=_run_facts(start.config, start.runner, step),
         data=data_facts(start.runner, step, test, test_error),
         codec=codec_facts(
             start.config, getattr(model, "head", None), {key: loop for key, loop in loops.items() if loop is not None}
@@ -64,7 +64,8 @@ def _look(start: Start) -> Facts:
     )
 
 
-def _run_facts(config: Config, runner: Runner) -> RunFacts:
+def _run_facts(config: Config, runner: Runner, step: Step) -> RunFacts:
+    folders = [str(hook.folder) for hook in runner.hooks if isinstance(hook, UnlabelledImagesHook)]
     loader, wrapper = config.train_dataloader, config.get("model_wrapper_cfg") or config
     return RunFacts(
         device=str(next(runner.model.parameters()).device),
@@ -74,5 +75,5 @@ def _run_facts(config: Config, runner: Runner) -> RunFacts:
         persistent_workers=bool(loader.get("num_workers") and loader.get("persistent_workers")),
         find_unused_parameters=bool(wrapper.get("find_unused_parameters", False)),
         thaws={path: hook["until"] for hook in thawing(config) for path in hook["paths"]},
-        unlabelled=next((str(hook.folder) for hook in runner.hooks if isinstance(hook, UnlabelledImagesHook)), None),
+        unlabelled=None if step.unlabelled is None else folders[-1],
     )

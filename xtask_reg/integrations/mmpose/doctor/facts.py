@@ -141,8 +141,8 @@ class RunFacts:
         find_unused_parameters: whether distributed training puts up with parameters without gradient.
         thaws: modules that ``FreezeUntilHook`` freezes at first, and the fraction of the training at which they thaw;
             everything else here is as from then on.
-        unlabelled: the folder on whose images the terms are compared, here as well; None without
-            ``UnlabelledImagesHook``.
+        unlabelled: the folder on whose images the terms are compared in the first step, and here; None without
+            ``UnlabelledImagesHook``, or while all weights are 0.
     """
 
     device: str

@@ -76,7 +76,7 @@ def teacher_facts(
     before = {name: _copy(teacher) for name, teacher in teachers.items()}
     trains = step.error is None and all(watch.error is None for watch in step.watches.values())
     timed = {name: teacher for name, teacher in teachers.items() if name in runs}
-    shares = _shares_of_step(start, timed, step.inputs) if teachers and trains else {}
+    shares = _shares_of_step(start, timed, step) if teachers and trains else {}
     return {
         name: _facts(
             teacher,
@@ -106,8 +106,8 @@ def _facts(teacher: SourceTeacher, in_common: int, differing: tuple[str, ...], *
     )
 
 
-def _shares_of_step(start: Start, teachers: Mapping[str, SourceTeacher], images: Tensor) -> dict[str, float]:
-    runner = start.runner
+def _shares_of_step(start: Start, teachers: Mapping[str, SourceTeacher], step: Step) -> dict[str, float]:
+    runner, images = start.runner, step.inputs if step.unlabelled is None else step.unlabelled
     seconds: dict[str, list[float]] = {name: [] for name in teachers}
     steps = []
     for _ in range(REPEATS):
@@ -118,6 +118,8 @@ def _shares_of_step(start: Start, teachers: Mapping[str, SourceTeacher], images:
             seconds[name].append(_now(images) - begin)
         begin = _now(images)
         with one_line_errors():
+            if step.unlabelled is not None:
+                runner.model.compare_on(step.unlabelled)
             runner.model.train_step(start.batch, runner.optim_wrapper)
         steps.append(_now(images) - begin)
     return {name: statistics.median(own) / statistics.median(steps) for name, own in seconds.items()}

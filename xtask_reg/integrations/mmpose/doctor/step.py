@@ -29,6 +29,7 @@ class Step:
     Args:
         inputs: the images behind the data preprocessor, ``(B, 3, H, W)``.
         samples: their annotations.
+        unlabelled: the images without labels on which the terms are compared, if a hook gave some.
         features: shape of the encoder's last output, if it is known.
         losses: mean of each loss, by name; terms are not weighted.
         outputs: the tapped outputs of the student, by path.
@@ -41,6 +42,7 @@ class Step:
 
     inputs: Tensor
     samples: list[Any]
+    unlabelled: Tensor | None = None
     features: tuple[int, ...] | None = None
     losses: dict[str, Tensor] = field(default_factory=dict)
     outputs: dict[str, Tensor] = field(default_factory=dict)
@@ -66,7 +68,7 @@ def make_step(runner: Runner, batch: Any, regularizer: CrossTaskRegularizer | No
     model = runner.model
     with one_line_errors(), runner.optim_wrapper.optim_context(model):
         data = model.data_preprocessor(batch, True)
-    step = Step(data["inputs"], data["data_samples"])
+    step = Step(data["inputs"], data["data_samples"], getattr(model, "_others", None))
     with watched_terms(regularizer) as watches, _kept_shape(model, step):
         terms = {name: watch.term for name, watch in watches.items()}
         step.watches = watches
