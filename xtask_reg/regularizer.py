@@ -235,7 +235,7 @@ class CrossTaskRegularizer(nn.Module):
         Args:
             images: what student and teacher are called with.
             call: what to call in the place of the student: the part of it that the terms read, for instance. A student
-                that :func:`torch.compile` has wrapped is called without it.
+                that ``torch.compile`` has wrapped is called without it.
 
         Raises:
             RuntimeError: if the regularizer was made without a student, or parts of it are computed again in the
