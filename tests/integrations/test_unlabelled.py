@@ -58,9 +58,11 @@ class Watch(Hook):
         self.batches: list[Tensor] = []
         self.others: list[Tensor] = []
         self.statistics: list[Tensor] = []
+        self.random: list[Tensor] = []
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         self.batches.append(torch.stack(list(data_batch["inputs"])).clone())
+        self.random.append(torch.get_rng_state())
         if runner.model._others is not None:
             self.others.append(runner.model._others.clone())
 
@@ -177,11 +179,14 @@ def _as_given(image: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_labelled_batches_and_statistics_are_those_without(run, workers):
-    _, with_them = run(num_workers=workers)
-    _, without = run()
-    for own, plain in zip(with_them.batches, without.batches, strict=True):
-        assert torch.equal(own, plain)
+def test_labelled_batches_random_numbers_and_statistics_are_those_without(run, workers):
+    """Also where no hook seeds each epoch anew."""
+    changes = {"custom_hooks": [dict(type="CrossTaskHook")]}
+    _, with_them = run(changes, num_workers=workers)
+    _, without = run(changes)
+    for kind in ("batches", "random"):
+        for own, plain in zip(getattr(with_them, kind), getattr(without, kind), strict=True):
+            assert torch.equal(own, plain), kind
     assert torch.equal(with_them.statistics[0], without.statistics[0])
     assert not torch.equal(with_them.statistics[-1], without.statistics[-1])
 
