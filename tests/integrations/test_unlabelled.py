@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor
 
@@ -277,6 +278,15 @@ def test_a_monitor_sees_the_same_images_to_the_end(run):
     ended = dict(type="Steps", values=[0.5, 0.0], at=[0.5])
     _, watch = run({"model.terms": [{**ED, "weight": ended}]}, size=(64, 64))
     assert len(watch.others) == EPOCHS * STEPS
+
+
+def test_hook_as_the_page_has_it():
+    page = (Path(__file__).parents[2] / "docs" / "mmpose.md").read_text()
+    (block,) = re.findall(r"```python\n(custom_hooks.*?)```", page, re.DOTALL)
+    given: dict[str, Any] = {}
+    exec(compile(block, "docs/mmpose.md", "exec"), given)
+    (hook,) = (HOOKS.build(config) for config in given["custom_hooks"])
+    assert (hook.batch_size, hook.size) == (8, (256, 256))
 
 
 @pytest.mark.parametrize("arguments", [dict(size=64), dict(size=(64,)), dict(size=(64.0, 64.0)), dict(batch_size="2"),
