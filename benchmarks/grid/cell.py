@@ -28,7 +28,8 @@ class Cell:
         steps: of training; the same for all that is compared.
         setting: learning rate, weight and what else the method has; ``batch``, if not :data:`BATCH` images a step;
             ``rate``, a factor of all learning rates; ``monitored``, 0 if nothing is measured but the error at the end;
-            ``kept``, 1 if the source's task is tested too, at the end, or :data:`STRANGERS`.
+            ``kept``, 1 if the source's task is tested too, at the end, or :data:`STRANGERS`; ``photographs``, how many
+            of these there are for the terms, if not all.
         split: ``'test'`` trains on people outside the fold and tests on the fold. ``'tuning'`` trains on people of
             the fold and tests on all the others, of whom the choice then leaves out those that it must not see.
     """

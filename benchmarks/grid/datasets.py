@@ -84,6 +84,14 @@ def people_of(cell: Cell, people: int) -> tuple[np.ndarray, np.ndarray]:
     return chosen, test[: DATASETS[cell.dataset].tested]
 
 
+def portraits_without_labels(cell: Cell, content: dict[str, Any], root: Path) -> list[Path]:
+    """The images of those outside the fold who are not labelled in this cell."""
+    files = [root / image["file_name"] for image in content["images"]]
+    labelled, _ = people_of(cell, len(files))
+    taken = {*labelled, *folds(len(files))[cell.fold]}
+    return [file for person, file in enumerate(files) if person not in taken]
+
+
 def write_people(content: dict[str, Any], people: np.ndarray, file: Path) -> None:
     """An annotation file of some people."""
     chosen = {key: [content[key][person] for person in people] for key in ("images", "annotations")}

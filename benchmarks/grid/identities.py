@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,14 +48,13 @@ def strangers(known: Identities) -> Tensor:
     return known.labels % 2 == 0
 
 
-def link_seen(data_root: Path, folder: Path, without_strangers: bool) -> None:
-    """Make a folder of links to the images that are not held out."""
+def seen(data_root: Path, fold: int, count: int | None = None, without_strangers: bool = False) -> list[Path]:
+    """The images that are not held out; of them ``count`` by chance, of which fewer are a part of more."""
     known = read(data_root)
     wanted = ~known.held_out & ~strangers(known) if without_strangers else ~known.held_out
-    folder.mkdir()
-    for file, is_wanted in zip(known.files, wanted.tolist(), strict=True):
-        if is_wanted:
-            (folder / file.name).symlink_to(file.absolute())
+    files = [file for file, is_wanted in zip(known.files, wanted.tolist(), strict=True) if is_wanted]
+    order = np.random.default_rng(fold).permutation(len(files))
+    return [files[index] for index in order[:count]]
 
 
 @torch.no_grad()

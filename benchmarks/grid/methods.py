@@ -10,6 +10,8 @@ from typing import Any
 from grid.cell import BATCH
 from grid.sources import SOURCES, Source
 
+SIZE = (128, 128)
+"""Pixels of the labelled images and of the photographs."""
 HEAD_LR = 1e-3
 """Learning rate of the decoder, which is new in every method."""
 
@@ -58,8 +60,9 @@ DOSES = (0.0005, 0.002, 0.01)
 # where the terms are compared on photographs of their own, which the task does not pull at
 PHOTOGRAPH_DOSES = {"CTD-ED": (0.002, 0.01, 0.05), "LwF": (0.00002, 0.0001, 0.0005, 0.002)}
 ALPHAS = (0.5, 0.75, 0.9)
-PHOTOGRAPHS = "photographs"
-"""Folder of a cell with images of the source's task."""
+PHOTOGRAPHS, PORTRAITS = "photographs", "portraits"
+"""Folders of a cell with images without labels: of the source's task, and of the new one."""
+PORTRAIT_DOSES = {"CTD-ED": (0.01,), "LwF": (0.0001,)}
 LP_FT = _grid(lr=(6e-5, 2e-4, 6e-4) * 2, until=(0.2,) * 3 + (0.5,) * 3)
 
 
@@ -151,9 +154,17 @@ def _lp_ft(source: Source, setting: Setting) -> Changes:
 
 def _on_photographs(make: MakeTerm) -> Callable[[Source, Setting], Changes]:
     """A term that is compared on photographs of the source's task, one for each labelled image."""
+    return _on_images(make, {"folder": PHOTOGRAPHS})
 
+
+def _on_portraits(make: MakeTerm) -> Callable[[Source, Setting], Changes]:
+    """A term that is compared on portraits of those who could have been labelled, one for each labelled image."""
+    return _on_images(make, {"folder": PORTRAITS, "size": SIZE})
+
+
+def _on_images(make: MakeTerm, images: Changes) -> Callable[[Source, Setting], Changes]:
     def changes(source: Source, setting: Setting) -> Changes:
-        hook = {"type": "UnlabelledImagesHook", "folder": PHOTOGRAPHS, "batch_size": BATCH}
+        hook = {"type": "UnlabelledImagesHook", **images, "batch_size": BATCH}
         return {**_terms(make)(source, setting), "custom_hooks": [hook]}
 
     return changes
@@ -173,10 +184,12 @@ def _at_doses(name: str, make: MakeTerm, weights: Sequence[float]) -> dict[str, 
     return {f"{name} {weight:g}": Method(_terms(make), fixed={"weight": weight}) for weight in weights}
 
 
-def _on_photographs_at_doses(name: str, make: MakeTerm) -> dict[str, Method]:
+def _on_images_at_doses(name: str, make: MakeTerm) -> dict[str, Method]:
+    on = ((PHOTOGRAPHS, _on_photographs, PHOTOGRAPH_DOSES), (PORTRAITS, _on_portraits, PORTRAIT_DOSES))
     return {
-        f"{name} {weight:g}, photographs": Method(_on_photographs(make), fixed={"weight": weight})
-        for weight in PHOTOGRAPH_DOSES[name]
+        f"{name} {weight:g}, {images}": Method(changes(make), fixed={"weight": weight})
+        for images, changes, doses in on
+        for weight in doses[name]
     }
 
 
@@ -193,8 +206,8 @@ METHODS = {
     **_at_doses("CTD-CD", _cd, DOSES),
     **_at_doses("LwF", _lwf, DOSES),
     **_at_doses("L2-SP", _l2sp, DOSES),
-    **_on_photographs_at_doses("CTD-ED", _ed),
-    **_on_photographs_at_doses("LwF", _lwf),
+    **_on_images_at_doses("CTD-ED", _ed),
+    **_on_images_at_doses("LwF", _lwf),
     **{f"WiSE-FT {alpha:g}": Method(_wise_ft, fixed={"alpha": alpha}) for alpha in ALPHAS},
     "CTD-ED balanced": _at_a_tenth(_ed),
     "CTD-ED balanced, per location": _at_a_tenth(partial(_ed, over="location")),

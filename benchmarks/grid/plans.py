@@ -72,6 +72,14 @@ STRANGERS_KEPT: Sequence[Compared] = (
     ("dlib", "source", "LwF 0.0001, photographs"),
     ("dlib", "none", "FE"),
 )
+# how many images without labels a term wants, and whether those of the new task will do
+PHOTOGRAPHS = (50, 200, 800)
+ON_PHOTOGRAPHS: Sequence[Compared] = tuple(
+    ("dlib", "source", f"{method}, photographs") for method in ("CTD-ED 0.01", "LwF 0.0001")
+)
+ON_PORTRAITS: Sequence[Compared] = tuple(
+    ("dlib", "source", f"{method}, portraits") for method in ("CTD-ED 0.01", "LwF 0.0001")
+)
 
 
 def core(dataset: str) -> list[Cell]:
@@ -133,6 +141,18 @@ def strangers(dataset: str) -> list[Cell]:
     return [dataclasses.replace(cell, setting=setting) for cell in _cells(dataset, STRANGERS_KEPT, LABELS[:1])]
 
 
+def unlabelled(dataset: str) -> list[Cell]:
+    """:data:`ON_PORTRAITS`, and :data:`ON_PHOTOGRAPHS` with the number of :data:`PHOTOGRAPHS`."""
+    settings = [({"kept": 1}, ON_PORTRAITS)]
+    settings += [({"kept": 1, "photographs": count}, ON_PHOTOGRAPHS) for count in PHOTOGRAPHS]
+    cells = [
+        dataclasses.replace(cell, setting=setting)
+        for setting, compared in settings
+        for cell in _cells(dataset, compared, LABELS[:1])
+    ]
+    return sorted(cells, key=lambda cell: cell.fold)
+
+
 def repeat(dataset: str) -> list[Cell]:
     """FT of the core once more, to be run on another machine into another folder of results."""
     return _cells(dataset, CORE[:1], LABELS[:1])
@@ -150,4 +170,5 @@ def _cells(dataset: str, compared: Sequence[Compared], labels: Sequence[int]) ->
 PLANS = {
     **{"core": core, "variants": variants, "seeds": seeds, "longer": longer, "batches": batches},
     **{"cost": cost, "sources": sources, "kept": kept, "strangers": strangers, "repeat": repeat},
+    "unlabelled": unlabelled,
 }

@@ -9,6 +9,7 @@ import json
 import sys
 import time
 import warnings
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ import grid.wise_ft  # noqa: F401  (registers its hook)
 from grid import identities
 from grid.cell import STRANGERS, Cell
 from grid.config import cell_config, fingerprint
-from grid.datasets import DATASETS, people_of, read_people, write_people
+from grid.datasets import DATASETS, people_of, portraits_without_labels, read_people, write_people
 from grid.kept import kept
-from grid.methods import PHOTOGRAPHS
+from grid.methods import PHOTOGRAPHS, PORTRAITS
 from grid.places import Places
 from xtask_reg.landmarks.predictions import read_predictions
 from xtask_reg.measuring.run_log import read_log
@@ -35,7 +36,10 @@ def train(cell: Cell, places: Places, folder: Path) -> dict[str, Any]:
         write_people(content, people, folder / file)
     of_strangers = cell.setting.get("kept") == STRANGERS
     if cell.method.endswith(PHOTOGRAPHS):
-        identities.link_seen(places.data_root, folder / PHOTOGRAPHS, of_strangers)
+        count = cell.setting.get("photographs")
+        _link(identities.seen(places.data_root, cell.fold, count, of_strangers), folder / PHOTOGRAPHS)
+    if cell.method.endswith(PORTRAITS):
+        _link(portraits_without_labels(cell, content, places.landmarks(cell.dataset)), folder / PORTRAITS)
     config = cell_config(cell, places, folder)
     config.work_dir = str(folder / "log")
     # the points of the last test are kept
@@ -60,6 +64,12 @@ def train(cell: Cell, places: Places, folder: Path) -> dict[str, Any]:
         "config": fingerprint(config, places, folder),
         "errors": {Path(image).stem: error for image, error in zip(predictions.images, predictions.errors.tolist())},
     }
+
+
+def _link(files: Iterable[Path], folder: Path) -> None:
+    folder.mkdir()
+    for file in files:
+        (folder / file.name).symlink_to(file.absolute())
 
 
 def _by_argmax(runner: Runner) -> float:

@@ -9,15 +9,16 @@ import pytest
 from grid.cell import Cell
 from grid.config import cell_config, fingerprint
 from grid.places import Places
-from grid.plans import CORE, KEPT, LABELS, PLANS, VARIANTS, batches, core, cost
+from grid.plans import CORE, KEPT, LABELS, ON_PORTRAITS, PLANS, VARIANTS, batches, core, cost
 from mmpose.registry import MODELS
 
-DLIB = [each for each in dict.fromkeys((*CORE, *VARIANTS, *KEPT)) if each[0] == "dlib"]
+DLIB = [each for each in dict.fromkeys((*CORE, *VARIANTS, *KEPT, *ON_PORTRAITS)) if each[0] == "dlib"]
 TERMS = {method: 2 if method == "CTD-Com" else 1 for _, teacher, method in DLIB if teacher != "none"}
 OWN = {"FT": set(), "FE": {"optim_wrapper", "model.frozen"}, "LP-FT": {"custom_hooks"}}
 OWN |= {method: {"custom_hooks"} for _, _, method in DLIB if method.startswith("WiSE-FT")}
 OWN |= {
-    method: {"model.teacher", "model.terms", "model.monitor"} | ({"custom_hooks"} if "photographs" in method else set())
+    method: {"model.teacher", "model.terms", "model.monitor"}
+    | ({"custom_hooks"} if method.endswith(("photographs", "portraits")) else set())
     for method in TERMS
 }
 

@@ -11,22 +11,24 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
-from grid.datasets import FRL_FILES, images_of_folds
+from grid.datasets import FRL_FILES, images_of_folds, read_people
 from grid.engines import here
-from grid.identities import link_seen
+from grid.identities import seen
 from grid.results import Results
-from made_results import grid_cell
+from grid.run_cell import train
+from made_results import grid_cell, write_identities
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 STEPS = 20
 
 
-PHOTOGRAPHS = "CTD-ED 0.01, photographs"
+PHOTOGRAPHS, PORTRAITS = "CTD-ED 0.01, photographs", "CTD-ED 0.01, portraits"
 
 
 def cells(methods, **more):
-    teachers = {"CTD-ED": "source", PHOTOGRAPHS: "source"}
+    teachers = dict.fromkeys(["CTD-ED", PHOTOGRAPHS, PORTRAITS], "source")
     setting = {"lr": 1e-4, "weight": 1e-3, **more}
     return [
         grid_cell(method, 1, teacher=teachers.get(method, "none"), n_labels=5, steps=STEPS, setting=setting)
@@ -66,24 +68,42 @@ def test_wise_ft_goes_from_the_source_to_what_fine_tuning_makes_of_it(places):
     assert source["curve"][:-1] == tuned["curve"][:-1]
 
 
-def test_terms_on_photographs_are_another_training(places):
-    (_, own), (_, plain) = sorted(
-        here(cells([PHOTOGRAPHS, "CTD-ED"], weight=1.0), places, jobs=2),
-        key=lambda found: found[0].method != PHOTOGRAPHS,
-    )
-    assert set(own["errors"]) == set(plain["errors"])
-    assert own["errors"] != plain["errors"]
+def test_terms_on_photographs_and_on_how_many_are_other_trainings(places):
+    wanted = [*cells([PHOTOGRAPHS, "CTD-ED"], weight=1.0), *cells([PHOTOGRAPHS], weight=1.0, photographs=1)]
+    lines = [line for _, line in here(wanted, places, jobs=2)]
+    assert len({tuple(line["errors"]) for line in lines}) == 1
+    assert len({tuple(line["cosine"].values()) for line in lines}) == 3
+
+
+def test_terms_on_portraits_are_compared_on_those_without_labels(places, tmp_path):
+    (cell,) = cells([PORTRAITS])
+    line = train(cell, places, tmp_path)
+    content = read_people(places.landmarks("frl14"), FRL_FILES)
+    with_labels = {
+        Path(image["file_name"]).name for image in json.loads((tmp_path / "train.json").read_text())["images"]
+    }
+    images = {Path(image["file_name"]).name for image in content["images"]}
+    linked = {link.name for link in (tmp_path / "portraits").iterdir() if link.is_file()}
+    assert linked == {name for name in images - with_labels if Path(name).stem not in line["errors"]}
+    assert len(linked) == 40 - 5 - 8
 
 
 @pytest.mark.parametrize(("without_strangers", "people"), [(False, {"a", "b"}), (True, {"b"})])
-def test_photographs_are_those_that_are_not_held_out(places, tmp_path, without_strangers, people):
-    link_seen(places.data_root, tmp_path / "links", without_strangers)
-    linked = {link.resolve() for link in (tmp_path / "links").iterdir()}
+def test_photographs_are_those_that_are_not_held_out(places, without_strangers, people):
+    found = {file.resolve() for file in seen(places.data_root, 0, without_strangers=without_strangers)}
     with (places.data_root / "lfw158" / "identities.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     wanted = [row["file"] for row in rows if row["split"] == "train" and row["identity"] in people]
-    assert linked == {(places.data_root / "lfw158" / file).resolve() for file in wanted}
-    assert len(linked) == len(people)
+    assert found == {(places.data_root / "lfw158" / file).resolve() for file in wanted}
+    assert len(found) == len(people)
+
+
+def test_fewer_photographs_are_a_part_of_more_and_others_in_another_fold(tmp_path):
+    write_identities(tmp_path, np.zeros((40, 8, 8, 3), np.uint8), "ab" * 20, seen=30)
+    ten, twenty, of_another = ({*seen(tmp_path, *each)} for each in ((0, 10), (0, 20), (1, 10)))
+    assert ten < twenty
+    assert ten != of_another
+    assert [len(each) for each in (ten, twenty, of_another)] == [10, 20, 10]
 
 
 def test_a_cell_without_monitor(places):
