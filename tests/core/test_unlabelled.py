@@ -28,6 +28,10 @@ def state(module):
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
+def gradients(module, loss):
+    return torch.autograd.grad(loss, [*module.parameters()], retain_graph=True)
+
+
 def test_value_by_hand(pair, images):
     student, keep = pair
     others = torch.randn(3, 3, 12, 10)
@@ -73,6 +77,31 @@ def test_the_labelled_call_is_not_read(pair, images):
     assert torch.equal(keep.on(others)["ed"], alone)
     with pytest.raises(xr.TapError, match="was not called since"):
         keep()
+
+
+def test_a_monitor_has_a_ratio_where_the_task_pulls_too(pair, images):
+    """At features of images that the task does not see it would be that to rounding; at parameters it is one."""
+    student, keep = pair
+    source, weights = keep.teacher.network, {"ed": 0.5, "cosine": 0.3, "l2_sp": 0.1}
+    terms = [
+        xr.Term(xr.CosineAlignmentLoss(), student="layer2", teacher="layer2", weight=weights["ed"], name="ed"),
+        xr.Term(xr.CosineSmoothL1Loss(), student="layer2", teacher="layer2", weight=weights["cosine"], name="cosine"),
+        xr.Term(xr.L2SPPenalty(), student="", teacher="", weight=weights["l2_sp"], name="l2_sp"),
+    ]
+    keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), terms, xr.Monitor(["layer2"], every=1))
+    for _ in range(2):
+        student.zero_grad()
+        task, terms = student(images).square().mean(), keep.on(torch.randn(3, 3, 12, 10))
+        others = torch.cat([each.flatten() for each in gradients(student, task + terms["ed"] + terms["cosine"])])
+        (task + sum(terms.values())).backward()
+        report = keep.report
+        assert np.isnan([report["ratio/ed"], report["ratio/cosine"]]).all()
+        pull = torch.cat([(own - source.get_parameter(name)).flatten() for name, own in student.named_parameters()])
+        assert report["ratio/l2_sp"] == pytest.approx((0.1 * pull.norm() / others.norm()).item(), rel=1e-3)
+        assert {name: report[f"value/{name}"] * weight for name, weight in weights.items()} == pytest.approx(
+            {name: value.item() for name, value in terms.items()}
+        )
+        assert -1 <= report["cosine/layer2"] < 1
 
 
 def test_balanced_terms_are_refused(pair, images):
