@@ -39,6 +39,17 @@ PAIRS = (
 )
 """What is compared other than with FT."""
 USUAL: Mapping[str, Collection[Any]] = {"steps": [STEPS], "batch": [BATCH], "kept": [0]}
+KEPT: Mapping[str, Collection[Any]] = {
+    "method": {method for *_, method in plans.KEPT},
+    "kept": [1],
+    "photographs": [None],
+}
+"""The trainings after which the source's task was tested, with all photographs where a term has some."""
+UNLABELLED: Mapping[str, Collection[Any]] = {
+    "method": {"FT", "FE", *(method for *_, method in (*plans.ON_PHOTOGRAPHS, *plans.ON_PORTRAITS))},
+    "kept": [1],
+}
+"""The trainings that differ in their images without labels."""
 PARTS: Mapping[str, Mapping[str, Collection[Any]]] = {
     "grid": {"method": {method for *_, method in plans.CORE}, "seed": [0], **USUAL},
     "variants": {
@@ -67,7 +78,7 @@ class Measured:
         self._tuning = Results(folder / "few_labels_tuning.jsonl")
         self._again = Results(folder / "few_labels_repeat.jsonl")
         self.time = report.times(self.lines(steps=[plans.COST_STEPS]))
-        self.kept, self.strangers = self.lines(kept=[1]), self.lines(kept=[STRANGERS])
+        self.kept, self.strangers = self.lines(**KEPT), self.lines(kept=[STRANGERS])
 
     def lines(self, **wanted: Collection[Any]) -> pd.DataFrame:
         """One row a cell: :func:`grid.report.lines`."""
@@ -99,9 +110,11 @@ class Measured:
         tables["tuning"] = report.tuning_table(self._tuning, self.images(), self.lines())
         if self.lines(**BATCHES).get("batch", pd.Series()).nunique() > 1:
             tables["batches"] = report.batch_table(self.images(**BATCHES))
-        if self.kept.size:
-            rows = self.images(kept=[1])
-            tables["kept"] = kept_table(self.kept, rows, report.differences(rows))
+        for mark, wanted in (("kept", KEPT), ("unlabelled", UNLABELLED)):
+            lines = self.lines(**wanted)
+            if lines.size:
+                rows = self.images(**wanted)
+                tables[mark] = kept_table(lines, rows, report.differences(rows))
         if self.strangers.size:
             tables["strangers"] = strangers_table(self.strangers)
         if self._again.lines:
@@ -121,7 +134,7 @@ class Measured:
             **{part: figures.forest(self.differences(part)) for part in self.parts()},
             "labels": figures.error_by_labels(rows, shown),
             "curves": figures.curves(lines, shown),
-            **({"kept": draw_kept(self.kept, report.differences(self.images(kept=[1])))} if self.kept.size else {}),
+            **({"kept": draw_kept(self.kept, report.differences(self.images(**KEPT)))} if self.kept.size else {}),
             **({"cost": figures.cost(self.differences("grid"), self.time)} if self.time else {}),
             **{f"ced_{count}": figures.ced(own, shown) for count, own in rows.groupby("n_labels")},
         }

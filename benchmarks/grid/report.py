@@ -51,7 +51,9 @@ def label(line: Mapping[str, Any]) -> str:
     """What a method is called in tables and figures."""
     teacher = ", random teacher" if line["teacher"] == "random" else ""
     source = "" if line["source"] == "dlib" else f", {line['source']}"
-    return line["method"] + teacher + source
+    count = line.get("setting", {}).get("photographs")
+    method = line["method"].replace("photographs", f"{count} photographs") if count else line["method"]
+    return method + teacher + source
 
 
 def reference_of(name: str, source: str) -> str:
@@ -67,7 +69,7 @@ def lines(results: Results, **wanted: Collection[Any]) -> pd.DataFrame:
         results: of the grid.
         **wanted: values of which the cells must have one, such as ``n_labels=[10, 20]``.
     """
-    usual = {"batch": BATCH, "rate": 1, "kept": 0}
+    usual = {"batch": BATCH, "rate": 1, "kept": 0, "photographs": None}
     every = [
         {**line, "label": label(line), "cell": cell_of(line).folder, "cpu": line.get("hardware", {}).get("cpu")}
         | {key: line["setting"].get(key, value) for key, value in usual.items()}

@@ -164,6 +164,10 @@ def test_only_what_is_wanted(results):
         ({"method": "CTD-ED", "teacher": "source", "source": "dlib"}, "CTD-ED"),
         ({"method": "CTD-ED", "teacher": "random", "source": "dlib"}, "CTD-ED, random teacher"),
         ({"method": "FT", "teacher": "none", "source": "imagenet"}, "FT, imagenet"),
+        (
+            {"method": "LwF 0.1, photographs", "teacher": "source", "source": "dlib", "setting": {"photographs": 50}},
+            "LwF 0.1, 50 photographs",
+        ),
     ],
 )
 def test_names(line, name):
