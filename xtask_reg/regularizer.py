@@ -250,8 +250,7 @@ class CrossTaskRegularizer(nn.Module):
             return self()
         with evaluating(self._student.module), self.recording(images):
             (call or self._student.module)(images.clone())
-        with self._meter.apart():
-            terms = self(images)
+        terms = self(images)
         if not (self._was_elsewhere or torch.compiler.is_compiling()):
             check_not_computed_again(terms.values())
             self._was_elsewhere = True
@@ -285,10 +284,10 @@ class CrossTaskRegularizer(nn.Module):
         """What was measured last, by name.
 
         ``value/<term>``, not weighted; ``weight/<term>``; ``ratio/<term>``, the norm of the weighted term's gradient
-        over that of all else, at its tap, NaN if the task does not see the images; ``cka/<stage>`` between student and
-        teacher, and ``cosine/<stage>`` where both have one shape. Terms are measured in the monitor's steps, balanced
-        ones and their neighbours at the same tap also in those of the balance. In a distributed run a process reads its
-        own batch's numbers until the next step begins.
+        over that of all else, at its tap; ``cka/<stage>`` between student and teacher, and ``cosine/<stage>`` where
+        both have one shape. Terms are measured in the monitor's steps, balanced ones and their neighbours at the same
+        tap also in those of the balance. In a distributed run a process reads its own batch's numbers until the next
+        step begins.
         """
         return self._meter.report()
 

@@ -112,8 +112,8 @@ class GradientMeasurement:
 
     @property
     def was_reached(self) -> bool:
-        """Whether a backward pass has come by one of the places, if there is any."""
-        return bool(self._totals) or not self._handles
+        """Whether a backward pass has come by one of the places."""
+        return bool(self._totals)
 
     def close(self) -> None:
         """See no further backward pass."""

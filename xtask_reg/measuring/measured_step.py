@@ -25,7 +25,6 @@ class MeasuredStep:
         stages: where student and teacher are compared, the teacher's paths by the student's.
         connectors: of stages whose maps are not ``(B, C, *spatial)``, by the student's paths.
         student: what tells this state of the student from others; None if that does not matter.
-        apart: whether the student's outputs are of images that the task does not see: nothing pulls there but terms.
     """
 
     def __init__(
@@ -35,14 +34,12 @@ class MeasuredStep:
         stages: Mapping[str, str] | None = None,
         connectors: Mapping[str, Connectors] | None = None,
         student: Tensor | None = None,
-        apart: bool = False,
     ) -> None:
         self.terms = terms
         self.balancing = balancing
         self.stages = stages or {}
         self._connectors = connectors or {}
         self.student = student
-        self._apart = apart
         self._gradients = GradientMeasurement()
         self._weights: dict[str, float] = {}
         self._values: dict[str, Tensor] = {}
@@ -66,8 +63,6 @@ class MeasuredStep:
 
         Nothing of it is kept: were the step to fail, it would hold on to the graph.
         """
-        if self._apart:
-            return dict(outputs)
         taps = {term.student for term in terms if term.name in self.terms and not term.reads_parameters}
         return {
             path: self._gradients.at_output(path, output) if path in taps and output.requires_grad else output
@@ -83,7 +78,7 @@ class MeasuredStep:
         if not isinstance(student, Tensor):
             at = {id(each): each for each in student.values() if each.requires_grad}
             self._gradients.at_parameters(list(at.values()))
-        elif student.requires_grad and not self._apart:
+        elif student.requires_grad:
             at = {term.student: student}
             if isinstance(teacher, Tensor) and teacher.is_floating_point():  # as the student's outputs are
                 teacher = teacher.to(torch.promote_types(teacher.dtype, torch.float32))
@@ -98,7 +93,7 @@ class MeasuredStep:
     @property
     def was_reached(self) -> bool:
         """Whether a backward pass has come by, if one is waited for."""
-        return self._gradients.was_reached
+        return not self.terms or self._gradients.was_reached
 
     def close(self) -> None:
         """See no further backward pass."""

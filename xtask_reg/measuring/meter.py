@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import torch
@@ -42,7 +41,6 @@ class Meter:
         self._last: MeasuredStep | None = None
         self._report: dict[str, float] = {}
         self._student: Tensor | None = None
-        self._apart = False
         self.was_measured = False
 
     @property
@@ -57,15 +55,6 @@ class Meter:
     def upcoming(self, terms: Iterable[Term]) -> tuple[list[Term], Mapping[str, str]]:
         """The terms and stages that the step that comes will compare, as far as is known before it begins."""
         return [term for term in terms if term.weight > 0 or _is_due(term)], self.stages if self._watches else {}
-
-    @contextmanager
-    def apart(self) -> Iterator[None]:
-        """Within the block a step's outputs are of images that the task does not see."""
-        self._apart = True
-        try:
-            yield
-        finally:
-            self._apart = False
 
     def begin(self, terms: Iterable[Term], student: Sequence[Tensor]) -> MeasuredStep:
         """Finish the last step, and begin the next one.
@@ -87,7 +76,7 @@ class Meter:
             balanced.steps += 1
         state = sums_of(student) if any(balanced.is_new for balanced in _balanced(terms).values()) else None
         stages = self.stages if watched else {}
-        step = MeasuredStep(active | balancing, balancing, stages, self._connectors, state, self._apart)
+        step = MeasuredStep(active | balancing, balancing, stages, self._connectors, state)
         self.was_measured = watched or bool(balancing)
         if self.was_measured:
             self.close()
