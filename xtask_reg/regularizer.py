@@ -284,10 +284,10 @@ class CrossTaskRegularizer(nn.Module):
         """What was measured last, by name.
 
         ``value/<term>``, not weighted; ``weight/<term>``; ``ratio/<term>``, the norm of the weighted term's gradient
-        over that of all else, at its tap; ``cka/<stage>`` between student and teacher, and ``cosine/<stage>`` where
-        both have one shape. Terms are measured in the monitor's steps, balanced ones and their neighbours at the same
-        tap also in those of the balance. In a distributed run a process reads its own batch's numbers until the next
-        step begins.
+        over that of all else, at its tap, NaN where all else is no more than rounding; ``cka/<stage>`` between student
+        and teacher, and ``cosine/<stage>`` where both have one shape. Terms are measured in the monitor's steps,
+        balanced ones and their neighbours at the same tap also in those of the balance. In a distributed run a process
+        reads its own batch's numbers until the next step begins.
         """
         return self._meter.report()
 

@@ -108,11 +108,20 @@ def test_ratio_is_unknown_before_the_backward_pass(build, ed, images) -> None:
     assert model.regularizer.report["weight/ed"] == 0.4
 
 
-def test_ratio_without_a_task(build, ed, images) -> None:
-    model = build(ed(weight=0.4), monitor=xr.Monitor([]))
-    model(images)[1]["ed"].backward()
-    ratio = model.regularizer.report["ratio/ed"]
-    assert math.isnan(ratio) or ratio > 1e5
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("unlabelled", [False, True])
+def test_ratio_where_nothing_else_has_a_gradient(build, ed, cd, net, images, half, unlabelled) -> None:
+    """What rounding leaves of all else is no number to compare with; at the tap before it there is one."""
+    terms = ed(weight=0.3), cd(net(norm=False), weight=0.7), ed(student="layer1", teacher="layer1", name="before")
+    model = build(*terms, monitor=xr.Monitor([]))
+    others = torch.randn(3, 3, 9, 11) if unlabelled else None
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        output, weighted = model(images, unlabelled=others)
+    (sum(weighted.values()) + (output.float().square().mean() if unlabelled else 0)).backward()
+    report = model.regularizer.report
+    assert math.isnan(report["ratio/ed"])
+    assert math.isnan(report["ratio/cd"])
+    assert 0 < report["ratio/before"] < 100
 
 
 def test_stages_without_any_term(build, images) -> None:

@@ -123,18 +123,25 @@ class GradientMeasurement:
     def norms(self) -> dict[str, Tensor]:
         """For each term the norms of all else and of the term before its weight, shape ``(2,)``.
 
-        Terms that the backward pass did not reach are left out.
+        Terms that the backward pass did not reach are left out. A rest that is no more than rounding is 0.
         """
         return {
-            name: torch.stack([_norm(self._rest(pull)), pull.scale.abs() * _norm(pull.gradients.values())])
+            name: torch.stack([self._norm_of_rest(pull), pull.scale.abs() * _norm(pull.gradients.values())])
             for name, pull in self._pulls.items()
             if pull.scale is not None and self._totals.keys() & pull.gradients.keys()
         }
 
-    def _rest(self, pull: _Pull) -> list[Tensor]:
-        places = [place for place in pull.gradients if place in self._totals]
+    def _norm_of_rest(self, pull: _Pull) -> Tensor:
+        totals = {place: self._totals[place] for place in pull.gradients if place in self._totals}
         pulls = self._pulls.values()
-        return [self._totals[place].float() - sum(each.weighted(place) for each in pulls) for place in places]
+        rest = _norm(total.float() - sum(each.weighted(place) for each in pulls) for place, total in totals.items())
+        rounding = max(_rounding(total.dtype) for total in totals.values()) * _norm(map(Tensor.float, totals.values()))
+        return torch.where(rest < rounding, 0, rest)
+
+
+def _rounding(dtype: torch.dtype) -> float:
+    """By what part of a gradient its own terms, computed once more, may differ from it."""
+    return max(2 * torch.finfo(dtype).eps, 1e-5)
 
 
 def _norm(gradients: Iterable[Tensor | None]) -> Tensor:
