@@ -25,3 +25,7 @@ def test_each_row_names_tests_that_exist(row: list[str]) -> None:
 def test_rows_are_numbered() -> None:
     assert [int(row[0]) for row in ROWS] == list(range(1, len(ROWS) + 1))
     assert len(ROWS) >= 25
+
+
+def test_readme_says_how_many() -> None:
+    assert f"lists {len(ROWS)} ways in which" in (REPOSITORY / "README.md").read_text()
