@@ -16,7 +16,7 @@ import step_cost
 import step_report
 import torch
 from mmpose.models import ResNet
-from steps import measuring, methods, names, report
+from steps import measuring, methods, names, report, scale_report
 from steps.networks import RESNET_STAGES, Case
 from torch import Tensor
 
@@ -195,3 +195,11 @@ def test_the_page_has_the_tables_of_the_results() -> None:
     tables = step_report.tables(REPOSITORY / "benchmarks" / "results")
     assert {"targets", "settings", "options"} <= tables.keys()
     assert step_report.filled(page, tables) == page
+
+
+def test_readme_has_the_largest_median() -> None:
+    results = REPOSITORY / "benchmarks" / "results"
+    steps = report.read(results / "step_cost.jsonl")
+    medians = [report.ratio(each, names.OURS, names.FLOOR)[0] for each in steps.seconds.dropna()]
+    largest = max([*medians, *scale_report.by_point(scale_report.read(results / "step_scale.jsonl")).ratio])
+    assert f"at most {100 * (largest - 1):.0f} % more" in (REPOSITORY / "README.md").read_text()
