@@ -49,7 +49,7 @@ def forest(differences: Mapping[tuple[str, int], Comparison]) -> Figure:
             if (name, n_labels) in differences:
                 _interval(axes, height, differences[name, n_labels])
         axes.axvline(0, color="0.3", linewidth=0.8)
-        axes.set(title=f"{n_labels} labels", xlabel="error against FT of that source, %", xlim=(-LIMIT, LIMIT))
+        axes.set(title=f"{n_labels} labels", xlabel="error against FT, %", xlim=(-LIMIT, LIMIT))
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.grid(axis="x", color="0.9")
