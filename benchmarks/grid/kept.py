@@ -11,6 +11,7 @@ from torch import Tensor
 from grid import identities
 from grid.places import Places
 from grid.sources import weights_file
+from xtask_reg.connectors import PooledClassifier
 from xtask_reg.sources import load_weights
 
 
@@ -25,7 +26,8 @@ def kept(model: TopdownPoseEstimator, source: str, places: Places, of_strangers:
 
     Returns:
         ``accuracy`` of the source's own classifier upon the encoder; ``verification_auc``: how often two images of one
-        person are more alike, by the cosine of their averaged features, than two of different people.
+        person are more alike, by the cosine of their averaged features, than two of different people;
+        ``accuracy_of_copy`` of the classifier that a term has trained with the encoder, if there is one.
     """
     known = identities.read(places.data_root)
     asked = known.held_out & identities.strangers(known) if of_strangers else known.held_out
@@ -36,11 +38,24 @@ def kept(model: TopdownPoseEstimator, source: str, places: Places, of_strangers:
         images.to(preprocessor.mean.device),
     ).cpu()
     weights = load_weights(weights_file(source, places.prepared))
-    answers = F.linear(features, weights["fc.weight"], weights["fc.bias"]).argmax(1)
-    return {
-        "accuracy": round((answers == labels).double().mean().item(), 4),
+    found = {
+        "accuracy": _part_right(F.linear(features, weights["fc.weight"], weights["fc.bias"]), labels),
         "verification_auc": round(verification_auc(features, labels), 4),
     }
+    for copy in _copies(model):
+        found["accuracy_of_copy"] = _part_right(copy.cpu()(features), labels)
+    return found
+
+
+def _copies(model: TopdownPoseEstimator) -> list[PooledClassifier]:
+    """Of the source's classifier, in the terms."""
+    terms = model.regularizer.terms.values() if model.regularizer else ()
+    return [term.student_connector for term in terms if isinstance(term.student_connector, PooledClassifier)]
+
+
+@torch.no_grad()
+def _part_right(logits: Tensor, labels: Tensor) -> float:
+    return round((logits.argmax(1) == labels).double().mean().item(), 4)
 
 
 def verification_auc(features: Tensor, labels: Tensor) -> float:

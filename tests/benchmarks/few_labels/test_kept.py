@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import combinations
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from grid.kept import kept, verification_auc
 from grid.kept_report import draw_kept, kept_table, strangers_table
 from grid.places import Places
 from grid.results import Results
+from grid.sources import SOURCES
 from made_results import FOLDS, grid_cell, line, write_identities
 from mmpose.registry import MODELS
 
@@ -59,8 +61,8 @@ def people(tmp_path):
     return Places(tmp_path, tmp_path)
 
 
-def model_of(places, prepared):
-    cell = Cell("frl14", "dlib", "none", "FT", 20, 0, setting={"lr": 1e-4})
+def model_of(places, prepared, teacher="none", method="FT"):
+    cell = Cell("frl14", "dlib", teacher, method, 20, 0, setting={"lr": 1e-4, "weight": 0.1})
     model = MODELS.build(cell_config(cell, Places(places.data_root, prepared), Path("here")).model)
     model.init_weights()
     return model
@@ -70,6 +72,21 @@ def test_the_source_itself(places, people):
     """Four of the six images that no classifier saw."""
     found = kept(model_of(places, people.prepared), "dlib", people)
     assert found["accuracy"] == pytest.approx(4 / 6, abs=1e-4)
+
+
+def test_the_copy_of_the_classifier_that_a_term_trains(places, people, monkeypatch):
+    monkeypatch.setitem(SOURCES, "dlib", dataclasses.replace(SOURCES["dlib"], classes=3))
+    model = model_of(places, people.prepared, "source", "CTD-Com")
+    copy = model.regularizer.terms["loss_cd"].student_connector
+    found = kept(model, "dlib", people)
+    assert found["accuracy_of_copy"] == found["accuracy"] == pytest.approx(4 / 6, abs=1e-4)
+    with torch.no_grad():
+        copy.fc.weight.copy_(copy.fc.weight.roll(1, 0))
+        copy.fc.bias.copy_(copy.fc.bias.roll(1, 0))
+    turned = kept(model, "dlib", people)
+    assert turned["accuracy"] == found["accuracy"]
+    assert turned["accuracy_of_copy"] <= 2 / 6
+    assert "accuracy_of_copy" not in kept(model_of(places, people.prepared), "dlib", people)
 
 
 def test_of_strangers(places, people, monkeypatch):
