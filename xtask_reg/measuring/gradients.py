@@ -141,7 +141,7 @@ class GradientMeasurement:
 
 def _rounding(dtype: torch.dtype) -> float:
     """By what part of a gradient its own terms, computed once more, may differ from it."""
-    return max(2 * torch.finfo(dtype).eps, 1e-5)
+    return max(torch.finfo(dtype).eps, 1e-5)
 
 
 def _norm(gradients: Iterable[Tensor | None]) -> Tensor:
