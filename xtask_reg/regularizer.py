@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from xtask_reg.channel_order import ChannelOrder
 from xtask_reg.computed_again import check_not_computed_again
+from xtask_reg.copied_statistics import copied_statistics
 from xtask_reg.gradient_reach import GradientReach
 from xtask_reg.held_student import HeldStudent
 from xtask_reg.kinds import check_kind
@@ -228,8 +229,7 @@ class CrossTaskRegularizer(nn.Module):
         """The weighted value of each term on images of their own, without labels: such as the source was trained on.
 
         The student is called with a copy of them in eval mode, so that dropout is off, and batch norms have the running
-        statistics and do not change them. Call it behind what else the student does in the step, whose taps it leaves
-        unread: a batch norm in train mode would change the statistics that the gradient needs. Where no term reads
+        statistics and do not change them. Its taps of another call in the step stay unread. Where no term reads
         features, all weights being 0 or of penalties, the student is not called.
 
         Args:
@@ -248,8 +248,9 @@ class CrossTaskRegularizer(nn.Module):
         check_not_balanced(self._terms())
         if not self.reads_features:
             return self()
-        with evaluating(self._student.module), self.recording(images):
-            (call or self._student.module)(images.clone())
+        student = self._student.module
+        with copied_statistics(student), evaluating(student), self.recording(images):
+            (call or student)(images.clone())
         terms = self(images)
         if not (self._was_elsewhere or torch.compiler.is_compiling()):
             check_not_computed_again(terms.values())

@@ -79,6 +79,23 @@ def test_the_labelled_call_is_not_read(pair, images):
         keep()
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_later_call_in_train_mode_leaves_the_gradient(pair, images, channels_last):
+    """PyTorch does not notice that it changes the statistics which the backward pass needs."""
+    student, keep = pair
+    student.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    others = torch.randn(3, 3, 12, 10)
+    keep.on(others)["ed"].backward()
+    expected = student.layer1[1].weight.grad.clone()
+    student.zero_grad()
+    term, before = keep.on(others)["ed"], student.layer1[1].running_mean
+    student(10 * images + 5)
+    term.backward()
+    assert torch.equal(student.layer1[1].weight.grad, expected)
+    assert student.layer1[1].running_mean is before
+    assert before.abs().max() > 0.1
+
+
 def test_a_monitor_has_a_ratio_where_the_task_pulls_too(pair, images):
     """At features of images that the task does not see it would be that to rounding; at parameters it is one."""
     student, keep = pair
