@@ -250,7 +250,7 @@ class CrossTaskRegularizer(nn.Module):
             return self()
         student = self._student.module
         with copied_statistics(student), evaluating(student), self.recording(images):
-            (call or student)(images.clone())
+            (student if call is None else call)(images.clone())
         terms = self(images)
         if not (self._was_elsewhere or torch.compiler.is_compiling()):
             check_not_computed_again(terms.values())

@@ -178,6 +178,17 @@ def test_checkpointing_that_computes_again_in_train_mode_is_refused(net, ed, ima
             keep.on(images)["ed"].backward()
 
 
+def test_what_is_called_in_the_place_of_the_student(pair):
+    """A part of it, or what ``torch.compile`` makes of it, which has no truth value."""
+    student, keep = pair
+    others = torch.randn(3, 3, 12, 10)
+    expected = keep.on(others)["ed"]
+    assert torch.equal(
+        keep.on(others, call=lambda images: student.layer2(student.layer1(images).relu()))["ed"], expected
+    )
+    assert torch.equal(keep.on(others, call=torch.compile(student, backend="eager"))["ed"], expected)
+
+
 def test_one_module_for_several_processes(pair, images):
     student, keep = pair
     others = torch.randn(3, 3, 12, 10)
