@@ -247,7 +247,7 @@ class CrossTaskRegularizer(nn.Module):
             raise RuntimeError("the regularizer was made without a student: give regularizer(images, features={...})")
         check_not_balanced(self._terms())
         if not self.reads_features:
-            return self()
+            return self(images, features=dict.fromkeys(self.student_paths, images))  # which nothing reads
         student = self._student.module
         with copied_statistics(student), evaluating(student), self.recording(images):
             (student if call is None else call)(images.clone())

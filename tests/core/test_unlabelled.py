@@ -140,6 +140,15 @@ def test_ended_terms_do_not_call_the_student(pair, images):
     assert calls == []
 
 
+def test_terms_that_do_not_act_yet_need_no_call_of_the_student(pair):
+    """As where the parts of it are called one by one, or its own call comes behind."""
+    student, keep = pair
+    keep.set_weight("ed", xr.Warmup(0.5, until=0.5))
+    for keep.progress in (0.0, 0.25):
+        terms = keep.on(torch.randn(3, 3, 12, 10), call=lambda images: student.layer2(student.layer1(images).relu()))
+        assert (terms["ed"] > 0) == (keep.progress > 0)
+
+
 def test_a_student_that_works_in_place_leaves_the_images(net, ed):
     class InPlace(nn.Module):
         def __init__(self):
