@@ -165,19 +165,23 @@ def test_a_student_that_works_in_place_leaves_the_images(net, ed):
     assert torch.equal(others, before)
 
 
+class Checkpointed(nn.Module):
+    """A part of it is computed again in the backward pass."""
+
+    def __init__(self, net, reentrant):
+        super().__init__()
+        self.net = net(norm=False)
+        self.net.layer1[1] = nn.BatchNorm2d(4)
+        self.reentrant = reentrant
+
+    def forward(self, images):
+        images = images.requires_grad_()
+        return self.net.layer2(checkpoint(self.net.layer1, images, use_reentrant=self.reentrant).relu())
+
+
 @pytest.mark.parametrize("reentrant", [True, False])
 def test_checkpointing_that_computes_again_in_train_mode_is_refused(net, ed, images, reentrant):
-    class Checkpointed(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.net = net(norm=False)
-            self.net.layer1[1] = nn.BatchNorm2d(4)
-
-        def forward(self, images):
-            images = images.requires_grad_()
-            return self.net.layer2(checkpoint(self.net.layer1, images, use_reentrant=reentrant).relu())
-
-    student = Checkpointed()
+    student = Checkpointed(net, reentrant)
     keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(net(norm=False)), [ed(student="net.layer2")])
     if reentrant:
         with pytest.raises(RuntimeError, match="reentrant activation checkpointing.*with_cp=False"):
@@ -185,6 +189,20 @@ def test_checkpointing_that_computes_again_in_train_mode_is_refused(net, ed, ima
     else:  # PyTorch's own
         with pytest.raises(CheckpointError):
             keep.on(images)["ed"].backward()
+
+
+def test_checkpointing_is_refused_when_a_term_behind_it_begins(net, ed, images):
+    """Not seen in the steps before: another term acts alone, or there are no gradients."""
+    student, source = Checkpointed(net, True), xr.FrozenTeacher(net(norm=False))
+    near = xr.Term(xr.L2SPPenalty(), student="net", teacher="", weight=0.1, name="near")
+    keep = xr.CrossTaskRegularizer(student, source, [near, ed(student="net.layer2", weight=xr.Warmup(0.5))])
+    keep.progress = 0.0
+    assert keep.on(images)["near"] > 0
+    keep.progress = 0.5
+    with torch.no_grad():
+        assert keep.on(images)["ed"] > 0
+    with pytest.raises(RuntimeError, match="reentrant activation checkpointing"):
+        keep.on(images)
 
 
 def test_what_is_called_in_the_place_of_the_student(pair):
