@@ -229,8 +229,9 @@ class CrossTaskRegularizer(nn.Module):
         """The weighted value of each term on images of their own, without labels: such as the source was trained on.
 
         The student is called with a copy of them in eval mode, so that dropout is off, and batch norms have the running
-        statistics and do not change them. Its taps of another call in the step stay unread. Where no term reads
-        features, all weights being 0 or of penalties, the student is not called.
+        statistics and do not change them. What another call in the step left at the taps is discarded, but not for
+        other regularizers of the student. Where no term reads features, all weights being 0 or of penalties, the
+        student is not called.
 
         Args:
             images: what student and teacher are called with.
@@ -249,7 +250,7 @@ class CrossTaskRegularizer(nn.Module):
         if not self.reads_features:
             return self(images, features=dict.fromkeys(self.student_paths, images))  # which nothing reads
         student = self._student.module
-        with copied_statistics(student), evaluating(student), self.recording(images):
+        with copied_statistics(student), evaluating(student), self._taps.alone(student), self.recording(images):
             (student if call is None else call)(images.clone())
         terms = self(images)
         if not torch.compiler.is_compiling():

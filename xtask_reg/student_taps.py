@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xtask_reg.submodules import find_module, with_wrapped
-from xtask_reg.taps import Seen, Tap, TapError, TapRecorder
+from xtask_reg.taps import Seen, Tap, TapError, TapRecorder, recorders_of_calls
 
 
 class StudentTaps:
@@ -86,6 +86,18 @@ class StudentTaps:
             raise RuntimeError("the regularizer was made without a student: there is nothing to record")
         with self._recorder.recording(*called_with):
             yield
+
+    @contextmanager
+    def alone(self, student: nn.Module) -> Iterator[None]:
+        """Inside the block calls of the student and of its parts are no steps of others who read it."""
+        others = [recorder for recorder in recorders_of_calls(student) if recorder is not self._recorder]
+        try:
+            for other in others:
+                other.listen(False)
+            yield
+        finally:
+            for other in others:
+                other.listen()
 
     def remove(self) -> None:
         """Take all hooks away."""

@@ -119,9 +119,9 @@ class TapRecorder:
             model.register_forward_hook(self._call_ends, always_call=True),
         ]
 
-    def listen(self) -> None:
-        """Somebody reads what the calls of the model leave."""
-        self._listens = True
+    def listen(self, whether: bool = True) -> None:
+        """Say whether somebody reads what the calls of the model leave."""
+        self._listens = whether
 
     def _call_begins(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not self._listens:
@@ -138,7 +138,7 @@ class TapRecorder:
             step.called_with = tuple(map(Seen, tensors))
 
     def _call_ends(self, module: nn.Module, args: Any, output: Any) -> None:
-        if self._step is not None and self._step.is_open_block:
+        if not self._listens or (self._step is not None and self._step.is_open_block):
             return
         self.end()
         if output is None and sys.exc_info()[0] is not None:  # the call raised
@@ -265,6 +265,13 @@ class TapRecorder:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**{key: value for key, value in self.__dict__.items() if key != "_listens"}, "_step": None}
+
+
+def recorders_of_calls(model: nn.Module) -> set[TapRecorder]:
+    """Those for which calls of the model, or of a part of it, are steps."""
+    hooks = [hook for module in model.modules() for hook in module._forward_pre_hooks.values()]
+    owners = [getattr(hook, "__self__", None) for hook in hooks]
+    return {owner for owner in owners if isinstance(owner, TapRecorder) and owner._listens}
 
 
 def version_of(tensor: Tensor) -> int | None:

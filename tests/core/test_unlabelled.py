@@ -96,6 +96,24 @@ def test_a_later_call_in_train_mode_leaves_the_gradient(pair, images, channels_l
     assert before.abs().max() > 0.1
 
 
+@pytest.mark.parametrize("of_a_part", [False, True])
+def test_another_regularizer_reads_the_labelled_call(pair, ed, images, of_a_part):
+    part, keep = pair
+    part.layer2.eval()  # its dropout would draw
+    student = nn.Sequential(part)
+    taps, near_taps = ed(student="0.layer2"), ed(student="layer2" if of_a_part else "0.layer2")
+    keep = xr.CrossTaskRegularizer(student, keep.teacher, [taps])
+    near = xr.CrossTaskRegularizer(part if of_a_part else student, keep.teacher, [near_taps])
+    student(images)
+    expected = near()["ed"]
+    student(images)
+    on_others = keep.on(torch.randn(3, 3, 12, 10))["ed"]
+    assert torch.equal(near()["ed"], expected)
+    assert on_others != expected
+    student(images)
+    assert torch.equal(near()["ed"], expected)
+
+
 def test_a_monitor_has_a_ratio_where_the_task_pulls_too(pair, images):
     """At features of images that the task does not see it would be that to rounding; at parameters it is one."""
     student, keep = pair
