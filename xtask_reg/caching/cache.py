@@ -41,7 +41,8 @@ class TeacherCache:
 
     Args:
         folder: where the files are; made when the first entry is written.
-        images: how many labelled images the training has.
+        images: how many images the teacher is asked about: the labelled ones of the training, or those without labels
+            on which the terms are compared.
         versions: how many different images the augmentation makes of each: 6 for a flip and three scales.
         dtype: in which floating point outputs are stored, ``torch.float16`` or ``'float16'`` for half of float32;
             None for what the teacher gives.
