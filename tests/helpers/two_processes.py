@@ -1,4 +1,4 @@
-"""Functions of a test module in two real processes (gloo, CPU); the module itself is their program."""
+"""A program in two real processes (gloo, CPU): a test module that calls functions of its own, or a script."""
 
 from __future__ import annotations
 
@@ -16,22 +16,28 @@ SECONDS = 300
 
 
 def found_by_each(program: str, folder: Path) -> list[dict[str, Any]]:
-    """What each process found, by the names of the functions.
+    """What each process found, by name.
 
     Args:
-        program: the test module; run as a script it calls :func:`work`.
-        folder: an empty one, for the rendezvous and the results.
+        program: what is given a rank and the folder, and saves ``<rank>.pt``; a test module calls :func:`work` for it.
+        folder: for the rendezvous, the results, and what the processes print.
     """
     paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    commands = [[sys.executable, program, str(rank), str(folder)] for rank in range(WORLD_SIZE)]
-    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) for command in commands]
+    outputs = [folder / f"{rank}.txt" for rank in range(WORLD_SIZE)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, program, str(rank), str(folder)],
+            stdout=output.open("w"), stderr=subprocess.STDOUT, env=environment,
+        )
+        for rank, output in enumerate(outputs)
+    ]  # fmt: skip
     try:
-        errors = [process.communicate(timeout=SECONDS)[1] for process in processes]
+        codes = [process.wait(timeout=SECONDS) for process in processes]
     finally:
         for process in processes:
             process.kill()
-    assert [process.returncode for process in processes] == [0] * WORLD_SIZE, "\n".join(errors)
+    assert codes == [0] * WORLD_SIZE, "\n".join(output.read_text()[-2000:] for output in outputs)
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(WORLD_SIZE)]
 
 

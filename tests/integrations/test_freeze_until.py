@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
+from two_processes import found_by_each
 
 from xtask_reg.integrations.mmengine import freeze_until
 from xtask_reg.integrations.mmengine.freeze_until import FreezeUntilHook
@@ -164,19 +162,7 @@ def test_two_processes(tiny_config, tmp_path):
         config.custom_imports.imports.append("xtask_reg.integrations.mmengine.freeze_until")
         config.work_dir = str(tmp_path / name)
         config.dump(tmp_path / f"{name}.py")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    program = [sys.executable, str(Path(__file__).parent / "plugins" / "two_ranks.py")]
-    ranks = [
-        subprocess.Popen([*program, str(rank), str(tmp_path)], env=environment, cwd=tmp_path, stderr=subprocess.PIPE)
-        for rank in (0, 1)
-    ]
-    try:
-        errors = [rank.communicate(timeout=300)[1].decode()[-2000:] for rank in ranks]
-    finally:
-        for rank in ranks:
-            rank.kill()
-    assert [rank.returncode for rank in ranks] == [0, 0], errors
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    first, second = found_by_each(str(Path(__file__).parent / "plugins" / "two_ranks.py"), tmp_path)
     for name, trains in (("half", EVERY), ("all", HEAD)):
         found = first[name]
         assert {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections import OrderedDict
@@ -20,6 +19,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import HOOKS, MODELS, DefaultScope, init_default_scope
 from mmengine.runner import Runner
 from torch import Tensor, nn
+from two_processes import found_by_each
 
 from xtask_reg.inputs import InputConvention
 from xtask_reg.integrations.mmengine import CrossTaskModel
@@ -547,21 +547,7 @@ def test_two_processes(kind, nets, config, model, tmp_path):
     folder = tmp_path / "ranks"
     folder.mkdir()
     run.dump(folder / "run.py")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    programs = [
-        subprocess.Popen(
-            [sys.executable, str(PLUGINS / "two_ranks.py"), str(rank), str(folder)],
-            stdout=(folder / f"{rank}.txt").open("w"), stderr=subprocess.STDOUT, env=environment, cwd=folder,
-        )
-        for rank in (0, 1)
-    ]  # fmt: skip
-    try:
-        codes = [program.wait(timeout=300) for program in programs]
-    finally:
-        for program in programs:
-            program.kill()
-    assert codes == [0, 0], [(folder / f"{rank}.txt").read_text()[-2000:] for rank in (0, 1)]
-    first, second = (torch.load(folder / f"{rank}.pt", weights_only=True)["run"] for rank in (0, 1))
+    first, second = (found["run"] for found in found_by_each(str(PLUGINS / "two_ranks.py"), folder))
     assert not torch.equal(first["batches"][0], second["batches"][0])
     parameters = {name.removeprefix("module.") for name in first["names"] if "running" not in name}
     same = {key for key, value in first["end"].items() if torch.equal(value, second["end"][key])}

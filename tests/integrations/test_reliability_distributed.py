@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from mmengine.config import Config, DictAction
+from two_processes import found_by_each
 
 PLUGINS = Path(__file__).parent / "plugins"
 DDP = {"launcher": "pytorch", "model_wrapper_cfg": dict(type="MMDistributedDataParallel", device_ids=None)}
@@ -71,20 +69,7 @@ def ranks(shared, make_config, without_chance) -> list[dict[str, Any]]:
         for name, config in configs.items():
             config.work_dir = str(folder / name)
             config.dump(folder / f"{name}.py")
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-        programs = [
-            subprocess.Popen(
-                [sys.executable, str(PLUGINS / "two_ranks.py"), str(rank), str(folder)],
-                stdout=(folder / f"{rank}.txt").open("w"), stderr=subprocess.STDOUT, env=environment, cwd=folder,
-            )
-            for rank in (0, 1)
-        ]  # fmt: skip
-        try:
-            codes = [program.wait(timeout=300) for program in programs]
-        finally:
-            for program in programs:
-                program.kill()
-        assert codes == [0, 0], [(folder / f"{rank}.txt").read_text()[-2000:] for rank in (0, 1)]
+        found_by_each(str(PLUGINS / "two_ranks.py"), folder)
 
     folder = shared("two-ranks", make)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
