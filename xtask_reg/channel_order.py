@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from xtask_reg.term import Term
+from xtask_reg.term import Read, Term
 
 ADVICE = {
     3: "xr.ChannelsFirst(), xr.TokensToMap(...) or xr.ClassToken()",
@@ -36,11 +36,12 @@ class ChannelOrder:
         self._widths = {path: _last_width(module) for path, module in modules.items()}
         self._seen: set[str] = set()
 
-    def check(self, term: Term, student: Tensor, teacher: Tensor | None) -> None:
-        """Warn if the term has its channels last and minds."""
+    def check(self, term: Term, student: Read, teacher: Read | None) -> None:
+        """Warn if the term reads features, has their channels last, and minds."""
         width = self._widths.get(term.student)
-        if width is None or term.name in self._seen:
+        if width is None or term.name in self._seen or not isinstance(student, Tensor):
             return
+        assert teacher is None or isinstance(teacher, Tensor)
         self._seen.add(term.name)
         plain = all(isinstance(each, nn.Identity) for each in (term.student_connector, term.teacher_connector))
         last = student.ndim in ADVICE and student.shape[-1] == width != student.shape[1]

@@ -215,11 +215,8 @@ class CrossTaskRegularizer(nn.Module):
             if term in active:
                 student, teacher = self._read(term, outputs, targets)
                 self._reach.check(term, student)
-                if term.weight > 0:
-                    self._untrained.check(term, trained)
-                if isinstance(student, Tensor):
-                    assert teacher is None or isinstance(teacher, Tensor)
-                    self._order.check(term, student, teacher)
+                self._untrained.check(term, trained)
+                self._order.check(term, student, teacher)
                 losses[term.name] = step.weighted(term, student, teacher)
             else:
                 losses[term.name] = term.nothing(next(iter((*outputs.values(), *trained))))

@@ -40,13 +40,14 @@ class UntrainedConnectors:
         self._settled: set[str] = set()
 
     def check(self, term: Term, student: Sequence[Tensor]) -> None:
-        """Look at a term that acts in this step.
+        """Look at a term in this step; one of weight 0 does not act.
 
         Args:
-            term: whose weight is not 0.
+            term: whose parameters are looked at.
             student: the parameters of the student.
         """
-        if term.name in self._settled or not torch.is_grad_enabled() or torch.compiler.is_compiling():
+        acts = term.weight > 0 and torch.is_grad_enabled()
+        if term.name in self._settled or not acts or torch.compiler.is_compiling():
             return
         own = [parameter for parameter in term.parameters() if parameter.requires_grad]
         if not own:
