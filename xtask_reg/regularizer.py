@@ -28,7 +28,7 @@ from xtask_reg.sharing import check_nothing_shared
 from xtask_reg.student_taps import StudentTaps
 from xtask_reg.submodules import find_module, unwrap
 from xtask_reg.synchronised import check_synchronised
-from xtask_reg.taps import version_of
+from xtask_reg.taps import Seen
 from xtask_reg.teacher import FrozenTeacher
 from xtask_reg.teacher_ahead import TeacherAhead
 from xtask_reg.teachers import FrozenTeachers
@@ -331,9 +331,9 @@ class CrossTaskRegularizer(nn.Module):
         self._ahead = None
         try:
             with self._taps.recording(*(() if images is None else (images,))):
-                if images is not None and torch.is_grad_enabled() and images.device.type == "cpu":
+                if images is not None and _may_come_first(images):
                     upcoming = self._meter.upcoming(self._terms())
-                    self._ahead = TeacherAhead(images, version_of(images), self._targets(images, *upcoming))
+                    self._ahead = TeacherAhead(Seen(images), self._targets(images, *upcoming))
                 yield
         except BaseException:
             self._ahead = None
@@ -348,6 +348,11 @@ class CrossTaskRegularizer(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         _settle(self)
         return {**self.__dict__, "_ahead": None}
+
+
+def _may_come_first(images: Tensor) -> bool:
+    """Whether the teacher may see them before the student: a change of inference tensors would not be seen."""
+    return torch.is_grad_enabled() and images.device.type == "cpu" and not images.is_inference()
 
 
 def _settle(regularizer: CrossTaskRegularizer, *unused: Any) -> None:

@@ -43,12 +43,12 @@ class Seen:
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
-        self._version = version_of(tensor)
+        self._version = _version_of(tensor)
 
     @property
     def is_unchanged(self) -> bool:
         """Whether nothing has changed it in place since."""
-        return version_of(self.tensor) == self._version
+        return _version_of(self.tensor) == self._version
 
 
 @dataclass
@@ -274,6 +274,6 @@ def recorders_of_calls(model: nn.Module) -> set[TapRecorder]:
     return {owner for owner in owners if isinstance(owner, TapRecorder) and owner._listens}
 
 
-def version_of(tensor: Tensor) -> int | None:
+def _version_of(tensor: Tensor) -> int | None:
     """Counts the in-place changes of a tensor; inference tensors do not count them."""
     return None if tensor.is_inference() else tensor._version

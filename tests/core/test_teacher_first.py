@@ -64,6 +64,16 @@ def test_without_gradients_the_teacher_waits_until_it_is_asked(net, ed, images) 
     assert watched.calls == ["student", "teacher"]
 
 
+def test_inference_tensors_count_no_changes_and_the_teacher_waits(net, ed, images) -> None:
+    watched = Watched(net, ed())
+    watched.student.layer1.requires_grad_(False)
+    with torch.inference_mode():
+        others = images.clone()
+    watched.call(others)
+    watched.keep()
+    assert watched.calls == ["student", "teacher"]
+
+
 @pytest.mark.parametrize("weight", [xr.LinearDecay(0.1, until=0.5), xr.Balanced(xr.LinearDecay(0.1, until=0.5))])
 def test_it_does_not_run_for_a_term_that_has_ended(net, ed, images, weight) -> None:
     watched = Watched(net, ed(weight=weight))
