@@ -12,18 +12,19 @@ from torch import Tensor
 
 from xtask_reg.caching import TeacherCache
 from xtask_reg.caching.raw_bytes import image_key
+from xtask_reg.integrations.mmengine.model import CrossTaskModel
 from xtask_reg.integrations.mmengine.random_state import preserved_random_state
 
 _DRAWS_A_VERSION = 8
 
 
 @preserved_random_state()
-def check_augmentation(loader: Any, model: Any, cache: TeacherCache) -> None:
+def check_augmentation(loader: Any, model: CrossTaskModel, cache: TeacherCache) -> None:
     """Draw the first sample of the training again and again, as the teacher would be given it.
 
     Args:
         loader: that of the training.
-        model: a :class:`CrossTaskModel`.
+        model: what is trained.
         cache: of a teacher of the model.
 
     Raises:

@@ -14,6 +14,7 @@ from xtask_reg.integrations.mmengine.bare_model import bare_model
 from xtask_reg.integrations.mmengine.finite_augmentation import check_augmentation
 from xtask_reg.integrations.mmengine.progress import steps
 from xtask_reg.integrations.mmengine.unlabelled import UnlabelledImagesHook
+from xtask_reg.regularizer import CrossTaskRegularizer
 from xtask_reg.teacher import FrozenTeacher
 
 
@@ -76,10 +77,10 @@ def _count(module: nn.Module) -> tuple[int, int]:
     return sum(size for size, trains in sizes if trains), sum(size for size, _ in sizes)
 
 
-def _regularizer(runner: Any) -> Any:
+def _regularizer(runner: Any) -> CrossTaskRegularizer | None:
     return getattr(bare_model(runner), "regularizer", None)
 
 
-def _teachers(regularizer: Any) -> list[FrozenTeacher]:
+def _teachers(regularizer: CrossTaskRegularizer | None) -> list[FrozenTeacher]:
     modules = () if regularizer is None or regularizer.teacher is None else regularizer.teacher.modules()
     return [module for module in modules if isinstance(module, FrozenTeacher)]

@@ -193,7 +193,7 @@ def _check_teacher(
     if teacher is not None:
         return
     if isinstance(terms, str):
-        needing: Any = terms if compares(terms) else None
+        needing = [terms] if compares(terms) else []
     else:
         needing = [term["name"] for term in terms if term.get("teacher") is not None]
     if needing:

@@ -129,6 +129,13 @@ class SourceTeacher(FrozenTeacher):
         self._comes_with_weights, self._given = by_itself, initial
 
     @property
+    def network(self) -> SourceNetwork:
+        """The source network."""
+        network = super().network
+        assert isinstance(network, SourceNetwork)
+        return network
+
+    @property
     def origin(self) -> str:
         """Where the weights come from: a file, the word ``'random'``, or the backbone itself."""
         return BY_ITSELF if self._comes_with_weights else str(_weights(self._given).checkpoint)
@@ -140,7 +147,7 @@ class SourceTeacher(FrozenTeacher):
             FileNotFoundError: if there is no such file.
             ValueError: if nothing says where the weights are, or the file's tensors do not cover the network.
         """
-        network: Any = self.network
+        network = self.network
         if network.has_weights:
             return
         if self._comes_with_weights:
@@ -166,15 +173,14 @@ class SourceTeacher(FrozenTeacher):
             "the teacher's images are converted, the student's are not; set model.data_preprocessor accordingly if "
             "the student starts from that source"
         )
-        network: Any = self.network
-        network.stated_input = stated
+        self.network.stated_input = stated
         self._convert_to_stated()
 
     def _convert_to_stated(self) -> None:
         """Also in a deep copy from before the weights were read, as that of EMA: it shares the network."""
-        network: Any = self.network
-        if network.stated_input is not None and self.adapter is None:
-            self.use_adapter(InputAdapter(self.student_input, network.stated_input))
+        stated = self.network.stated_input
+        if stated is not None and self.adapter is None:
+            self.use_adapter(InputAdapter(self.student_input, stated))
 
     def prepared(self, images: Tensor) -> Tensor:
         if not self.network.has_weights:
