@@ -67,12 +67,13 @@ class CrossTaskHook(Hook):
 
 
 def _trainable(model: nn.Module) -> str:
-    numbers = {name: _count(part) for name, part in [("", model), *model.named_children()]}
+    numbers = {name: count_parameters(part) for name, part in [("", model), *model.named_children()]}
     total, *parts = (f"{name} {trains:,} of {every:,}" for name, (trains, every) in numbers.items() if every)
     return f"trainable parameters:{total} ({', '.join(parts)})"
 
 
-def _count(module: nn.Module) -> tuple[int, int]:
+def count_parameters(module: nn.Module) -> tuple[int, int]:
+    """How many of a module's parameters train, and how many there are."""
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in module.parameters()]
     return sum(size for size, trains in sizes if trains), sum(size for size, _ in sizes)
 

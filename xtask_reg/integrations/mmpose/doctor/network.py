@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from xtask_reg.integrations.mmengine.hook import count_parameters
 from xtask_reg.integrations.mmpose.doctor.facts import ParameterFacts, Part
 from xtask_reg.integrations.mmpose.doctor.step import Step
 
@@ -17,13 +18,13 @@ REGULARIZER = "regularizer"
 def parameter_facts(model: nn.Module, step: Step) -> ParameterFacts:
     """Numbers of parameters, and what the step showed of them; to be called before the model is put in another mode."""
     children = {CONNECTORS if name == REGULARIZER else name: child for name, child in model.named_children()}
-    parts = {name: part for name, child in children.items() if (part := _count(child)).all}
+    parts = {name: part for name, child in children.items() if (part := Part(*count_parameters(child))).all}
     reached = set().union(*(gradients.reached for gradients in step.gradients.values()))
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     norms = list(_batch_norms(model))
     return ParameterFacts(
         parts=parts,
-        total=_count(model),
+        total=Part(*count_parameters(model)),
         frozen=tuple(_frozen_paths(model)),
         first_layer=first_trainable_layer(model),
         without_gradient=() if step.error else tuple(sorted(trainable - reached)),
@@ -40,11 +41,6 @@ def first_trainable_layer(model: nn.Module) -> str | None:
         if own and not path.startswith(f"{REGULARIZER}."):
             return path
     return None
-
-
-def _count(module: nn.Module) -> Part:
-    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in module.parameters()]
-    return Part(sum(size for size, trains in sizes if trains), sum(size for size, _ in sizes))
 
 
 def _frozen_paths(module: nn.Module, path: str = "") -> Iterator[str]:

@@ -13,6 +13,7 @@ from xtask_reg.integrations.mmpose.errors import one_line
 from xtask_reg.regularizer import CrossTaskRegularizer
 from xtask_reg.submodules import find_module
 from xtask_reg.term import Read, Term
+from xtask_reg.term_list import student_taps
 
 
 class TermWatch:
@@ -64,8 +65,8 @@ def kept_outputs(model: nn.Module, terms: Mapping[str, Term]) -> Iterator[dict[s
     Unlike the regularizer's copies, the task's gradient passes through them.
     """
     outputs: dict[str, Tensor] = {}
-    paths = {term.student for term in terms.values() if not term.reads_parameters}
-    handles = [find_module(model, path).register_forward_hook(_keep_at(outputs, path)) for path in paths]
+    taps = student_taps(terms.values())
+    handles = [find_module(model, path).register_forward_hook(_keep_at(outputs, path)) for path in taps]
     try:
         yield outputs
     finally:
