@@ -70,12 +70,17 @@ def plain_path(path: str) -> str:
     return ".".join(part for part in path.split(".") if part not in WRAPPERS)
 
 
+def check_list_of_paths(paths: object) -> None:
+    """Raise ``TypeError`` for a string, whose letters would be taken for paths."""
+    if isinstance(paths, str):
+        raise TypeError(f"{paths!r} is a string; expected a list of dotted paths, [{paths!r}]")
+
+
 def paired_paths(stages: Mapping[str, str] | Sequence[str]) -> dict[str, str]:
     """The teacher's path by the student's; a list has the paths that are the same in both.
 
     Raises:
         TypeError: for a string.
     """
-    if isinstance(stages, str):
-        raise TypeError(f"stages={stages!r} is a string; expected a list of dotted paths, [{stages!r}]")
+    check_list_of_paths(stages)
     return dict(stages) if isinstance(stages, Mapping) else {stage: stage for stage in stages}

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 from torch.nn.utils import parametrize
 
-from xtask_reg.submodules import find_module
+from xtask_reg.submodules import check_list_of_paths, find_module
 
 
 def freeze(model: nn.Module, paths: Sequence[str], but: Sequence[str] = ()) -> Frozen:
@@ -41,8 +41,7 @@ def freeze(model: nn.Module, paths: Sequence[str], but: Sequence[str] = ()) -> F
         >>> freeze(student, ["encoder"], but=["encoder.layer4"])  # FTP
     """
     for option in (paths, but):
-        if isinstance(option, str):
-            raise TypeError(f"{option!r} is a string; expected a list of dotted paths, [{option!r}]")
+        check_list_of_paths(option)
     within = _modules(model, paths)
     kept = _modules(model, but)
     strays = [path for path in but if find_module(model, path) not in within]

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from xtask_reg.submodules import find_module
+from xtask_reg.submodules import check_list_of_paths, find_module
 
 HEAD = "head"
 
@@ -46,8 +46,7 @@ def layerwise_lr(
         >>> stages = ["encoder.stem", "encoder.layer1", "encoder.layer2"]
         >>> torch.optim.Adam(layerwise_lr(student, stages, lr=1e-3, decay=0.7))
     """
-    if isinstance(stages, str):
-        raise TypeError(f"{stages!r} is a string; expected a list of dotted paths, [{stages!r}]")
+    check_list_of_paths(stages)
     if not (math.isfinite(lr) and lr > 0 and 0 < decay <= 1):
         raise ValueError(f"lr={lr!r} must be positive, and decay={decay!r} in (0, 1]")
     owner: dict[nn.Parameter, str] = {}
