@@ -11,7 +11,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from xtask_reg.landmarks.metrics import Reduction, Space, ced_curve, score_images
-from xtask_reg.palette import COLOURS, LINE_STYLES
+from xtask_reg.palette import look
 
 AXIS_LABELS = {"mean_distance": "mean error per image", "vector_norm": "norm of the error vector / K per image"}
 TRUTH_COLOUR, PREDICTION_COLOUR = "#56B4E9", "#F0E442"
@@ -46,10 +46,9 @@ def plot_ced(
         axes.plot(
             *ced_curve(errors, 2 * threshold),
             drawstyle="steps-post",
-            color=COLOURS[index % len(COLOURS)],
-            linestyle=LINE_STYLES[index % len(LINE_STYLES)],
             linewidth=1.8,
             label=f"{name}\nAUC {scores.auc:.3f}, FR {scores.fr:.2%}",
+            **look(index),
         )
     axes.axvline(threshold, color="0.45", linestyle="--", linewidth=1, zorder=1, label=f"threshold {threshold:g} px")
     axes.set(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from xtask_reg.measuring.run_log import Curves, Points
-from xtask_reg.palette import COLOURS, LINE_STYLES
+from xtask_reg.palette import look
 
 PANELS = {
     "cosine": "cosine to the source",
@@ -50,18 +49,16 @@ def _row(row: Sequence[Axes], kind: str, columns: Sequence[Mapping[str, Points]]
     lines = {}
     for axes, curves in zip(row, columns):
         for name, points in curves.items():
-            look = {**_look(names.index(name)), "linewidth": 1.6, "marker": "." if len(points) == 1 else None}
-            (lines[name],) = axes.plot(*zip(*points), label=name, **look)
+            marker = "." if len(points) == 1 else None
+            (lines[name],) = axes.plot(
+                *zip(*points), label=name, linewidth=1.6, marker=marker, **look(names.index(name))
+            )
         axes.grid(alpha=0.25)
     if kind in LOGARITHMIC:
         _set_logarithmic(row[0], [value for curves in columns for points in curves.values() for _, value in points])
     row[0].set_ylabel(PANELS[kind])
     handles = [lines[name] for name in names]
     row[-1].legend(handles=handles, fontsize=8, loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False)
-
-
-def _look(index: int) -> dict[str, Any]:
-    return {"color": COLOURS[index % len(COLOURS)], "linestyle": LINE_STYLES[index % len(LINE_STYLES)]}
 
 
 def _set_logarithmic(axes: Axes, values: Sequence[float]) -> None:
