@@ -40,13 +40,14 @@ PLAIN = {
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory) -> Path:
-    """Seven noisy pictures of different sizes in two folders, and a file that is none."""
+    """Seven noisy pictures of different sizes in two folders, and files that are none."""
     folder, random = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
     (folder / "more").mkdir()
     for number, (rows, columns) in enumerate([(64, 64), (80, 64), (64, 90), (128, 128), (200, 64), (64, 64), (70, 66)]):
         name = ("more/" if number % 2 else "") + f"{number}.{'PNG' if number else 'png'}"
         assert cv2.imwrite(str(folder / name), random.integers(0, 256, (rows, columns, 3), np.uint8))
-    (folder / "notes.txt").write_text("no image")
+    for name in ("notes.txt", "._0.png", "more/._1.PNG"):  # macOS keeps such files beside images
+        (folder / name).write_text("no image")
     return folder
 
 

@@ -9,16 +9,13 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from xtask_reg.data.conversion.formats.csv_table import read_rows
 from xtask_reg.data.conversion.formats.table import composed, number
+from xtask_reg.data.images import SUFFIXES, is_shown_image
 from xtask_reg.landmarks.face_files import BOX
 from xtask_reg.landmarks.faces import Box, Face
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-
 
 def image_files(paths: Iterable[Path]) -> list[Path]:
-    """The image files that are named, each once, and those in folders that are named, by their suffix.
-
-    Hidden files in a folder are left out: systems keep ``._a.jpg`` beside ``a.jpg``, which is no image.
+    """The image files that are named, each once, and those in folders that are named.
 
     Raises:
         FileNotFoundError: if there is no such file or folder.
@@ -28,7 +25,7 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         files = [path]
         if path.is_dir():
-            files = sorted(file for file in path.iterdir() if _is_shown_image(file))
+            files = sorted(file for file in path.iterdir() if is_shown_image(file))
             if not files:
                 raise ValueError(f"the folder {path} has no image ({', '.join(SUFFIXES)})")
         elif not path.is_file():
@@ -81,10 +78,6 @@ def check_box(values: Sequence[float]) -> Box:
         given = " ".join(f"{value:g}" for value in values)
         raise ValueError(f"box {given}: expected a width and height of at least 1, and finite numbers")
     return left, top, width, height
-
-
-def _is_shown_image(file: Path) -> bool:
-    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
 
 
 def _parts(image: Path) -> tuple[str, ...]:

@@ -10,10 +10,16 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 MIN_SIZE = 32
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _DARKEST = 32
 _ORIENTATION = 0x0112
 _TURNED = range(2, 9)  # some cameras write 0, which viewers pass over
 _BAD_EXIF = (struct.error, SyntaxError)  # what Pillow raises of EXIF data in PNG and WebP files
+
+
+def is_shown_image(path: Path) -> bool:
+    """Whether it is an image by its suffix, and not hidden: systems keep ``._a.jpg``, no image, beside ``a.jpg``."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def read_image(path: Path) -> np.ndarray:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-FORMATS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+from xtask_reg.data.images import SUFFIXES, is_shown_image
 
 
 class FolderOfImages(Dataset[Tensor]):
@@ -21,10 +21,10 @@ class FolderOfImages(Dataset[Tensor]):
     """
 
     def __init__(self, folder: Path, size: tuple[int, int] | None) -> None:
-        self.files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in FORMATS)
+        self.files = sorted(file for file in folder.rglob("*") if is_shown_image(file))
         self.size = size
         if not self.files:
-            raise ValueError(f"UnlabelledImagesHook: {folder} has no images; expected one of {sorted(FORMATS)} in it")
+            raise ValueError(f"UnlabelledImagesHook: {folder} has no images; expected one of {SUFFIXES} in it")
 
     def __len__(self) -> int:
         return len(self.files)
