@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xtask_reg.resized import resized
-from xtask_reg.sizes import height_and_width
+from xtask_reg.sizes import two_sides
 
 Triple = tuple[float, float, float]
 
@@ -53,7 +53,7 @@ class InputConvention:
                 "std and value_range positive"
             )
         if self.size is not None:
-            height_and_width(self.size, "pixels", "None for any size")
+            two_sides(self.size, "height and width in pixels", "None for any size")
 
     def to_metadata(self) -> dict[str, str]:
         """The convention as strings, for the metadata of a ``.safetensors`` file."""

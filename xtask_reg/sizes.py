@@ -1,14 +1,14 @@
-"""Heights and widths."""
+"""Sizes of images and maps."""
 
 from __future__ import annotations
 
 
-def height_and_width(size: object, unit: str, otherwise: str) -> tuple[int, int]:
+def two_sides(size: object, expected: str, otherwise: str) -> tuple[int, int]:
     """A size as a pair.
 
     Args:
         size: the argument of that name.
-        unit: what it is counted in, for the message.
+        expected: which sides, and what they are counted in, for the message.
         otherwise: what else is taken for a size, for the message.
 
     Raises:
@@ -16,5 +16,5 @@ def height_and_width(size: object, unit: str, otherwise: str) -> tuple[int, int]
     """
     pair = tuple(size) if isinstance(size, (list, tuple)) else ()
     if len(pair) != 2 or not all(type(side) is int and side > 0 for side in pair):
-        raise ValueError(f"size={size!r}; expected height and width in {unit}, whole numbers above 0, or {otherwise}")
+        raise ValueError(f"size={size!r}; expected {expected}, whole numbers above 0, or {otherwise}")
     return pair

@@ -20,6 +20,7 @@ from xtask_reg.integrations.mmengine.folder_of_images import FolderOfImages
 from xtask_reg.integrations.mmengine.model import CrossTaskModel
 from xtask_reg.integrations.mmengine.progress import steps
 from xtask_reg.regularizer import CrossTaskRegularizer
+from xtask_reg.sizes import two_sides
 from xtask_reg.term import Term
 from xtask_reg.term_list import check_not_balanced
 
@@ -59,7 +60,7 @@ class UnlabelledImagesHook(Hook):
         if type(batch_size) is not int or batch_size < 1:
             raise ValueError(f"UnlabelledImagesHook: batch_size={batch_size!r}; expected a whole number above 0")
         self.folder, self.batch_size, self.num_workers = Path(folder), batch_size, num_workers
-        self.size = None if size is None else _width_and_height(size)
+        self.size = None if size is None else two_sides(size, "width and height in pixels", "None if all have one")
         self._batches: Iterator[Sequence[Tensor]] | None = None
 
     def before_train(self, runner: Any) -> None:
@@ -103,15 +104,6 @@ class UnlabelledImagesHook(Hook):
 
     def after_train(self, runner: Any) -> None:
         self._batches = None
-
-
-def _width_and_height(size: object) -> tuple[int, int]:
-    pair = tuple(size) if isinstance(size, Sequence) else ()
-    if len(pair) != 2 or not all(type(side) is int and side > 0 for side in pair):
-        raise ValueError(
-            f"UnlabelledImagesHook: size={size!r}; expected width and height in pixels, whole numbers above 0, or None"
-        )
-    return pair
 
 
 def _check(model: CrossTaskModel, regularizer: CrossTaskRegularizer) -> None:
