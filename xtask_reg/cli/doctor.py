@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-WIDTH = 120
-"""Characters a line where the output is no terminal."""
+from xtask_reg.cli.console import wide_console
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -22,12 +20,10 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def _run(options: argparse.Namespace) -> None:
-    from rich.console import Console
-
     from xtask_reg.integrations.mmpose.doctor import examine, parse_options, show, to_json
 
     examination = examine(options.config, parse_options(options.cfg_options))
     if options.json:
         print(to_json(examination))
     else:
-        show(examination, Console(width=None if sys.stdout.isatty() else WIDTH))
+        show(examination, wide_console())

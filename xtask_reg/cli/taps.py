@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xtask_reg.cli.console import wide_console
 from xtask_reg.cli.options import positive
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 
     from xtask_reg.first_call import Call
     from xtask_reg.tappable import Tappable
-
-WIDTH = 120
-"""Characters a line where the output is no terminal."""
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -66,11 +64,9 @@ def _run(options: argparse.Namespace) -> None:
         print(json.dumps({**facts, "modules": [asdict(tap) for tap in taps]}, indent=1))
         return
     try:
-        from rich.console import Console
+        console = wide_console()
     except ModuleNotFoundError as error:
         raise ImportError("the table needs rich: pip install rich; or use --json") from error
-
-    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
     shown = [tap for tap in taps if tap.path.count(".") < options.depth or tap.path in stages]
     console.print(_table(shown, stages))
     console.print(_summary(taps, len(shown), options.depth), soft_wrap=True)
