@@ -67,9 +67,10 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _target(out: Path, alpha: float | None) -> Path:
+    from xtask_reg.whole_file import check_place
+
     file = out if alpha is None else out.with_name(f"{out.stem}_alpha{alpha}{out.suffix}")
-    if not file.absolute().parent.is_dir():
-        raise FileNotFoundError(f"there is no folder for {file}; create it first")
+    check_place(file)
     if file.exists():
         raise FileExistsError(f"{file} exists; remove it, or choose another --out")
     return file
