@@ -15,6 +15,7 @@ from xtask_reg.inputs import InputConvention
 from xtask_reg.sources.caffe_resnet import caffe_resnet50
 from xtask_reg.sources.covering import load_covering
 from xtask_reg.sources.numpy_pickle import load_numpy_pickle
+from xtask_reg.sources.stored_archive import MAGIC
 from xtask_reg.sources.weights import check_target, load_weights, regular_file, save_weights
 
 VGGFACE2_INPUT = InputConvention(mean=(131.0912, 103.8827, 91.4953), std=(1, 1, 1), value_range=255)
@@ -22,7 +23,7 @@ VGGFACE2_INPUT = InputConvention(mean=(131.0912, 103.8827, 91.4953), std=(1, 1, 
 
 _PICKLE, _DAG = "numpy pickle", "DAG state dict"
 _CLASSES = 8631
-_TORCH_FILES = (b"PK\x03\x04", b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.")  # zip, and before torch 1.6
+_TORCH_FILES = (MAGIC, b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.")  # since torch 1.6, and before
 _STEM = {"conv1": "conv1_7x7_s2", "bn1": "conv1_7x7_s2_bn", "fc": "classifier"}
 _BLOCK = {
     **{"conv1": "1x1_reduce", "conv2": "3x3", "conv3": "1x1_increase", "downsample.0": "1x1_proj"},
