@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,8 +79,7 @@ def read() -> Callable[[Path], tuple[list[dict[str, Any]], np.ndarray]]:
     """``read(path)``: the images and the points ``(N, K, 3)`` of a written file, after the check of its form."""
 
     def parse(path: Path) -> tuple[list[dict[str, Any]], np.ndarray]:
-        check_landmark_file(path)
-        content = json.loads(path.read_text())
+        content = check_landmark_file(path)
         points = np.array([entry["keypoints"] for entry in content["annotations"]])
         return content["images"], points.reshape(len(points), -1, 3)
 

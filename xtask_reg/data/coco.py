@@ -85,8 +85,8 @@ def read_subset(path: Path, name: str) -> list[int]:
     return list(subsets[name]["index"])
 
 
-def check_landmark_file(path: Path) -> None:
-    """Look through a COCO-style landmark file before it is used.
+def check_landmark_file(path: Path) -> dict[str, Any]:
+    """Look through a COCO-style landmark file before it is used; its content.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -114,6 +114,7 @@ def check_landmark_file(path: Path) -> None:
     _check_ids(content, path)
     for index, annotation in enumerate(content["annotations"]):
         _check_points(annotation, len(names), f"{path}: annotations[{index}]")
+    return content
 
 
 def _check_ids(content: dict[str, Any], path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -38,14 +37,9 @@ def check_data(files: Sequence[Path], images: Path | None = None) -> list[Findin
     """
     if len({file.resolve() for file in files}) < len(files):
         raise ValueError(f"a file is given twice: {', '.join(map(str, files))}")
-    contents = {file: _content(file) for file in files}
+    contents = {file: check_landmark_file(file) for file in files}
     findings = [finding for file, content in contents.items() for finding in check_points(file, content)]
     return [*findings, *_check_landmarks(files), *_check_persons(contents), *check_images(contents, images)]
-
-
-def _content(file: Path) -> dict[str, Any]:
-    check_landmark_file(file)
-    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def _check_landmarks(files: Sequence[Path]) -> Iterator[Finding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,9 +78,8 @@ class _Face:
 
 
 def _faces(file: Path, images: Path | None) -> list[_Face]:
-    check_landmark_file(file)
+    content = check_landmark_file(file)
     flip = np.array(landmark_names(file).flip)
-    content = json.loads(file.read_text(encoding="utf-8"))
     paths = {image["id"]: (images or file.parent) / image["file_name"] for image in content["images"]}
     return [
         _Face(paths[annotation["image_id"]], np.reshape(annotation["keypoints"], (-1, 3)).astype(float), flip)
