@@ -12,6 +12,8 @@ from typing import Any
 STAGES, TERMS = ("cosine", "cka"), ("ratio", "weight", "value")
 STEPS = ("iter", "step")
 
+Lines = dict[int, dict[str, float]]
+"""Numbers by name, by step."""
 Points = list[tuple[int, float]]
 Curves = Mapping[str, Mapping[str, Points]]
 """For each kind of measurement, by stage or term, the steps and values."""
@@ -36,12 +38,12 @@ def read_log(path: Path) -> Curves:
     files = scalar_files(path) if path.is_dir() else [path]
     if not files:
         raise FileNotFoundError(f"{path} has no */vis_data/scalars.json: name the work folder of an MMEngine run")
-    lines: dict[int, dict[str, float]] = {}
+    lines: Lines = {}
     for file in files:
-        own: dict[int, dict[str, float]] = defaultdict(dict)
+        own: Lines = defaultdict(dict)
         for step, found in _measurements(file):
             own[step] |= found
-        lines = {step: line for step, line in lines.items() if step < min(own, default=math.inf)} | own
+        lines = continued(lines, own, min(own, default=math.inf))
     if not lines:
         raise ValueError(
             f"{path} has no measurements (keys such as cosine/..., ratio/...): train with model.monitor, or "
@@ -52,6 +54,11 @@ def read_log(path: Path) -> Curves:
         kind, _, name = key.partition("/")
         curves[kind][name] = points
     return dict(curves)
+
+
+def continued(old: Lines, new: Lines, first: float) -> Lines:
+    """What a log and that of the resumed run say, which stands in place of all from its ``first`` step on."""
+    return {step: line for step, line in old.items() if step < first} | new
 
 
 def _news(lines: Iterable[tuple[int, Mapping[str, float]]]) -> dict[str, Points]:

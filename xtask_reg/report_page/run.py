@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from xtask_reg.landmarks.predictions import Predictions, read_predictions
-from xtask_reg.measuring.run_log import STAGES, TERMS, Curves, Points, json_lines, read_log, scalar_files
+from xtask_reg.measuring.run_log import (
+    STAGES,
+    TERMS,
+    Curves,
+    Lines,
+    Points,
+    continued,
+    json_lines,
+    read_log,
+    scalar_files,
+)
 
 PREDICTIONS = "predictions.json"
 _NOT_SHOWN = ("data_time", "time", "epoch", "iter", "step", "memory", "grad_norm")
@@ -75,9 +85,9 @@ def read_run(name: str, folder: Path) -> Run:
 
 def _scalars(files: list[Path]) -> tuple[dict[str, Points], dict[str, Points]]:
     """Training by iteration, validation by epoch; a later log stands in place of all that came after its first step."""
-    kept: tuple[dict[int, dict[str, float]], ...] = ({}, {})
+    kept: tuple[Lines, ...] = ({}, {})
     for file in files:
-        own: tuple[dict[int, dict[str, float]], ...] = ({}, {})
+        own: tuple[Lines, ...] = ({}, {})
         epochs: list[int] = []
         for number, line in json_lines(file):
             kind, step = (0, line["iter"]) if "iter" in line else (1, line.get("step"))
@@ -86,14 +96,8 @@ def _scalars(files: list[Path]) -> tuple[dict[str, Points], dict[str, Points]]:
             own[kind].setdefault(step, {}).update(_numbers(line))
             epochs += [line["epoch"]] if isinstance(line.get("epoch"), int) else []
         first = min(own[0], default=math.inf), min((*own[1], *epochs), default=math.inf)
-        kept = tuple(_continued(*each) for each in zip(kept, own, first))
+        kept = tuple(continued(*each) for each in zip(kept, own, first))
     return _by_key(kept[0]), _by_key(kept[1])
-
-
-def _continued(
-    old: dict[int, dict[str, float]], new: dict[int, dict[str, float]], first: float
-) -> dict[int, dict[str, float]]:
-    return {step: line for step, line in old.items() if step < first} | new
 
 
 def _numbers(line: Mapping[str, Any]) -> dict[str, float]:
