@@ -72,9 +72,9 @@ class Meter:
         places = {_place(term) for term in terms if watched or term.name in balancing}
         active = {term.name for term in terms if term.weight > 0 and _place(term) in places}
         self._steps += 1
-        for balanced in _balanced(terms).values():
+        for balanced in _balanced(terms):
             balanced.steps += 1
-        state = sums_of(student) if any(balanced.is_new for balanced in _balanced(terms).values()) else None
+        state = sums_of(student) if any(balanced.is_new for balanced in _balanced(terms)) else None
         stages = self.stages if watched else {}
         step = MeasuredStep(active | balancing, balancing, stages, self._connectors, state)
         self.was_measured = watched or bool(balancing)
@@ -144,8 +144,8 @@ def _place(term: Term) -> str | None:
     return None if term.reads_parameters else term.student
 
 
-def _balanced(terms: Iterable[Term]) -> dict[str, Balanced]:
-    return {term.name: term.weighting for term in terms if isinstance(term.weighting, Balanced)}
+def _balanced(terms: Iterable[Term]) -> list[Balanced]:
+    return [term.weighting for term in terms if isinstance(term.weighting, Balanced)]
 
 
 def _of_all_processes(
