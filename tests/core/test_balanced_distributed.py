@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from shared_net import Net
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from two_processes import found_by_each, work
@@ -14,18 +15,6 @@ from two_processes import found_by_each, work
 import xtask_reg as xr
 
 STEPS = 12
-
-
-class Net(nn.Module):
-    """Without batch norm and dropout, so that two shards and their union give the same."""
-
-    def __init__(self, outputs: int) -> None:
-        super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.Conv2d(4, 6, 3))
-        self.fc = nn.Linear(6, outputs)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.fc(self.features(images).mean(dim=(2, 3)))
 
 
 def make(trainable: bool = True) -> xr.Regularized:
