@@ -59,12 +59,12 @@ def failures() -> dict[str, float]:
     return {name: rate / 100 * TEST_IMAGES for name, rate in FAILURE_RATES.items()}
 
 
-def window_weights(cells: int = 8, window: int = 7) -> dict[str, float]:
-    """How much a corner cell and a middle cell count when a window slides over the map, relative to plain averaging."""
-    features = torch.ones(1, 1, cells, cells, requires_grad=True)
-    PooledClassifier(nn.Linear(1, 1, bias=False), window)(features).sum().backward()
-    weights = features.grad[0, 0] / features.grad.sum() * cells**2
-    return {"corner": weights[0, 0].item(), "middle": weights[cells // 2, cells // 2].item()}
+def window_weights() -> dict[str, float]:
+    """How much a corner cell and a middle cell count under a window of 7 on a map of 8 x 8, relative to averaging."""
+    features = torch.ones(1, 1, 8, 8, requires_grad=True)
+    PooledClassifier(nn.Linear(1, 1, bias=False), window=7)(features).sum().backward()
+    weights = features.grad[0, 0] / features.grad.mean()
+    return {"corner": weights[0, 0].item(), "middle": weights[4, 4].item()}
 
 
 def prediction_distance(spread: float) -> float:

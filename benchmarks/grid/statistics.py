@@ -22,7 +22,7 @@ class Estimate:
     high: float
 
 
-def bootstrap(values: pd.DataFrame, column: str, level: float = LEVEL, resamples: int = RESAMPLES) -> Estimate:
+def bootstrap(values: pd.DataFrame, column: str, resamples: int = RESAMPLES) -> Estimate:
     """The mean of a column and its percentile interval.
 
     Folds are drawn with replacement, and within each its seeds, and its test images, which are the same after every
@@ -32,7 +32,6 @@ def bootstrap(values: pd.DataFrame, column: str, level: float = LEVEL, resamples
     Args:
         values: rows with ``fold``, ``seed``, ``image`` and the column.
         column: what is averaged over the rows.
-        level: of the interval.
         resamples: how many.
 
     Raises:
@@ -52,7 +51,7 @@ def bootstrap(values: pd.DataFrame, column: str, level: float = LEVEL, resamples
             seeds, images = (random.integers(count, size=(len(here), count)) for count in own.shape)
             sums[here] += own[seeds[:, :, None], images[:, None, :]].sum((1, 2))
             counts[here] += own.size
-    low, high = np.quantile(sums / counts, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(sums / counts, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(float(values[column].mean()), float(low), float(high))
 
 

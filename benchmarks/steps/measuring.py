@@ -16,6 +16,8 @@ from torch.profiler import ProfilerActivity, profile
 
 Work = Callable[[], object]
 FEWEST_ROUNDS = 3
+CALLS = 3
+"""Of what is watched for its memory."""
 WARM_UP = {"cpu": 1, "cuda": 3}
 """Calls beforehand: on a GPU the allocator settles, and CUDA graphs are captured."""
 
@@ -64,7 +66,7 @@ def interleaved(works: Mapping[str, Work], device: str, budget: float, clock: st
     return found
 
 
-def peak_bytes(build: Callable[[], Work], device: str, calls: int = 3) -> int:
+def peak_bytes(build: Callable[[], Work], device: str) -> int:
     """The most memory that PyTorch's allocator held at a time for what ``build`` makes, its weights included.
 
     On the CPU it is read from the profiler, which sees every tensor, but not what oneDNN allocates inside a
@@ -75,11 +77,11 @@ def peak_bytes(build: Callable[[], Work], device: str, calls: int = 3) -> int:
         torch.cuda.synchronize()
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
-        _call(build, calls)
+        _call(build)
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        _call(build, calls)
+        _call(build)
     with tempfile.TemporaryDirectory() as folder:
         trace = Path(folder) / "trace.json"
         profiler.export_chrome_trace(str(trace))
@@ -92,9 +94,9 @@ def peak_bytes(build: Callable[[], Work], device: str, calls: int = 3) -> int:
     return peak
 
 
-def _call(build: Callable[[], Work], calls: int) -> None:
+def _call(build: Callable[[], Work]) -> None:
     work = build()
-    for _ in range(calls):
+    for _ in range(CALLS):
         work()
 
 

@@ -22,6 +22,9 @@ NOTE = (
     "against a method. Nothing was tuned."
 )
 
+SHOWN = 4
+"""Test images in the picture of the methods."""
+
 
 def write_report(
     out: Path, predictions: Mapping[str, Predictions], seconds: Mapping[str, float], facts: Mapping[str, Any]
@@ -39,18 +42,15 @@ def write_report(
     return text
 
 
-def write_qualitative(
-    out: Path, models: Mapping[str, tuple[Path, Path]], predictions: Predictions, count: int = 4
-) -> None:
+def write_qualitative(out: Path, models: Mapping[str, tuple[Path, Path]], predictions: Predictions) -> None:
     """Write ``qualitative.png``: some test images with each method's points and summed heatmap.
 
     Args:
         out: folder to write to.
         models: for each method its config file and checkpoint.
         predictions: any method's predictions, for the images and their true points.
-        count: how many images.
     """
-    chosen = np.linspace(0, len(predictions.images) - 1, count).astype(int)
+    chosen = np.linspace(0, len(predictions.images) - 1, SHOWN).astype(int)
     files = [predictions.images[index] for index in chosen]
     points: dict[str, np.ndarray] = {}
     heatmaps: dict[str, np.ndarray] = {}

@@ -9,12 +9,12 @@ Points = NDArray[np.float64]
 """(N, 2) points x, y."""
 
 
-def spline(knots: ArrayLike, *, closed: bool = False, samples: int = 8) -> Points:
-    """Catmull-Rom spline through ``knots`` (N, 2), with ``samples`` points for each span."""
+def spline(knots: ArrayLike, *, closed: bool = False) -> Points:
+    """Catmull-Rom spline through ``knots`` (N, 2), with 8 points for each span."""
     p = np.asarray(knots, float)
     padded = np.concatenate([p[-1:], p, p[:2]]) if closed else np.concatenate([p[:1], p, p[-1:]])
     p0, p1, p2, p3 = padded[:-3, None], padded[1:-2, None], padded[2:-1, None], padded[3:, None]
-    t = (np.arange(samples) / samples)[:, None]
+    t = (np.arange(8) / 8)[:, None]
     curve = p1 + 0.5 * t * (p2 - p0 + t * (2 * p0 - 5 * p1 + 4 * p2 - p3 + t * (3 * (p1 - p2) + p3 - p0)))
     curve = curve.reshape(-1, 2)
     return curve if closed else np.concatenate([curve, p[-1:]])

@@ -95,12 +95,12 @@ def _hairline(who: Identity) -> Points:
     return knots * (0.93 * who.cheek_width, 1.0) - (0.0, who.hair_height)
 
 
-def strands(who: Identity, count: int = 11) -> list[Points]:
+def strands(who: Identity) -> list[Points]:
     """Closed outlines of strands of hair, each from the crown down to the side."""
     out, top = who.cheek_width + 0.4 * who.hair_volume, -0.98 - 0.7 * who.hair_volume
     part = {"sweep_left": 0.32, "sweep_right": -0.32}.get(HAIRLINES[who.hairline], 0.0)
     outlines = []
-    for end in np.linspace(-1, 1, count):
+    for end in np.linspace(-1, 1, 11):
         crown = [(part + 0.05 * end, top + 0.04), (part + 0.55 * (end - part), top + 0.16)]
         line = spline([*crown, (0.93 * end * out, -0.45), (0.98 * end * out, -0.15)])
         outlines.append(stroke(line, 0.05 * taper(len(line))))
