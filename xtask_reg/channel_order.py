@@ -8,9 +8,8 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd
 
+from xtask_reg.map_layout import last_width
 from xtask_reg.term import Read, Term
 
 ADVICE = {
@@ -33,7 +32,7 @@ class ChannelOrder:
     """
 
     def __init__(self, modules: Mapping[str, nn.Module]) -> None:
-        self._widths = {path: _last_width(module) for path, module in modules.items()}
+        self._widths = {path: last_width(module) for path, module in modules.items()}
         self._seen: set[str] = set()
 
     def check(self, term: Term, student: Read, teacher: Read | None) -> None:
@@ -51,15 +50,6 @@ class ChannelOrder:
                 f"last, where {type(term.loss).__name__} takes dimension 1 for them: put "
                 f"{ADVICE[student.ndim]} on both sides, student_connector and teacher_connector"
             )
-
-
-def _last_width(module: nn.Module) -> int | None:
-    """The channels of the last layer, if it is one over the last dimension."""
-    layers = [part for part in module.modules() if isinstance(part, (nn.Linear, nn.LayerNorm, _ConvNd, _NormBase))]
-    last = layers[-1] if layers else None
-    if isinstance(last, nn.Linear):
-        return last.out_features
-    return last.normalized_shape[-1] if isinstance(last, nn.LayerNorm) else None
 
 
 @torch.no_grad()

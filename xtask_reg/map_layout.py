@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
+
 from xtask_reg.first_call import Call
 
 Shape = tuple[int, ...]
@@ -41,3 +45,12 @@ def _fits(size: Shape, image: Shape) -> bool:
         return False
     sides = list(zip(size, image))
     return max((now - 1) / whole for now, whole in sides) < min((now + 1) / whole for now, whole in sides)
+
+
+def last_width(module: nn.Module) -> int | None:
+    """The channels of the last layer, if it is one over the last dimension."""
+    layers = [part for part in module.modules() if isinstance(part, (nn.Linear, nn.LayerNorm, _ConvNd, _NormBase))]
+    last = layers[-1] if layers else None
+    if isinstance(last, nn.Linear):
+        return last.out_features
+    return last.normalized_shape[-1] if isinstance(last, nn.LayerNorm) else None

@@ -17,8 +17,8 @@ from xtask_reg.connectors import ChannelsFirst, ClassToken, PooledClassifier, To
 from xtask_reg.submodules import find_module, unwrap
 from xtask_reg.tappable import watched_call
 
-AVERAGES: dict[int, type[nn.Module]] = {4: nn.AdaptiveAvgPool2d, 5: nn.AdaptiveAvgPool3d}
-"""By the number of dimensions of a map."""
+AVERAGES: dict[int, type[nn.Module]] = {3: nn.AdaptiveAvgPool1d, 4: nn.AdaptiveAvgPool2d, 5: nn.AdaptiveAvgPool3d}
+"""By the number of dimensions of a map, or of a signal's features."""
 
 
 @dataclass
@@ -147,7 +147,7 @@ def _between(features: Tensor) -> list[nn.Sequential]:
         average = (AVERAGES[features.ndim](1), nn.Flatten())
         steps += [average, (nn.Flatten(),), (ChannelsFirst(),), (ChannelsFirst(), *average)]
     if features.ndim == 3:
-        steps += [(ClassToken(),), (ChannelsFirst(), nn.AdaptiveAvgPool1d(1), nn.Flatten())]
+        steps.append((ClassToken(),))
         if isqrt(features.shape[1] - 1) ** 2 == features.shape[1] - 1 > 0:  # the patches alone, of a square
             steps.append((TokensToMap(skip=1), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
     return [nn.Sequential(*modules) for modules in steps]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from xtask_reg.connectors import ChannelsFirst, ChannelsLast
 from xtask_reg.first_call import Call, black_images, called_with, first_call
-from xtask_reg.map_layout import with_channels_last
+from xtask_reg.map_layout import last_width, with_channels_last
 from xtask_reg.source_answers import Answers, answers
 from xtask_reg.stages import stage_shapes
 from xtask_reg.submodules import find_module, paired_paths, unwrap
@@ -136,8 +136,17 @@ def _stages(network: nn.Module, call: Call, paths: Sequence[str] | None) -> dict
     """The stages that are found, or named modules, by path."""
     network = unwrap(network)
     shapes = stage_shapes(network, call) if paths is None else _shapes(network, call, paths)
-    last = {find_module(network, path) for path in with_channels_last(call)}
-    return {path: Stage(shape, len(shape) == 3 or find_module(network, path) in last) for path, shape in shapes.items()}
+    maps = {find_module(network, path) for path in with_channels_last(call)}
+    stages = {}
+    for path, shape in shapes.items():
+        module = find_module(network, path)
+        stages[path] = Stage(shape, module in maps or _are_tokens(module, shape, call.images))
+    return stages
+
+
+def _are_tokens(module: nn.Module, shape: tuple[int, ...], images: Tensor) -> bool:
+    """Whether ``(B, N, C)``; features ``(B, C, L)`` of signals look the same, and the last layer tells."""
+    return len(shape) == 3 and (images.ndim != 3 or last_width(module) == shape[-1])
 
 
 def _shapes(network: nn.Module, call: Call, paths: Sequence[str]) -> dict[str, tuple[int, ...]]:

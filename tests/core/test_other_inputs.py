@@ -175,3 +175,44 @@ def test_volumes(name):
     assert all(loss.isfinite() and loss > 0 for loss in losses.values()), losses
     sum(losses.values()).backward()
     assert next(student.parameters()).grad.count_nonzero() > 0
+
+
+def halving(channels: int, to: int) -> nn.Module:
+    return nn.Sequential(nn.Conv1d(channels, to, 3, 2, 1), nn.BatchNorm1d(to), nn.ReLU())
+
+
+def signals() -> nn.Module:
+    encoder = [halving(1, 4), halving(4, 8), halving(8, 16), halving(16, 32)]
+    return nn.Sequential(nn.Sequential(*encoder), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(32, CLASSES))
+
+
+class SignalTransformer(nn.Module):
+    """Of patches of eight samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv1d(1, 12, 8, 8)
+        self.blocks = nn.Sequential(*[nn.TransformerEncoderLayer(12, 2, 16, 0.0, batch_first=True) for _ in range(3)])
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.blocks(self.patches(images).transpose(1, 2))
+
+
+@pytest.mark.parametrize(("make", "channels"), [(signals, 1), (SignalTransformer, 2)])
+def test_channels_of_signals_and_of_tokens_made_of_them(make, channels):
+    student, source, images = make(), make(), torch.rand(3, 1, 64)
+    (term,) = shorthand("spatial-attention", student, source, weight=1.0, images=images)
+    own, target = (xr.FrozenTeacher(net).features(images, [term.student])[term.student] for net in (student, source))
+    energies = [F.normalize(features.square().sum(channels), dim=1) for features in (own, target)]
+    torch.testing.assert_close(term(own, target), (energies[0] - energies[1]).square().sum(1).mean())
+
+
+@pytest.mark.parametrize("name", sorted({*NAMES, *SUMS} - {"local-similarity"}))
+def test_signals(name):
+    student, source, images = signals(), signals(), torch.rand(3, 1, 64)
+    keep = xr.ctd(student, source, name, weight=1.0, images=images, quiet=True)
+    student(images)
+    losses = keep()
+    assert all(loss.isfinite() and loss > 0 for loss in losses.values()), losses
+    sum(losses.values()).backward()
+    assert next(student.parameters()).grad.count_nonzero() > 0
