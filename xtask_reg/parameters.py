@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import inspect
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +17,8 @@ from xtask_reg.submodules import find_module, plain_path
 class CommonParameters:
     """The parameters of the same name and shape in a submodule of the student and one of the teacher.
 
-    Those of the student that the teacher has not, or in another shape (a new head), are left out.
+    Those of the student that the teacher has not, or in another shape (a new head), are left out. So are those that the
+    student makes of others (weight norm, LoRA) and the teacher does not, of which a warning tells.
 
     Args:
         student: the network that is trained.
@@ -38,6 +42,7 @@ class CommonParameters:
             )
         for name in self.names:
             _check_precision(name, own[name].dtype, source[name].dtype)
+        _warn_of_made(list(_made(_submodule(student, student_path), source.keys() - own.keys())), student_path)
 
     def read(self, student: nn.Module, teacher: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The parameters now, of the student and of the teacher.
@@ -78,6 +83,24 @@ def _check_precision(name: str, student: torch.dtype, teacher: torch.dtype) -> N
         raise ValueError(
             f"parameter {name!r} is {student} in the student and only {teacher} in the teacher: a term on parameters "
             "would hold the student at rounded values; leave the teacher's dtype as it is"
+        )
+
+
+def _made(module: nn.Module, names: Iterable[str]) -> Iterator[str]:
+    """Those that are no parameters of the module and yet tensors in it; none is computed for that."""
+    for name in names:
+        path, _, last = name.rpartition(".")
+        with suppress(ValueError):
+            if inspect.getattr_static(_submodule(module, path), last, None) is not None:
+                yield name
+
+
+def _warn_of_made(names: list[str], path: str) -> None:
+    if names:
+        warnings.warn(
+            f"{len(names)} parameters of the teacher, {min(names)!r} for one, are not compared: in {path!r} of the "
+            "student they are made of others (weight_norm, LoRA); change a copy of the source in the same way, or "
+            "leave the term out if what they are made of is frozen"
         )
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
+from torch.nn.utils import parametrizations, weight_norm
 
 import xtask_reg as xr
 from xtask_reg.losses.l2_sp import L2SPPenalty
@@ -272,3 +273,26 @@ def test_parameter_that_the_source_ties(unties: bool, expected: float) -> None:
     keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [l2_sp(weight=1.0)])
     student(torch.rand(2, 4))
     assert keep()["sp"].item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("change", [parametrizations.weight_norm, parametrizations.spectral_norm, weight_norm])
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated:FutureWarning")
+def test_parameters_that_the_student_makes_of_others_are_told(net, images, change) -> None:
+    student, source = net(2, norm=False), net(norm=False)
+    change(student.layer1[0])
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    with pytest.warns(UserWarning, match=r"1 parameters of the teacher, 'layer1.0.weight' for one, are not compared"):
+        keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [l2_sp()])
+    torch.testing.assert_close(dict(student.state_dict()), before, rtol=0, atol=0)
+    student(images)
+    held = {name: student.get_parameter(name) for name in ENCODER - {"layer1.0.weight"}}
+    distances = [(own - source.get_parameter(name)).square().sum() for name, own in held.items()]
+    torch.testing.assert_close(keep()["sp"], 0.7 * sum(distances) / 2)
+
+
+def test_nothing_is_told_of_both_changed_alike(net, recwarn) -> None:
+    student, source = net(2, norm=False), net(norm=False)
+    for each in (student, source):
+        parametrizations.weight_norm(each.layer1[0])
+    xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [l2_sp()])
+    assert not recwarn.list
