@@ -129,15 +129,17 @@ def unchanged_call(model: nn.Module, images: Tensor) -> Any:
         ValueError: if it cannot be called with the images.
     """
     images = as_parameters(images, model)
+    others = _left_out(model)
     with _unchanged(model, images.device), torch.no_grad():
         try:
-            return model(images, **_left_out(model))
+            return model(images, **others)
         except Exception as error:
             message = " ".join(str(error).split()) or type(error).__name__
-            raise ValueError(
-                f"{type(model).__name__} cannot be called with images of shape {tuple(images.shape)}: {message}; "
-                "give images=... that it takes"
-            ) from error
+            given, advice = f"images of shape {tuple(images.shape)}", "give images=... that it takes"
+            if others:
+                given += f" and None for {', '.join(others)}"
+                advice = "in its place give the part that takes images alone (its encoder)"
+            raise ValueError(f"{type(model).__name__} cannot be called with {given}: {message}; {advice}") from error
 
 
 def _holds_tensors(argument: Any) -> bool:

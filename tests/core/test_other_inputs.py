@@ -161,6 +161,29 @@ def test_a_monitor_without_them_says_what_to_do():
         xr.CrossTaskRegularizer(Only(48), xr.FrozenTeacher(Only(48)), [], xr.Monitor())
 
 
+class TwoViews(nn.Module):
+    """Of one person."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = resnet()
+
+    def forward(self, front: Tensor, side: Tensor) -> Tensor:
+        return self.encoder(torch.cat([front, side]))
+
+
+def test_a_network_of_several_inputs_is_told_to_give_its_encoder():
+    student, source, views = TwoViews(), resnet(), torch.rand(2, 2, 3, 64, 64)
+    with pytest.raises(ValueError, match=r"TwoViews .* and None for side: .* give the part that takes images alone"):
+        xr.ctd(student, source)
+    keep = xr.ctd(student.encoder, source, weight=1.0, quiet=True)
+    student.eval()(*views)
+    loss = keep()["ctd_ed"]
+    layers = (xr.FrozenTeacher(net).features(views.flatten(0, 1), ["layer4"]) for net in (student.encoder, source))
+    own, target = (each["layer4"].flatten(1) for each in layers)
+    torch.testing.assert_close(loss, 1 - F.cosine_similarity(own, target).mean())
+
+
 def volumes() -> nn.Module:
     return VideoResNet(Block3D, [Conv3DSimple] * 4, [1, 1, 1, 1], BasicStem, num_classes=CLASSES)
 
