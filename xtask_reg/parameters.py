@@ -17,8 +17,8 @@ from xtask_reg.submodules import find_module, plain_path
 class CommonParameters:
     """The parameters of the same name and shape in a submodule of the student and one of the teacher.
 
-    Those of the student that the teacher has not, or in another shape (a new head), are left out. So are those that the
-    student makes of others (weight norm, LoRA) and the teacher does not, of which a warning tells.
+    Those of the student that the teacher has not, or in another shape (a new head), are left out. So are those that one
+    of both makes of others (weight norm, LoRA, quantised layers) and the other does not, of which a warning tells.
 
     Args:
         student: the network that is trained.
@@ -42,7 +42,8 @@ class CommonParameters:
             )
         for name in self.names:
             _check_precision(name, own[name].dtype, source[name].dtype)
-        _warn_of_made(list(_made(_submodule(student, student_path), source.keys() - own.keys())), student_path)
+        _warn_of_made("student", list(_made(_submodule(student, student_path), source.keys() - own.keys())))
+        _warn_of_made("teacher", list(_made(_submodule(teacher, teacher_path), own.keys() - source.keys())))
 
     def read(self, student: nn.Module, teacher: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The parameters now, of the student and of the teacher.
@@ -95,12 +96,12 @@ def _made(module: nn.Module, names: Iterable[str]) -> Iterator[str]:
                 yield name
 
 
-def _warn_of_made(names: list[str], path: str) -> None:
+def _warn_of_made(owner: str, names: list[str]) -> None:
     if names:
         warnings.warn(
-            f"{len(names)} parameters of the teacher, {min(names)!r} for one, are not compared: in {path!r} of the "
-            "student they are made of others (weight_norm, LoRA); change a copy of the source in the same way, or "
-            "leave the term out if what they are made of is frozen"
+            f"{len(names)} parameters, {min(names)!r} for one, are not compared: in the {owner} they are made of "
+            "others (weight_norm, LoRA, quantised layers); have them alike in student and teacher, or leave the term "
+            "out if what they are made of is frozen"
         )
 
 

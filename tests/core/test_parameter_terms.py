@@ -275,18 +275,22 @@ def test_parameter_that_the_source_ties(unties: bool, expected: float) -> None:
     assert keep()["sp"].item() == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("owner", ["student", "teacher"])
 @pytest.mark.parametrize("change", [parametrizations.weight_norm, parametrizations.spectral_norm, weight_norm])
 @pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated:FutureWarning")
-def test_parameters_that_the_student_makes_of_others_are_told(net, images, change) -> None:
+def test_parameters_that_one_makes_of_others_are_told(net, images, change, owner) -> None:
     student, source = net(2, norm=False), net(norm=False)
-    change(student.layer1[0])
-    before = {name: value.clone() for name, value in student.state_dict().items()}
-    with pytest.warns(UserWarning, match=r"1 parameters of the teacher, 'layer1.0.weight' for one, are not compared"):
+    changed = student if owner == "student" else source
+    change(changed.layer1[0])
+    before = {name: value.clone() for name, value in changed.state_dict().items()}
+    with pytest.warns(UserWarning, match=rf"1 parameters, 'layer1.0.weight' for one, are not compared: in the {owner}"):
         keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [l2_sp()])
-    torch.testing.assert_close(dict(student.state_dict()), before, rtol=0, atol=0)
+    torch.testing.assert_close(dict(changed.state_dict()), before, rtol=0, atol=0)
     student(images)
-    held = {name: student.get_parameter(name) for name in ENCODER - {"layer1.0.weight"}}
-    distances = [(own - source.get_parameter(name)).square().sum() for name, own in held.items()]
+    distances = [
+        (student.get_parameter(name) - source.get_parameter(name)).square().sum()
+        for name in ENCODER - {"layer1.0.weight"}
+    ]
     torch.testing.assert_close(keep()["sp"], 0.7 * sum(distances) / 2)
 
 
