@@ -216,6 +216,14 @@ def test_wrappers_do_not_matter():
     assert [find_module(inner, path) for path in paths] == [net.layer1, net.layer2, net.layer3, net.layer4]
 
 
+def test_detectors_resize_their_images():
+    make = torchvision.models.detection.fasterrcnn_mobilenet_v3_large_320_fpn
+    detector = make(weights=None, weights_backbone=None)
+    with pytest.raises(ValueError, match="no stages were found in FasterRCNN"):
+        find_stages(detector)
+    assert find_stages(detector.backbone) == list(numbered("body.", 3, 6, 12, 16))
+
+
 def halving(*channels: int) -> nn.Module:
     """Five convolutions of stride 2."""
     last = channels[-1]
