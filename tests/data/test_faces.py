@@ -33,6 +33,13 @@ def test_no_images(path, error, folder):
         image_files([Path(path)])
 
 
+def test_images_in_folders_within(folder):
+    with pytest.raises(ValueError, match="itself has no image.*name the folders within it, such as .*/a$"):
+        image_files([folder])
+    with pytest.raises(ValueError, match=r"none itself has no image \([^;]*$"):
+        image_files([Path("none")])
+
+
 def write(text: str) -> Path:
     Path("boxes.csv").write_text("file,left,top,width,height\n" + text)
     return Path("boxes.csv")

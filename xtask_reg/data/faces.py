@@ -27,7 +27,7 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
         if path.is_dir():
             files = sorted(file for file in path.iterdir() if is_shown_image(file))
             if not files:
-                raise ValueError(f"the folder {path} has no image ({', '.join(SUFFIXES)})")
+                raise ValueError(f"the folder {path} itself has no image ({', '.join(SUFFIXES)}){_below(path)}")
         elif not path.is_file():
             raise FileNotFoundError(f"the image {path} does not exist, or is no file")
         found |= dict.fromkeys(files)
@@ -78,6 +78,12 @@ def check_box(values: Sequence[float]) -> Box:
         given = " ".join(f"{value:g}" for value in values)
         raise ValueError(f"box {given}: expected a width and height of at least 1, and finite numbers")
     return left, top, width, height
+
+
+def _below(folder: Path) -> str:
+    """Where its images may be, for an error."""
+    inner = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return f"; name the folders within it, such as {folder / inner[0]}" if inner else ""
 
 
 def _parts(image: Path) -> tuple[str, ...]:

@@ -61,7 +61,7 @@ BAD = [
     ("wise-ft {empty} {source} --out {out}.pth", "not a regular file"),
     # an empty folder
     ("convert-landmarks {empty} --out {out}", "empty"),
-    ("predict {config} {checkpoint} {empty} --out {out}", "the folder .*empty has no image"),
+    ("predict {config} {checkpoint} {empty} --out {out}", "the folder .*empty itself has no image"),
     ("report {empty} --html {out}.html", "empty has neither .*scalars.json nor predictions.json"),
     ("plot-source {empty} --out {out}.png", "empty has no .*scalars.json"),
     # a file of zeros
