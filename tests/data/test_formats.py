@@ -97,7 +97,7 @@ BAD_CSV = {
     "only a header": ("file,x0,y0\n", "no line behind its header"),
     "only separators": (",,\n,,\n", "no line behind its header"),
     "not UTF-8": (b"file,x0,y0\n\xff.png,1,2\n", "UTF-8"),
-    "no file column": ("name,x0,y0\na,1,2\n", "'file'"),
+    "no file column": ("name,x0,y0\na,1,2\n", r"'file'.*in the header \['name', 'x0', 'y0'\]"),
     "two file columns": ("file,image_name,x0,y0\na,b,1,2\n", "one column 'file'"),
     "no landmark": ("file,person\na,b\n", "no landmark in the header"),
     "x without y": ("file,x0,y0,x1\na,1,2,3\n", r"lacks x or y of the landmarks \['1'\]"),

@@ -116,7 +116,7 @@ def _cells(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
 def _file_column(header: list[str], path: Path) -> str:
     found = [name for name in FILE_COLUMNS if name in header]
     if len(found) != 1:
-        raise ValueError(f"{path}: expected one column 'file' (or 'image_name') in the header, found {found}")
+        raise ValueError(f"{path}: expected one column 'file' (or 'image_name') in the header {header}")
     return found[0]
 
 
