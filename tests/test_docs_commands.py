@@ -207,6 +207,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         Path("300W/helen/trainset", f"{seed}.pts").write_text(f"version: 1\nn_points: 68\n{{\n{lines}\n}}\n")
     Path("labels.csv").write_text(csv_of(names, files))
     Path("one_eye.csv").write_text(csv_of(["eye_outer", "eye_inner", "nose"], files))
+    sizes = ["mm_per_pixel", *["0.1"] * len(files)]
+    lines = csv_of(["sella", "nasion"], files).splitlines()
+    Path("cephalograms.csv").write_text("\n".join(map(",".join, zip(lines, sizes, strict=True))))
+    Path("xrays").symlink_to("photos")
     Path("pairs.csv").write_text(pairs[1])
     Path("persons.csv").write_text("file,person\n" + "\n".join(f"{file},p{n}" for n, file in enumerate(files)))
     rows = [[*points(98, seed).ravel(), 10, 10, 90, 90, *[0] * 6, file] for seed, file in enumerate(files)]
@@ -222,8 +226,8 @@ def run_all(page: str, command: str) -> int:
 
 
 def test_data_commands(folder: Path) -> None:
-    assert run_all("docs/data.md", "convert-landmarks") == 4
-    for name in ("landmarks", "wflw", "helen", "one_eye"):
+    assert run_all("docs/data.md", "convert-landmarks") == 5
+    for name in ("landmarks", "wflw", "helen", "one_eye", "cephalograms"):
         assert (folder / "data" / name / "train.json").stat().st_size > 1000
     assert run_all("docs/data.md", "check-data") == 1
     assert cv2.imread(str(folder / "look.png")) is not None

@@ -49,6 +49,30 @@ def test_one_image_says_nothing_of_moving(noise, save, table_of, convert, tmp_pa
     assert not convert(table_of(tmp_path, ["a.png"], [[(10, 20), (50, 40)]]), tmp_path / "out").notes
 
 
+@pytest.mark.parametrize("crop", ["landmarks", "whole"])
+def test_how_large_a_pixel_of_the_crop_is(noise, save, table_of, convert, read, tmp_path, crop):
+    """The distance of two points is the same in mm before and after."""
+    for name in ("a.png", "b.png", "c.png"):
+        save(tmp_path / name, noise(300, 200))
+    points = np.array([[(10, 20), (50, 40)], [(100, 20), (200, 140)], [(5, 5), (9, 9)]])
+    annotated = np.array([[True, True], [True, True], [False, False]])
+    sizes = (0.1, 0.4, 0.2)
+    table = table_of(tmp_path, ["a.png", "b.png", "c.png"], points, annotated=annotated, mm_per_pixel=sizes)
+    convert(table.labelled(), tmp_path / "out", size=64, crop=crop)
+    images, written = read(tmp_path / "out/train.json")
+    for image, before, after, size in zip(images, points, written[..., :2], sizes):
+        assert image["mm_per_pixel"] * np.hypot(*(after[0] - after[1])) == pytest.approx(
+            size * np.hypot(*(before[0] - before[1])), rel=1e-4
+        )
+    assert len(images) == 2
+
+
+@pytest.mark.parametrize("size", [0, -0.1, float("nan"), float("inf")])
+def test_a_pixel_without_size(table_of, tmp_path, size):
+    with pytest.raises(ValueError, match=r"^b.png: mm_per_pixel .*; expected a number above 0"):
+        table_of(tmp_path, ["a.png", "b.png"], [[(1, 2), (3, 4)]] * 2, mm_per_pixel=(0.1, size))
+
+
 OUTLYING = [(-0.6, 50), (150.7, 50), (60, 40), (70.5, 100.2)]
 """In an image of 150 x 100: outside are the first, the second and the last."""
 

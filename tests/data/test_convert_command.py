@@ -191,13 +191,37 @@ def test_a_table_of_68_points_is_not_taken_for_ibug(noise, save, run, tmp_path, 
         (("labels.csv", "--mirror", "ear"), r"no landmark \['ear'\] to mirror"),
         (("labels.csv", "--flip-pairs", "pairs.csv", "--mirror", "mouth left"), "already have a flip pair"),
         (("missing.csv",), "missing.csv does not exist"),
+        (("labels.csv", "--crop", "whole", "--margin", "0.1"), "leave it out with --crop whole"),
+        (("labels.csv", "--mm-per-pixel", "0"), "mm_per_pixel 0; expected a number above 0"),
+        (("sized.csv", "--mm-per-pixel", "0.1"), "sized.csv has a column 'mm_per_pixel'; leave out that or"),
     ],
 )
 def test_bad_commands(run, photos, monkeypatch, arguments, says):
     monkeypatch.chdir(photos)
+    sized = [
+        f"{line},{0.2 if number else 'mm_per_pixel'}"
+        for number, line in enumerate(Path("labels.csv").read_text().splitlines())
+    ]
+    Path("sized.csv").write_text("\n".join(sized))
     with pytest.raises((ValueError, FileNotFoundError), match=says):
         run(*arguments, "--out", "out", "--images", "photos")
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("by_image", [False, True])
+def test_whole_images_of_known_size(read, run, photos, by_image):
+    sized = [
+        f"{line},{number / 100 if number else 'mm_per_pixel'}"
+        for number, line in enumerate((photos / "labels.csv").read_text().splitlines())
+    ]
+    (photos / "sized.csv").write_text("\n".join(sized))
+    source = ["sized.csv"] if by_image else ["labels.csv", "--mm-per-pixel", 0.3]
+    run(photos / source[0], *source[1:], "--out", photos / "out", "--images", photos / "photos", "--crop", "whole")
+    rows = {line.split(",")[0]: number / 100 for number, line in enumerate(sized)}
+    for image in read(photos / "out/train.json")[0]:
+        assert image["crop"] == [0, -10, 120]
+        size = rows[image["source"]] if by_image else 0.3
+        assert image["mm_per_pixel"] == pytest.approx(size * 120 / 256)
 
 
 def test_format_can_be_given(read, run, photos, monkeypatch):

@@ -67,6 +67,27 @@ def test_square_is_about_the_landmarks(margin, seed):
     assert inside.max() <= 99.5
 
 
+@pytest.mark.parametrize(("width", "height", "place"), [(300, 200, (0, -50)), (200, 301, (-51, 0)), (64, 64, (0, 0))])
+@pytest.mark.parametrize("size", [64, 256])
+def test_the_whole_image(save, table_of, convert, read, tmp_path, width, height, place, size):
+    """In the middle of a square with black beside it, points on what they mark."""
+    points = np.array([(30.4, 25.3), (50.2, 48.7)])
+    save(tmp_path / "a.png", blob(width, height, points[1], sigma=4) // 2 + 60)
+    convert(table_of(tmp_path, ["a.png"], [points]), tmp_path / "out", size=size, crop="whole")
+    (entry,), written = read(tmp_path / "out/train.json")
+    scale = size / max(width, height)
+    assert entry["crop"] == [*place, max(width, height)]
+    crop = cv2.imread(str(tmp_path / "out" / entry["file_name"])).astype(int)
+    np.testing.assert_allclose(written[0, :, :2], (points - place + 0.5) * scale - 0.5, atol=1e-4)
+    np.testing.assert_allclose(centroid((crop - 60).clip(0)), written[0, 1, :2], atol=0.1)
+    seen = crop[..., 0] > 30
+    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    assert [columns[0], rows[0]] == pytest.approx([-scale * start for start in place], abs=1)
+    assert [len(columns), len(rows)] == pytest.approx([width * scale, height * scale], abs=2)
+    assert (crop[: max(rows[0] - 1, 0)] == 0).all()
+    assert (crop[:, : max(columns[0] - 1, 0)] == 0).all()
+
+
 def test_points_that_are_not_annotated_are_zero_and_outside_of_the_crop(noise, save, table_of, convert, read, tmp_path):
     save(tmp_path / "a.png", noise(400, 400))
     annotated = np.array([[True, False, True]])

@@ -113,6 +113,8 @@ BAD_CSV = {
     "repeated image": ("file,x0,y0\na,1,2\nb,1,2\na,3,4\n", "lines 2 and 4: a is listed twice"),
     "no image": ("file,x0,y0\n,1,2\n", "line 2: the column 'file' is empty"),
     "no person": ("file,x0,y0,person\na,1,2,\n", "line 2: the column 'person' is empty"),
+    "no size": ("file,x0,y0,mm_per_pixel\na,1,2,\n", "line 2: the column 'mm_per_pixel' is empty"),
+    "a size in words": ("file,x0,y0,mm_per_pixel\na,1,2,x\n", "line 2, column 'mm_per_pixel': 'x' is not a number"),
     "unknown split": ("file,x0,y0,split\na,1,2,training\n", r"\['training'\]; expected train, val, test"),
     "quote left open": ('file,x0,y0\n"a' + "b" * 200000, "field larger than field limit"),
 }

@@ -15,6 +15,7 @@ import torch
 from mmpose.codecs import MSRAHeatmap
 from mmpose.registry import DATASETS, KEYPOINT_CODECS, METRICS, MODELS
 
+from xtask_reg.data.conversion.crops import Square
 from xtask_reg.integrations.mmpose.codec_settings import GEOMETRY, differing
 
 SIGMA, STRIDE = 1.5, 4
@@ -103,6 +104,21 @@ def test_whole_picture_is_cropped_unchanged(tmp_path):
     np.testing.assert_array_equal(data[0]["inputs"].numpy().transpose(1, 2, 0), cv2.imread(str(tmp_path / "face.png")))
 
 
+@pytest.mark.parametrize("size", [(300, 200), (200, 300)])
+def test_a_whole_image_is_cut_as_mmpose_cuts_one_without_a_box(tmp_path, size):
+    width, height = size
+    y, x = np.mgrid[:height, :width]
+    image = np.stack([100 + 90 * np.sin(x / 30), 100 + 90 * np.cos(y / 25), 100 + 90 * np.sin((x + y) / 40)], axis=2)
+    data = face(tmp_path, [[1, 2, 2]], bbox=(0, 0, *size), size=size)
+    cv2.imwrite(str(tmp_path / "face.png"), image.round().astype(np.uint8))
+    own = DATASETS.build({**data, "pipeline": crop((64, 64))})[0]["inputs"].numpy().transpose(1, 2, 0).astype(float)
+    written = Square.of_whole(height, width).cut(cv2.imread(str(tmp_path / "face.png")), 64).astype(float)
+    assert np.median(np.abs(own - written)) <= 4  # half a pixel of the 64 lies between their conventions
+    np.testing.assert_array_equal((own == 0)[[0, -1]].all(), (written == 0)[[0, -1]].all())
+    np.testing.assert_array_equal((own == 0)[:, [0, -1]].all(), (written == 0)[:, [0, -1]].all())
+    assert abs(int((own.sum(2) == 0).sum()) - int((written.sum(2) == 0).sum())) <= 2 * 64
+
+
 @pytest.mark.parametrize(
     ("point", "visible", "weight"),
     [
@@ -186,11 +202,16 @@ def scored(data: dict[str, Any], offsets: Any, input_size: Any = (64, 96), **met
     """What the metric makes of predictions that are off by ``offsets`` (images, K, 2) in image pixels."""
     evaluator = METRICS.build({"type": "LandmarkMetric", "stride": STRIDE, **metric})
     for offset in offsets:
-        sample = DATASETS.build({**data, "test_mode": True, "pipeline": crop(input_size)})[0]["data_samples"]
-        sample.pred_instances = sample.gt_instances.clone()
-        sample.pred_instances.keypoints = sample.gt_instances.keypoints + np.asarray(offset, dtype=float)
-        evaluator.process({}, [sample.to_dict()])
+        evaluator.process({}, [predicted(data, offset, input_size)])
     return evaluator.evaluate(len(offsets))
+
+
+def predicted(data: dict[str, Any], offset: Any, input_size: Any) -> dict[str, Any]:
+    """The first sample with predictions that are off by ``offset`` (K, 2) in image pixels."""
+    sample = DATASETS.build({**data, "test_mode": True, "pipeline": crop(input_size)})[0]["data_samples"]
+    sample.pred_instances = sample.gt_instances.clone()
+    sample.pred_instances.keypoints = sample.gt_instances.keypoints + np.asarray(offset, dtype=float)
+    return sample.to_dict()
 
 
 # the third landmark is invisible; 8/3 input pixels a pixel, 2/3 heatmap pixels a pixel
@@ -209,6 +230,28 @@ def test_metric_by_hand(tmp_path, space, reduction):
     assert scores["landmark/SD"] == pytest.approx(abs(first - second) / math.sqrt(2), rel=1e-5)
     assert scores["landmark/FR"] == 50.0 * ((first > 4) + (second > 4))
     assert scores["landmark/AUC"] == pytest.approx((max(0, 1 - first / 4) + max(0, 1 - second / 4)) / 2, rel=1e-5)
+
+
+def test_metric_in_millimetres_by_hand(tmp_path):
+    """Each image by the size of its own pixels: errors of 1 and 2, and of 0 and 0.6 mm."""
+    evaluator = METRICS.build(dict(type="LandmarkMetric", space="mm", threshold=1, success_at=[0.3, 1, 2.5]))
+    for offset, size in zip(OFFSETS, (0.2, 0.4)):
+        data = face(tmp_path / str(size), **CROPPED)
+        file = Path(data["data_root"]) / data["ann_file"]
+        content = json.loads(file.read_text())
+        content["images"][0]["mm_per_pixel"] = size
+        file.write_text(json.dumps(content))
+        evaluator.process({}, [predicted(data, offset, (64, 96))])
+    scores = evaluator.evaluate(2)
+    assert scores["landmark/ME"] == pytest.approx((1.5 + 0.3) / 2)
+    assert scores["landmark/FR"] == 50
+    rates = [scores[f"landmark/SDR@{distance}"] for distance in ("0.3", "1", "2.5")]
+    assert rates == [25, 75, 100]
+
+
+def test_metric_in_millimetres_of_images_without_a_size(tmp_path):
+    with pytest.raises(ValueError, match=r"how large a pixel of .*png is.*lacks 'mm_per_pixel'.*--mm-per-pixel"):
+        scored(face(tmp_path, [[16, 16, 2]]), [[[3, 4]]], (64, 64), space="mm")
 
 
 @pytest.mark.parametrize(("threshold", "failures"), [(5.0, 0.0), (4.999, 100.0)])

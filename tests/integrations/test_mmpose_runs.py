@@ -240,7 +240,8 @@ def predicted(shared, com, tool_command, process, config_path, without_source) -
 
     def make(folder: Path) -> None:
         arguments = [config_path("ctd-com"), str(com / "epoch_2.pth"), "--work-dir", str(folder)]
-        options = {**without_source, "test_evaluator.outfile": folder / "predictions.json"}
+        own = {"test_evaluator.outfile": folder / "predictions.json", "test_evaluator.success_at": "[2.5,5]"}
+        options = {**without_source, **own}
         result = process(tool_command("test", arguments, options), folder)
         (folder / "output.txt").write_text(result.stdout + result.stderr)
         assert result.returncode == 0, result.stderr[-3000:]
@@ -256,6 +257,9 @@ def test_testing_without_the_source(predicted, landmarks):
     errors = np.linalg.norm(found - truth, axis=2).mean(axis=1) / 4
     np.testing.assert_allclose([image["error"] for image in predicted["images"]], errors, rtol=1e-5)
     assert f"landmark/ME: {errors.mean():.6f}" in predicted["output"]
+    for distance in (2.5, 5):
+        share = (np.linalg.norm(found - truth, axis=2) / 4 <= distance).mean()
+        assert f"landmark/SDR@{distance:g}: {100 * share:.6f}" in predicted["output"]
 
 
 def test_inference_without_the_source(com, predicted, tiny_config):

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from xtask_reg.landmarks import ced_curve, image_errors, landmark_errors, score_images
+from xtask_reg.landmarks import ced_curve, image_errors, landmark_errors, score_images, success_rates
 
 READING = {"reduction": "mean_distance", "space": "heatmap"}
 
@@ -41,6 +41,30 @@ def test_image_errors_against_loops(reduction: str, hide: bool) -> None:
     assert errors.dtype == np.float64
     np.testing.assert_allclose(errors, expected, rtol=1e-12)
     assert np.isnan(errors).sum() == (1 if hide else 0)
+
+
+@pytest.mark.parametrize("hide", [True, False])
+def test_success_rates_against_counts(hide: bool) -> None:
+    predicted, target, visible = random_points()
+    mask = visible if hide else np.ones_like(visible)
+    off = [math.dist(p, t) for p, t, v in zip(predicted.reshape(-1, 2), target.reshape(-1, 2), mask.flat) if v]
+    within = [4, 20, 100]
+    found = success_rates(predicted, target, within, visible if hide else None)
+    assert found.tolist() == [sum(each <= distance for each in off) / len(off) for distance in within]
+    assert found[0] < found[1] < found[2] == 1
+
+
+def test_success_rates_of_a_landmark_just_so_far_off() -> None:
+    predicted, target = np.array([[[3.0, 4.0], [0.0, 0.0]]]), np.zeros((1, 2, 2))
+    assert success_rates(predicted, target, [4.999, 5]).tolist() == [0.5, 1]
+    assert np.isnan(success_rates(predicted, target, [5], np.zeros((1, 2), bool))).all()
+    assert success_rates(predicted, target, []).shape == (0,)
+
+
+@pytest.mark.parametrize("distance", [0, -1, math.nan, math.inf])
+def test_success_rates_at_no_distance(distance: float) -> None:
+    with pytest.raises(ValueError, match="within must be finite and > 0"):
+        success_rates(np.zeros((1, 1, 2)), np.zeros((1, 1, 2)), [2, distance])
 
 
 def test_readings_of_a_known_offset() -> None:

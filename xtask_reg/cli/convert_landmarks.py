@@ -47,8 +47,16 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.add_argument("--seed", type=int, default=0, help="of the split (default: %(default)s)")
     parser.add_argument("--size", type=int, default=256, help="width and height of the crops (default: %(default)s)")
     parser.add_argument(
-        "--margin", type=float, default=0.25,
-        help="around the landmarks on each side, as a share of their extent (default: %(default)s)",
+        "--crop", choices=("landmarks", "whole"), default="landmarks",
+        help="a square around the landmarks, or around the whole image (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--margin", type=float,
+        help="around the landmarks on each side, as a share of their extent (default: 0.25)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--mm-per-pixel", type=float, metavar="MM",
+        help="how large a pixel of all images is; by image it is a column mm_per_pixel of a CSV file",
     )  # fmt: skip
     parser.add_argument(
         "--outside", choices=("error", "clip", "mask"), default="error",
@@ -71,18 +79,30 @@ def _run(options: argparse.Namespace) -> None:
         if table.persons is not None:
             raise ValueError(f"{options.annotation} has a column 'person'; leave out that or --persons")
         table = replace(table, persons=read_persons(options.persons, table.files))
+    if options.mm_per_pixel is not None:
+        if table.mm_per_pixel is not None:
+            raise ValueError(f"{options.annotation} has a column 'mm_per_pixel'; leave out that or --mm-per-pixel")
+        table = replace(table, mm_per_pixel=(options.mm_per_pixel,) * len(table.files))
     if table.splits is not None and options.split:
         raise ValueError(f"{options.annotation} has a column 'split'; leave out that or --split")
     table, flip = with_mirrored(table, _flip(options.flip_pairs, style, table.names), options.mirror)
     fractions = options.split or (0.7, 0.1, 0.2)
     splits = table.splits or split_by_person(table.persons or table.files, fractions, options.seed)
     summary = convert_landmarks(
-        table, options.out, flip, splits, size=options.size, margin=options.margin, outside=options.outside
+        table, options.out, flip, splits, options.size, outside=options.outside, crop=options.crop, **_margin(options)
     )
     if options.json:
         print(json.dumps({"out": str(options.out), **asdict(summary), "flip": flip}))
     else:
         _print(summary, table, flip, options.out)
+
+
+def _margin(options: argparse.Namespace) -> dict[str, float]:
+    if options.margin is None:
+        return {}
+    if options.crop == "whole":
+        raise ValueError("--margin is around the landmarks: leave it out with --crop whole")
+    return {"margin": options.margin}
 
 
 def _flip(given: str | None, style: str, names: tuple[str, ...]) -> tuple[int, ...]:

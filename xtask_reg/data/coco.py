@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+MM_PER_PIXEL = "mm_per_pixel"
+"""Optional field of an image: how large its pixels are."""
 FIELDS = {
     "images": ("id", "file_name", "width", "height"),
     "annotations": ("id", "image_id", "category_id", "bbox", "keypoints"),
@@ -90,9 +92,9 @@ def check_landmark_file(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no JSON, lacks a field, has an id twice, a value of another kind or that is not finite, not
-            as many points as names, or an annotation of an image that it does not list or of another category than the
-            first.
+        ValueError: if it is no JSON, lacks a field, has an id twice, a value of another kind or that is not finite, a
+            pixel without size, not as many points as names, or an annotation of an image that it does not list or of
+            another category than the first.
     """
     content = _read(path)
     for part in ("images", "annotations", "categories"):
@@ -142,6 +144,9 @@ def _check_ids(content: dict[str, Any], path: Path) -> None:
 
 def _check_image(image: dict[str, Any], where: str) -> None:
     name, size = image["file_name"], (image["width"], image["height"])
+    spacing = image.get(MM_PER_PIXEL, 1)
+    if not (_is_finite(spacing) and spacing > 0):
+        raise ValueError(f"{where} has {MM_PER_PIXEL} {spacing!r}; expected a number above 0, or none")
     if not (isinstance(name, str) and all(map(_is_finite, size))):
         raise ValueError(f"{where} has file_name {name!r}, width and height {size}; expected a text and two numbers")
 

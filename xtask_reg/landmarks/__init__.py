@@ -9,6 +9,7 @@ from xtask_reg.landmarks.metrics import (
     image_errors,
     landmark_errors,
     score_images,
+    success_rates,
 )
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "image_errors",
     "landmark_errors",
     "score_images",
+    "success_rates",
 ]

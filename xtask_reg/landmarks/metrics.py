@@ -1,24 +1,26 @@
 """Landmark errors of images, and the scores of a test set: ME, SD, FR and AUC.
 
 The published errors allow two readings (mean point distance in heatmap pixels, or the norm of the whole error vector
-divided by K in input pixels), so scores name their reading (``reduction``) and the pixels they count in (``space``).
+divided by K in input pixels), so scores name their reading (``reduction``) and what they count in (``space``): pixels
+of the heatmap, of the network's input or of the original image, or millimetres.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 
 Reduction = Literal["mean_distance", "vector_norm"]
-Space = Literal["heatmap", "input", "image"]
+Space = Literal["heatmap", "input", "image", "mm"]
 
 
 @dataclass(frozen=True)
 class LandmarkScores:
-    """Scores of a test set; ``me``, ``sd`` and ``threshold`` are in pixels of ``space``.
+    """Scores of a test set; ``me``, ``sd`` and ``threshold`` are in the :func:`unit` of ``space``.
 
     Attributes:
         me: mean of the image errors.
@@ -29,7 +31,7 @@ class LandmarkScores:
         skipped: number of images left out because none of their landmarks is visible.
         threshold: error above which an image is a failure.
         reduction: how the errors of an image's landmarks became one number, see :func:`image_errors`.
-        space: pixels of the heatmap, of the network's input, or of the original image.
+        space: what errors count in.
     """
 
     me: float
@@ -45,9 +47,14 @@ class LandmarkScores:
     def __str__(self) -> str:
         return (
             f"ME {self.me:.3f} ± {self.sd:.3f}, FR {self.fr:.2%}, AUC {self.auc:.3f} "
-            f"({self.reduction} in {self.space} px, threshold {self.threshold:g}, "
+            f"({self.reduction} in {unit(self.space)}, threshold {self.threshold:g}, "
             f"{self.images} images, {self.skipped} skipped)"
         )
+
+
+def unit(space: Space) -> str:
+    """``'heatmap px'`` and so on, or ``'mm'``."""
+    return space if space == "mm" else f"{space} px"
 
 
 def image_errors(
@@ -90,6 +97,30 @@ def landmark_errors(predicted: np.ndarray, target: np.ndarray, visible: np.ndarr
     return _ratio(distances.sum(axis=0), visible.sum(axis=0))
 
 
+def success_rates(
+    predicted: np.ndarray, target: np.ndarray, within: Sequence[float], visible: np.ndarray | None = None
+) -> np.ndarray:
+    """Successful detection rate: the fraction of all visible landmarks that are no further off than a distance.
+
+    Cephalometric work gives it at 2, 2.5, 3 and 4 mm (Wang et al., "A benchmark for comparison of dental radiography
+    analysis algorithms", Medical Image Analysis 2016). Takes what :func:`image_errors` does, and
+
+    Args:
+        within: the distances, in the unit of the points.
+
+    Returns:
+        ``(len(within),)`` float64 in [0, 1]; NaN if no landmark is visible.
+
+    Raises:
+        ValueError: as :func:`image_errors`, and for a distance that is not positive.
+    """
+    for distance in within:
+        _require_positive("within", distance)
+    distances, visible = _distances(predicted, target, visible)
+    seen = distances[visible]
+    return np.array([(seen <= distance).mean() if len(seen) else np.nan for distance in within])
+
+
 def score_images(errors: np.ndarray, *, reduction: Reduction, space: Space, threshold: float = 1.2) -> LandmarkScores:
     r"""Score a test set from the errors of its images.
 
@@ -99,8 +130,8 @@ def score_images(errors: np.ndarray, *, reduction: Reduction, space: Space, thre
     Args:
         errors: ``(N,)`` of :func:`image_errors`; NaN marks an image to skip.
         reduction: the one that ``errors`` were computed with; kept in the scores.
-        space: the pixels that ``errors`` count in; kept in the scores.
-        threshold: error above which an image is a failure, in the same pixels.
+        space: what ``errors`` count in; kept in the scores.
+        threshold: error above which an image is a failure, in the same unit.
 
     Raises:
         ValueError: no image to score, an error that is negative or infinite, a threshold that is not positive, or an

@@ -10,7 +10,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from xtask_reg.landmarks.metrics import Reduction, Space, ced_curve, score_images
+from xtask_reg.landmarks.metrics import Reduction, Space, ced_curve, score_images, unit
 from xtask_reg.palette import look
 
 AXIS_LABELS = {"mean_distance": "mean error per image", "vector_norm": "norm of the error vector / K per image"}
@@ -50,11 +50,12 @@ def plot_ced(
             label=f"{name}\nAUC {scores.auc:.3f}, FR {scores.fr:.2%}",
             **look(index),
         )
-    axes.axvline(threshold, color="0.45", linestyle="--", linewidth=1, zorder=1, label=f"threshold {threshold:g} px")
+    name = f"threshold {threshold:g} {unit(space).split()[-1]}"
+    axes.axvline(threshold, color="0.45", linestyle="--", linewidth=1, zorder=1, label=name)
     axes.set(
         xlim=(0, 2 * threshold),
         ylim=(0, 1.01),
-        xlabel=f"{AXIS_LABELS[reduction]} ({space} px)",
+        xlabel=f"{AXIS_LABELS[reduction]} ({unit(space)})",
         ylabel="fraction of images",
     )
     axes.grid(color="0.9", linewidth=0.8)

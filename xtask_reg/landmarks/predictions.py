@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from xtask_reg.landmarks.metrics import LandmarkScores, Reduction, Space, landmark_errors, score_images
+from xtask_reg.landmarks.metrics import LandmarkScores, Reduction, Space, landmark_errors, score_images, unit
 from xtask_reg.whole_file import whole_file
 
 
@@ -23,7 +23,7 @@ class Predictions:
         predicted: ``(N, K, 2)``.
         target: ``(N, K, 2)``.
         visible: ``(N, K)`` bool.
-        errors: ``(N,)``, in pixels of ``space``; NaN where no landmark is visible.
+        errors: ``(N,)``, in the unit of ``space``; NaN where no landmark is visible.
         reduction, space, threshold: the reading of the errors, see :func:`xtask_reg.landmarks.score_images`.
     """
 
@@ -99,7 +99,7 @@ def markdown_table(scores: Mapping[str, LandmarkScores], seconds: Mapping[str, f
     ]
     table = "\n".join(["| method | ME ± SD | FR | AUC | training (s) |", "|---|---|---|---|---|", *rows])
     first = next(iter(scores.values()))
-    how = f"{first.reduction.replace('_', ' ')} in {first.space} px"
+    how = f"{first.reduction.replace('_', ' ')} in {unit(first.space)}"
     return (
         f"{table}\n\nME: {how}, mean ± SD over {first.images} images; "
         f"FR: images with an error above {first.threshold}; AUC of the CED up to there."

@@ -12,6 +12,7 @@ from typing import Any
 
 import jinja2
 
+from xtask_reg.landmarks.metrics import unit
 from xtask_reg.report_page import figures
 from xtask_reg.report_page.run import PREDICTIONS, Run
 
@@ -27,7 +28,7 @@ def render_page(runs: Sequence[Run], title: str, with_pictures: bool = True) -> 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("xtask_reg.report_page", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["number"] = lambda value: f"{value:.4g}"
+    environment.filters |= {"number": lambda value: f"{value:.4g}", "unit": unit}
     pictures, notes = _pictures(runs) if with_pictures else ([], ["Pictures were left out."])
     untested = [run.name for run in runs if run.predictions is None]
     if untested:

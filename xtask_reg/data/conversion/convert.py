@@ -13,7 +13,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from xtask_reg.data.conversion.faces import Face, Outside, cut_face
+from xtask_reg.data.coco import MM_PER_PIXEL
+from xtask_reg.data.conversion.faces import Crop, Face, Outside, cut_face
 from xtask_reg.data.conversion.formats import LandmarkTable
 from xtask_reg.data.conversion.formats.csv_table import SPLITS
 from xtask_reg.data.conversion.notes import notes_of
@@ -44,13 +45,14 @@ def convert_landmarks(
     size: int = 256,
     margin: float = 0.25,
     outside: Outside = "error",
+    crop: Crop = "landmarks",
 ) -> Summary:
     """Write ``out/{train,val,test}.json`` and ``out/images/*.png``, in the form that ``LandmarkDataset`` reads.
 
     Each face is cut out by :class:`~xtask_reg.data.conversion.crops.Square` and scaled to ``size``. A point has
     visibility 2 or, where it is not annotated, 0; the box is the whole crop. An image entry has the extra fields
-    ``source`` (the original path), ``crop`` (left, top and side in the original) and, where persons are known,
-    ``person``. ``out`` appears complete or not at all.
+    ``source`` (the original path), ``crop`` (left, top and side in the original) and, where they are known, ``person``
+    and ``mm_per_pixel`` of the crop. ``out`` appears complete or not at all.
 
     Args:
         table: the faces; on each at least two landmarks are annotated.
@@ -61,6 +63,7 @@ def convert_landmarks(
         margin: what the crop adds on each side, as a share of the landmarks' extent.
         outside: what becomes of a landmark outside of its image: an ``"error"``, ``"clip"`` to the border, or
             ``"mask"`` (not annotated).
+        crop: the square around the ``"landmarks"``, or around the ``"whole"`` image, with black beside it.
 
     Raises:
         FileExistsError: if ``out`` exists and is not an empty folder.
@@ -77,7 +80,7 @@ def convert_landmarks(
         (folder / "images").mkdir()
         for row in track(range(len(table.files)), "cutting out faces"):
             try:
-                face = cut_face(table, row, size, margin, outside)
+                face = cut_face(table, row, size, margin, outside, crop)
             except (ValueError, OSError) as error:
                 faults.append(str(error))
                 continue
@@ -140,6 +143,7 @@ def _image(table: LandmarkTable, row: int, face: Face, file_name: str, number: i
         "source": table.files[row],
         "crop": [square.left, square.top, square.side],
         **({} if table.persons is None else {"person": table.persons[row]}),
+        **({} if table.mm_per_pixel is None else {MM_PER_PIXEL: table.mm_per_pixel[row] * square.side / size}),
     }
 
 

@@ -11,11 +11,15 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Square:
-    """The pixels ``left .. left + side - 1`` and ``top .. top + side - 1`` of an image; some may lie outside."""
+    """The pixels ``left .. left + side - 1`` and ``top .. top + side - 1`` of an image; some may lie outside.
+
+    ``is_whole`` tells that it is the least square that has the whole image.
+    """
 
     left: int
     top: int
     side: int
+    is_whole: bool = False
 
     @classmethod
     def around(cls, points: np.ndarray, margin: float) -> Square:
@@ -29,15 +33,24 @@ class Square:
         left, top = np.round((low + high) / 2 - (side - 1) / 2).astype(int).tolist()
         return cls(left, top, side)
 
-    def cut(self, image: np.ndarray, size: int) -> np.ndarray:
-        """The square of ``image``, ``size`` pixels wide and high; beyond its border the image's last pixel repeats.
+    @classmethod
+    def of_whole(cls, height: int, width: int) -> Square:
+        """The least square with an image of that size in its middle."""
+        side = max(height, width)
+        return cls((width - side) // 2, (height - side) // 2, side, is_whole=True)
 
-        Shrinking averages over areas, so that nothing aliases; enlarging is bilinear.
+    def cut(self, image: np.ndarray, size: int) -> np.ndarray:
+        """The square of ``image``, ``size`` pixels wide and high.
+
+        Beyond the border of the image its last pixel repeats, about a whole image it is black, as MMPose's own crops
+        are. Shrinking averages over areas, so that nothing aliases; enlarging is bilinear.
         """
         height, width = image.shape[:2]
-        rows = np.clip(np.arange(self.top, self.top + self.side), 0, height - 1)
-        columns = np.clip(np.arange(self.left, self.left + self.side), 0, width - 1)
-        square = image[rows[:, None], columns]
+        rows, columns = (np.arange(start, start + self.side) for start in (self.top, self.left))
+        square = image[rows.clip(0, height - 1)[:, None], columns.clip(0, width - 1)]
+        if self.is_whole:
+            square[(rows < 0) | (rows >= height)] = 0
+            square[:, (columns < 0) | (columns >= width)] = 0
         way = cv2.INTER_AREA if size < self.side else cv2.INTER_LINEAR
         return cv2.resize(square, (size, size), interpolation=way)
 

@@ -12,6 +12,7 @@ from xtask_reg.data.conversion.formats import LandmarkTable
 from xtask_reg.data.images import is_nearly_black, is_turned, lie_outside, read_image
 
 Outside = Literal["error", "clip", "mask"]
+Crop = Literal["landmarks", "whole"]
 _SHORTEST = 4
 
 
@@ -38,7 +39,7 @@ class Face:
     dark: bool
 
 
-def cut_face(table: LandmarkTable, row: int, size: int, margin: float, outside: Outside) -> Face:
+def cut_face(table: LandmarkTable, row: int, size: int, margin: float, outside: Outside, crop: Crop) -> Face:
     """The face in ``row``; arguments as of :func:`xtask_reg.data.conversion.convert.convert_landmarks`.
 
     Raises:
@@ -68,7 +69,8 @@ def cut_face(table: LandmarkTable, row: int, size: int, margin: float, outside: 
             f"{path}: the {annotated.sum()} annotated landmarks span {span:g} pixels; a crop needs {_SHORTEST} "
             "(are the coordinates pixels, not fractions of the image?)"
         )
-    square = Square.around(points[annotated], margin)
+    whole = Square.of_whole(*image.shape[:2])
+    square = whole if crop == "whole" else Square.around(points[annotated], margin)
     in_crop = np.where(annotated[:, None], square.transform(points, size), 0)
     return Face(
         image=square.cut(image, size),

@@ -11,7 +11,7 @@ import numpy as np
 from mmpose.datasets.datasets.base import BaseCocoStyleDataset
 from mmpose.registry import DATASETS
 
-from xtask_reg.data.coco import LandmarkNames, check_landmark_file, landmark_names, read_subset
+from xtask_reg.data.coco import MM_PER_PIXEL, LandmarkNames, check_landmark_file, landmark_names, read_subset
 
 
 @DATASETS.register_module()
@@ -66,6 +66,7 @@ class LandmarkDataset(BaseCocoStyleDataset):
         raw = raw_data_info["raw_ann_info"]
         points = np.asarray(raw["keypoints"], dtype=float).reshape(-1, 3)[self._subset]
         chosen = {**raw, "keypoints": points.flatten().tolist(), "num_keypoints": int((points[:, 2] > 0).sum())}
+        chosen[MM_PER_PIXEL] = raw_data_info["raw_img_info"].get(MM_PER_PIXEL)  # where a metric finds it
         info = super().parse_data_info({**raw_data_info, "raw_ann_info": chosen})
         if info is not None:
             x, y, width, height = raw["bbox"]

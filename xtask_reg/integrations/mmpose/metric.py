@@ -11,8 +11,9 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmpose.registry import METRICS
 
+from xtask_reg.data.coco import MM_PER_PIXEL
 from xtask_reg.integrations.mmpose.codec_settings import pixels_per_cell
-from xtask_reg.landmarks import image_errors, score_images
+from xtask_reg.landmarks import image_errors, score_images, success_rates
 from xtask_reg.landmarks.metrics import Reduction, Space
 from xtask_reg.landmarks.predictions import Predictions
 
@@ -22,17 +23,20 @@ class LandmarkMetric(BaseMetric):
     """ME, SD, FR (in percent) and AUC over images, see :mod:`xtask_reg.landmarks.metrics`.
 
     Args:
-        space: pixels in which errors count: of the ``'heatmap'`` (the likelier reading of Fu et al.), of the network's
-            ``'input'``, or of the original ``'image'``.
+        space: what errors count in: pixels of the ``'heatmap'`` (the likelier reading of Fu et al.), of the network's
+            ``'input'``, or of the original ``'image'``; or ``'mm'``, if the image's entry in the data says
+            ``mm_per_pixel``.
         reduction: ``'mean_distance'`` or ``'vector_norm'``.
         threshold: an image whose error is greater is a failure.
         stride: input pixels per heatmap pixel, for ``space='heatmap'``; None for those of the head's codec, which
             :class:`CrossTaskPoseHook` tells.
+        success_at: distances for each of which the percentage of landmarks is given that are no further off, as
+            ``SDR@<distance>``: :func:`xtask_reg.landmarks.success_rates`.
         outfile: JSON file for the points and the error of each image; None for none.
 
     Raises:
-        ValueError: for an unknown space or reduction, or a threshold or stride that is not positive; when it is used,
-            if it must know the stride and does not.
+        ValueError: for an unknown space or reduction, or a threshold, stride or distance that is not positive; when it
+            is used, if it must know the stride or ``mm_per_pixel`` and does not.
     """
 
     default_prefix = "landmark"
@@ -43,11 +47,14 @@ class LandmarkMetric(BaseMetric):
         reduction: Reduction = "mean_distance",
         threshold: float = 1.2,
         stride: float | None = None,
+        success_at: Sequence[float] = (),
         outfile: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         score_images(np.zeros(1), reduction=reduction, space=space, threshold=threshold)
+        success_rates(np.zeros((1, 1, 2)), np.zeros((1, 1, 2)), success_at)
+        self.success_at = success_at
         self.space: Space = space
         self.reduction: Reduction = reduction
         self.threshold = threshold
@@ -86,6 +93,8 @@ class LandmarkMetric(BaseMetric):
         """What image pixels (x, y) are multiplied with to count in ``space``."""
         if self.space == "image":
             return np.ones(2)
+        if self.space == "mm":
+            return np.full(2, _mm_per_pixel(sample))
         to_input = np.asarray(sample["input_size"], dtype=float) / np.asarray(sample["input_scale"], dtype=float)
         if self.space == "input":
             return to_input
@@ -101,10 +110,23 @@ class LandmarkMetric(BaseMetric):
         scales = np.stack([result["scale"] for result in results])[:, None]
         predicted, target, visible = (np.stack([r[key] for r in results]) for key in ("predicted", "target", "visible"))
         errors = image_errors(predicted * scales, target * scales, visible, self.reduction)
+        rates = 100 * success_rates(predicted * scales, target * scales, self.success_at, visible)
         scores = score_images(errors, reduction=self.reduction, space=self.space, threshold=self.threshold)
         print_log(str(scores), logger="current")
         if self.outfile is not None:
             names = [result["image"] for result in results]
             reading = (self.reduction, self.space, self.threshold)
             Predictions(names, predicted, target, visible, errors, *reading).write(Path(self.outfile))
-        return {"ME": scores.me, "SD": scores.sd, "FR": 100 * scores.fr, "AUC": scores.auc}
+        found = {f"SDR@{distance:g}": float(rate) for distance, rate in zip(self.success_at, rates)}
+        return {"ME": scores.me, "SD": scores.sd, "FR": 100 * scores.fr, "AUC": scores.auc, **found}
+
+
+def _mm_per_pixel(sample: dict[str, Any]) -> float:
+    known = sample["raw_ann_info"].get(MM_PER_PIXEL)
+    if known is None:
+        raise ValueError(
+            f"LandmarkMetric counts in mm, but nothing says how large a pixel of {sample['img_path']} is: its entry in "
+            "the annotation file lacks 'mm_per_pixel' (convert-landmarks writes it from a column of that name, or "
+            "--mm-per-pixel), or the data set is no LandmarkDataset"
+        )
+    return float(known)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from xtask_reg.data.coco import MM_PER_PIXEL
 from xtask_reg.data.conversion.formats.table import LandmarkTable, number, read_text, relative_file
 
 FILE_COLUMNS = ("file", "image_name")
@@ -20,10 +21,10 @@ SPLITS = ("train", "val", "test")
 def read_csv(path: Path, images: Path | None = None, first_pixel: float = 0.0) -> LandmarkTable:
     """A table with a header ``file, x0, y0, x1, y1, ...`` or ``file, <name>_x, <name>_y, ...``.
 
-    ``image_name`` may stand for ``file``, so that HRNet's lists
-    ``image_name, scale, center_w, center_h, original_0_x, original_0_y, ...`` can be read. The columns ``person`` and
-    ``split`` are optional; others are ignored and named in a note. Where both cells of a point are empty it is not
-    annotated. Columns are separated by commas, semicolons or tabs.
+    ``image_name`` may stand for ``file``, so that HRNet's lists ``image_name, scale, center_w, center_h, original_0_x,
+    original_0_y, ...`` can be read. The columns ``person``, ``split`` and ``mm_per_pixel`` are optional; others are
+    ignored and named in a note. Where both cells of a point are empty it is not annotated. Columns are separated by
+    commas, semicolons or tabs.
 
     Args:
         path: the CSV file.
@@ -40,7 +41,7 @@ def read_csv(path: Path, images: Path | None = None, first_pixel: float = 0.0) -
     header, rows = read_rows(path)
     file_column = _file_column(header, path)
     columns = _landmark_columns(header, path)
-    known = {file_column, "person", "split", *(name for pair in columns.values() for name in pair)}
+    known = {file_column, "person", "split", MM_PER_PIXEL, *(name for pair in columns.values() for name in pair)}
     ignored = [name for name in header if name not in known]
     root = images or path.parent
     lines: dict[str, int] = {}
@@ -64,6 +65,7 @@ def read_csv(path: Path, images: Path | None = None, first_pixel: float = 0.0) -
         names=tuple(columns),
         persons=persons,
         splits=splits,
+        mm_per_pixel=_sizes(rows, path) if MM_PER_PIXEL in header else None,
         notes=(f"ignored columns: {', '.join(ignored)}",) if ignored else (),
     )
 
@@ -111,6 +113,11 @@ def _cells(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
             yield reader.line_num, [cell.strip() for cell in cells]
     except csv.Error as error:
         raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
+
+
+def _sizes(rows: list[tuple[int, dict[str, str]]], path: Path) -> tuple[float, ...]:
+    texts = [(line, _filled(cells, MM_PER_PIXEL, path, line)) for line, cells in rows]
+    return tuple(number(text, f"{path}, line {line}, column '{MM_PER_PIXEL}'") for line, text in texts)
 
 
 def _file_column(header: list[str], path: Path) -> str:

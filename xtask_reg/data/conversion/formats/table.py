@@ -8,8 +8,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
+from typing import TypeVar
 
 import numpy as np
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -24,10 +27,11 @@ class LandmarkTable:
         names: of the K landmarks, all different.
         persons: who is on each image, where that is known.
         splits: ``train``, ``val`` or ``test`` of each image, where the annotation says so.
+        mm_per_pixel: how large a pixel of each image is, where that is known.
         notes: what its reader wants to be known.
 
     Raises:
-        ValueError: for no image, no landmark, a repeated name, or parts of different lengths.
+        ValueError: for no image, no landmark, a repeated name, parts of different lengths, or a pixel without size.
     """
 
     root: Path
@@ -37,6 +41,7 @@ class LandmarkTable:
     names: tuple[str, ...]
     persons: tuple[str, ...] | None = None
     splits: tuple[str, ...] | None = None
+    mm_per_pixel: tuple[float, ...] | None = None
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -46,12 +51,15 @@ class LandmarkTable:
         repeated = sorted(name for name, times in Counter(self.names).items() if times > 1)
         if repeated:
             raise ValueError(f"landmark names must be different; repeated: {repeated}")
-        lengths = [len(part) for part in (self.persons, self.splits) if part is not None]
+        lengths = [len(part) for part in (self.persons, self.splits, self.mm_per_pixel) if part is not None]
         if self.points.shape != (*shape, 2) or self.annotated.shape != shape or set(lengths) - {shape[0]}:
             raise ValueError(
                 f"{shape[0]} files and {shape[1]} names, but points {self.points.shape}, annotated "
-                f"{self.annotated.shape}, persons and splits of lengths {lengths}"
+                f"{self.annotated.shape}, persons, splits and sizes of pixels of lengths {lengths}"
             )
+        bad = [(file, value) for file, value in zip(self.files, self.mm_per_pixel or ()) if not 0 < value < math.inf]
+        if bad:
+            raise ValueError(f"{bad[0][0]}: mm_per_pixel {bad[0][1]:g}; expected a number above 0")
 
     def labelled(self) -> LandmarkTable:
         """Without the images on which no landmark is annotated; a note counts them."""
@@ -69,11 +77,12 @@ class LandmarkTable:
             annotated=self.annotated[keep],
             persons=self.persons and _kept(self.persons, keep),
             splits=self.splits and _kept(self.splits, keep),
+            mm_per_pixel=self.mm_per_pixel and _kept(self.mm_per_pixel, keep),
             notes=(*self.notes, note),
         )
 
 
-def _kept(values: tuple[str, ...], keep: np.ndarray) -> tuple[str, ...]:
+def _kept(values: tuple[T, ...], keep: np.ndarray) -> tuple[T, ...]:
     return tuple(value for value, kept in zip(values, keep) if kept)
 
 
