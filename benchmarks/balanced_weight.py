@@ -29,6 +29,7 @@ from mmpose.registry import MODELS
 from provenance import provenance
 from result_lines import append
 from rich.progress import track
+from run_log import logged
 
 from xtask_reg.data import synthetic
 from xtask_reg.demo.source import train_source
@@ -97,13 +98,6 @@ def source_cosine(config_file: Path, chosen: dict[str, Any], checkpoint: Path) -
             mean_cosine(*pair).item() for pair in zip(*(m.backbone(images)[-1][:, None] for m in (student, source)))
         ]
     return sum(cosines) / len(cosines)
-
-
-def logged(folder: Path, key: str) -> list[float]:
-    """What the log says of one number, step by step."""
-    (file,) = folder.glob("*/vis_data/scalars.json")
-    lines = map(json.loads, file.read_text().splitlines())
-    return [line[key] for line in lines if key in line]
 
 
 def run(cell: dict[str, Any], out: Path) -> dict[str, Any]:

@@ -10,7 +10,6 @@ epochs and validates after the last; the log says how long a step took, and for 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from typing import Any
 import torch
 from provenance import provenance
 from result_lines import append
+from run_log import lines
 
 from xtask_reg.data import synthetic
 from xtask_reg.integrations.mmpose import caffe_resnet
@@ -93,14 +93,13 @@ def times(work: Path, images: int) -> dict[str, Any]:
     Of each step and of the validation, the seconds and how many of them the data was waited for. Of the whole epochs
     after the first one, the starting of the workers included: the images a second, and the part that was waited.
     """
-    (file,) = work.glob("*/vis_data/scalars.json")
-    lines = [json.loads(line) for line in file.read_text().splitlines()]
-    steps = [line for line in lines if "loss" in line]
+    log = lines(work)
+    steps = [line for line in log if "loss" in line]
     first = {line["epoch"]: line["step"] for line in reversed(steps)}
     steady = [line for line in steps if line["step"] >= first[line["epoch"]] + WARM_UP]
     whole = [line for line in steps if line["epoch"] > 1]
     seconds = sum(line["time"] for line in whole)
-    (validation,) = [line for line in lines if "landmark/ME" in line]
+    (validation,) = [line for line in log if "landmark/ME" in line]
     return {
         "step_seconds": [round(line["time"], 5) for line in steady],
         "data_seconds": [round(line["data_time"], 5) for line in steady],

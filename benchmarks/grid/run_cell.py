@@ -16,6 +16,7 @@ from typing import Any
 
 from mmengine.runner import Runner
 from provenance import provenance
+from run_log import logged
 
 import grid.wise_ft  # noqa: F401  (registers its hook)
 from grid import identities
@@ -48,8 +49,9 @@ def train(cell: Cell, places: Places, folder: Path) -> dict[str, Any]:
     start = time.monotonic()
     runner.train()
     seconds = time.monotonic() - start
+    curve = [round(error, 4) for error in logged(folder / "log", "landmark/ME")]
     predictions = read_predictions(folder / "predictions.json")
-    scores, curve = predictions.scores, _curve(folder / "log")
+    scores = predictions.scores
     return {
         **asdict(cell),
         "me": scores.me,
@@ -58,7 +60,7 @@ def train(cell: Cell, places: Places, folder: Path) -> dict[str, Any]:
         "auc": scores.auc,
         "me_argmax": _by_argmax(runner),
         "seconds": round(seconds, 1),
-        "curve": curve,
+        "curve": curve,  # the mean errors of all tests, the last one at the end
         **(_measured(folder / "log") if "monitor" in config.model else {}),
         **(kept(runner.model, cell.source, places, of_strangers) if cell.setting.get("kept") else {}),
         "config": fingerprint(config, places, folder),
@@ -78,13 +80,6 @@ def _by_argmax(runner: Runner) -> float:
     for metric in runner.val_loop.evaluator.metrics:
         metric.outfile = None
     return runner.val_loop.run()["landmark/ME"]
-
-
-def _curve(folder: Path) -> list[float]:
-    """The mean errors of all tests, the last one at the end."""
-    (file,) = folder.glob("*/vis_data/scalars.json")
-    lines = map(json.loads, file.read_text().splitlines())
-    return [round(line["landmark/ME"], 4) for line in lines if "landmark/ME" in line]
 
 
 def _measured(folder: Path) -> dict[str, Any]:
