@@ -65,8 +65,8 @@ class Watch(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         self.batches.append(torch.stack(list(data_batch["inputs"])).clone())
         self.random.append(torch.get_rng_state())
-        if runner.model._others is not None:
-            self.others.append(runner.model._others.clone())
+        if runner.model.compared_on is not None:
+            self.others.append(runner.model.compared_on.clone())
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         self.statistics.append(runner.model.backbone.bn1.running_mean.clone())
@@ -153,7 +153,7 @@ def test_each_step_has_its_own_and_every_mode_comes_back(model_config, first_bat
     model.compare_on(torch.randn(2, 3, 64, 64))
     model(**data, mode="loss")
     assert {name: module.training for name, module in model.named_modules()} == modes
-    assert model._others is None
+    assert model.compared_on is None
 
 
 def test_run(run, photographs):

@@ -58,7 +58,7 @@ class Watch(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         self.batches.append(torch.stack(list(data_batch["inputs"])).numpy().copy())
-        others = getattr(_model(runner), "_others", None)
+        others = getattr(_model(runner), "compared_on", None)
         self.others += [] if others is None else [others.clone()]
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:

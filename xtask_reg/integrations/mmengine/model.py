@@ -62,7 +62,8 @@ class CrossTaskModel(BaseModel):
     """
 
     regularizer: CrossTaskRegularizer | None
-    _others: Tensor | None = None
+    compared_on: Tensor | None = None
+    """What :meth:`compare_on` was given for the next step."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -132,7 +133,7 @@ class CrossTaskModel(BaseModel):
         """
         if self.regularizer is None or mode != "loss":
             return super().forward(inputs, data_samples, mode=mode)
-        others, self._others = self._others, None
+        others, self.compared_on = self.compared_on, None
         if others is None:
             images = self.teacher_images(inputs) if self.regularizer.needs_images else None
             with self.regularizer.recording(images):
@@ -165,7 +166,7 @@ class CrossTaskModel(BaseModel):
         Args:
             images: as the data preprocessor makes them, ``(B, C, H, W)``.
         """
-        self._others = images
+        self.compared_on = images
 
     def teacher_images(self, inputs: Any) -> Tensor:
         """What the teacher is given, ``(B, C, H, W)``: the model's ``inputs``.

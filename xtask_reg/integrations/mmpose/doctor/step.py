@@ -68,7 +68,7 @@ def make_step(runner: Runner, batch: Any, regularizer: CrossTaskRegularizer | No
     model = runner.model
     with one_line_errors(), runner.optim_wrapper.optim_context(model):
         data = model.data_preprocessor(batch, True)
-    step = Step(data["inputs"], data["data_samples"], getattr(model, "_others", None))
+    step = Step(data["inputs"], data["data_samples"], getattr(model, "compared_on", None))
     with watched_terms(regularizer) as watches, _kept_shape(model, step):
         terms = {name: watch.term for name, watch in watches.items()}
         step.watches = watches
