@@ -46,7 +46,8 @@ def photographs(tmp_path_factory) -> Path:
     for number, (rows, columns) in enumerate([(64, 64), (80, 64), (64, 90), (128, 128), (200, 64), (64, 64), (70, 66)]):
         name = ("more/" if number % 2 else "") + f"{number}.{'PNG' if number else 'png'}"
         assert cv2.imwrite(str(folder / name), random.integers(0, 256, (rows, columns, 3), np.uint8))
-    for name in ("notes.txt", "._0.png", "more/._1.PNG"):  # macOS keeps such files beside images
+    (folder / ".trash").mkdir()
+    for name in ("notes.txt", "._0.png", "more/._1.PNG", ".trash/2.png"):  # macOS keeps such files beside images
         (folder / name).write_text("no image")
     return folder
 
@@ -160,7 +161,7 @@ def test_run(run, photographs):
     """What the model is given are the files, each once a round, as the student's images are made."""
     _, watch = run(size=(64, 64))
     assert [len(images) for images in watch.others] == [BATCH] * (EPOCHS * STEPS)
-    files = sorted(file for file in photographs.rglob("*") if file.suffix.lower() == ".png")
+    files = sorted(file for file in photographs.rglob("*") if file.suffix in {".png", ".PNG"} and "/." not in str(file))
     expected = [_as_given(cv2.imread(str(file))) for file in files]
     shown = [int(np.argmin([np.abs(image.numpy() - known).max() for known in expected])) for image in
              torch.cat(watch.others)]  # fmt: skip
@@ -249,6 +250,18 @@ def test_unreadable_image(tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"broken\.jpg is no readable image"):
         FolderOfImages(tmp_path, None)[0]
+
+
+def test_images_that_show_nothing_are_told(run, tmp_path):
+    """12 bits in files of 16, of which the upper 8 are read."""
+    for number in range(30):
+        image = np.random.default_rng(number).integers(0, 256, (64, 64), np.uint16)
+        cv2.imwrite(str(tmp_path / f"{number:02d}.png"), image * (256 if number % 3 else 16))
+    images = FolderOfImages(tmp_path, None)
+    assert images.nearly_black(30) == images.nearly_black(10) == images.files[::3]
+    runner, _ = run(folder=str(tmp_path))
+    (log,) = Path(runner.work_dir).rglob("*.log")
+    assert re.search(r"of up to 20 images of \S+ 5 are nearly black, \S+00\.png for one: 12-bit", log.read_text())
 
 
 def test_sizes_that_differ_are_refused_where_none_is_named(run):

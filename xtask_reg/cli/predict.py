@@ -139,6 +139,7 @@ def _print(found: list[LandmarkedFace], seconds: float, where: str, options: arg
         "images": len({face.image for face in found}),
         "faces": len(found),
         "landmarks": len(found[0].points),
+        "nearly_black": len({face.image for face in found if face.is_dark}),
         "confidence": {"lowest": low, "median": middle, "highest": high},
         "device": where,
         "batch_size": options.batch_size,
@@ -150,5 +151,9 @@ def _print(found: list[LandmarkedFace], seconds: float, where: str, options: arg
         return
     print(f"{options.out}: {', '.join(facts['files'])}")
     print(f"  {facts['faces']} faces in {facts['images']} images, {facts['landmarks']} landmarks each")
+    if facts["nearly_black"]:
+        print(
+            f"  nearly black are {facts['nearly_black']} images: 12-bit data in 16 bits? rescale them to 8 bits first"
+        )
     print(f"  confidence {low:.2f} to {high:.2f}, median {middle:.2f}")
     print(f"  {facts['faces_per_second']:.1f} images/s on {where}, reading included; {options.batch_size} at once")

@@ -36,6 +36,7 @@ class LandmarkedFace:
         heatmaps: ``(K, h, w)``; None if the network makes none.
         to_image: ``(2, 3)``: what a column, a row and 1 in the heatmaps are multiplied with to be x, y in the image; 0
             without heatmaps.
+        is_dark: whether the image is nearly black, as 12 bits in a file of 16 are.
     """
 
     image: Path
@@ -45,3 +46,4 @@ class LandmarkedFace:
     confidence: np.ndarray
     heatmaps: np.ndarray | None
     to_image: np.ndarray
+    is_dark: bool = False

@@ -176,6 +176,15 @@ def test_boxes_and_millimetres(command, config_file, checkpoint, photographs, by
         assert facts["confidence"]["lowest"] <= scores.min() + 1e-6
 
 
+@pytest.mark.parametrize("bits", [8, 12])
+def test_images_that_show_nothing_are_told(command, config_file, checkpoint, photographs, tmp_path, capsys, bits):
+    """12 bits in a file of 16, of which the upper 8 are read."""
+    grey = cv2.imread(str(photographs[0]), cv2.IMREAD_GRAYSCALE).astype(np.uint16)
+    cv2.imwrite(str(tmp_path / "a.png"), grey * (256 if bits == 8 else 16))
+    assert command("predict", config_file, checkpoint, tmp_path / "a.png", "--out", tmp_path / "out") == 0
+    assert ("nearly black are 1 images: 12-bit data in 16 bits?" in capsys.readouterr().out) == (bits == 12)
+
+
 def test_no_pictures(command, config_file, checkpoint, photographs, tmp_path, monkeypatch):
     """From another folder, by a relative path, into a folder that is there and empty."""
     (tmp_path / "there").mkdir()

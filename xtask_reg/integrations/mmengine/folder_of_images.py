@@ -10,18 +10,19 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from xtask_reg.data.images import SUFFIXES, is_shown_image
+from xtask_reg.data.images import SUFFIXES, is_nearly_black, is_shown_image
 
 
 class FolderOfImages(Dataset[Tensor]):
-    """The images of a folder, BGR ``(3, H, W)`` from 0 to 255.
+    """The images of a folder, BGR ``(3, H, W)`` from 0 to 255, without those that are hidden or in hidden folders.
 
     Raises:
         ValueError: if there is none; when read, for one that cannot be.
     """
 
     def __init__(self, folder: Path, size: tuple[int, int] | None) -> None:
-        self.files = sorted(file for file in folder.rglob("*") if is_shown_image(file))
+        images = (file for file in folder.rglob("*") if is_shown_image(file))
+        self.files = sorted(file for file in images if not _is_in_hidden_folder(file.relative_to(folder)))
         self.size = size
         if not self.files:
             raise ValueError(f"UnlabelledImagesHook: {folder} has no images; expected one of {SUFFIXES} in it")
@@ -29,13 +30,26 @@ class FolderOfImages(Dataset[Tensor]):
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, index: int) -> Tensor:
+    def nearly_black(self, most: int) -> list[Path]:
+        """Those of up to ``most`` images, spread over the folder, in which hardly anything is to be seen."""
+        some = range(0, len(self.files), -(-len(self.files) // most))
+        return [self.files[index] for index in some if is_nearly_black(self._read(index))]
+
+    def _read(self, index: int) -> np.ndarray:
         image = cv2.imread(str(self.files[index]))
         if image is None:
             raise ValueError(f"{self.files[index]} is no readable image: mend it, or take it out of the folder")
+        return image
+
+    def __getitem__(self, index: int) -> Tensor:
+        image = self._read(index)
         if self.size is not None:
             image = _middle(image, *self.size)
         return torch.from_numpy(image.transpose(2, 0, 1).copy())
+
+
+def _is_in_hidden_folder(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts[:-1])
 
 
 def _middle(image: np.ndarray, width: int, height: int) -> np.ndarray:

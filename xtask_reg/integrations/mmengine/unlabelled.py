@@ -24,6 +24,9 @@ from xtask_reg.sizes import two_sides
 from xtask_reg.term import Term
 from xtask_reg.term_list import check_not_balanced
 
+LOOKED_AT = 20
+"""Images at most of which the beginning of the training asks whether they show anything."""
+
 
 @HOOKS.register_module()
 class UnlabelledImagesHook(Hook):
@@ -73,6 +76,12 @@ class UnlabelledImagesHook(Hook):
         _check(model, model.regularizer)
         images = FolderOfImages(self.folder, self.size)
         runner.logger.info(f"terms are compared on {len(images)} images of {self.folder}, {self.batch_size} a step")
+        dark = images.nearly_black(LOOKED_AT)
+        if dark:
+            runner.logger.warning(
+                f"UnlabelledImagesHook: of up to {LOOKED_AT} images of {self.folder} {len(dark)} are nearly black, "
+                f"{dark[0]} for one: 12-bit data in 16 bits? rescale them to 8 bits first"
+            )
         done, _ = steps(runner, 0)
         order = EndlessOrder(len(images), [runner.seed, runner.rank], done * self.batch_size)
         self._batches = iter(

@@ -11,7 +11,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 
-from xtask_reg.data.images import read_image
+from xtask_reg.data.images import is_nearly_black, read_image
 from xtask_reg.integrations.mmpose.inference_pipeline import inference_pipeline
 from xtask_reg.landmarks.faces import Face, LandmarkedFace
 
@@ -72,6 +72,7 @@ def _found(face: Face, given: dict[str, Any], sample: Any) -> LandmarkedFace:
         confidence=np.asarray(sample.pred_instances.keypoint_scores[0], dtype=np.float64),
         heatmaps=heatmaps,
         to_image=np.zeros((2, 3)) if heatmaps is None else _to_image(sample.metainfo, heatmaps.shape[2:0:-1]),
+        is_dark=is_nearly_black(given["img"]),
     )
 
 
