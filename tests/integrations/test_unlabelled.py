@@ -225,14 +225,17 @@ def test_without_terms_nothing_happens(run):
 @pytest.mark.parametrize(
     ("changes", "hook", "match"),
     [
-        ({}, dict(folder="nowhere"), "nowhere has no images; expected one of"),
+        ({}, dict(folder="nowhere"), "there is no folder nowhere"),
+        ({}, dict(folder="empty"), "empty has no images; expected one of"),
         ({}, dict(batch_size=0), "batch_size=0"),
         ({}, dict(size=(64, 0)), r"size=\(64, 0\); expected width and height"),
         ({"model.terms": [{**ED, "weight": dict(type="Balanced", ratio=0.1)}]}, {}, r"\['loss_ed'\] are Balanced"),
         ({"model.terms": [PENALTY], "model.monitor": None}, {}, r"\['loss_l2sp'\] read no features"),
     ],
 )
-def test_refused(run, changes, hook, match):
+def test_refused(run, tmp_path, monkeypatch, changes, hook, match):
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
     with pytest.raises(ValueError, match=match):
         run(changes, **{"size": (64, 64), **hook})
 

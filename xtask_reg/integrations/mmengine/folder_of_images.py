@@ -17,10 +17,12 @@ class FolderOfImages(Dataset[Tensor]):
     """The images of a folder, BGR ``(3, H, W)`` from 0 to 255, without those that are hidden or in hidden folders.
 
     Raises:
-        ValueError: if there is none; when read, for one that cannot be.
+        ValueError: if there is no such folder, or none in it; when read, for one that cannot be.
     """
 
     def __init__(self, folder: Path, size: tuple[int, int] | None) -> None:
+        if not folder.is_dir():
+            raise ValueError(f"UnlabelledImagesHook: there is no folder {folder}")
         images = (file for file in folder.rglob("*") if is_shown_image(file))
         self.files = sorted(file for file in images if not _is_in_hidden_folder(file.relative_to(folder)))
         self.size = size
