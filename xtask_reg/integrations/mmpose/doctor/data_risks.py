@@ -36,8 +36,8 @@ def _landmarks(facts: Facts) -> Iterator[Risk]:
         yield Risk(
             "flip",
             "images are flipped, but no landmarks are paired: a flip swaps no labels",
-            "give the annotation file a flip_index, or set the prob of RandomFlip to 0; do neither where each landmark is "
-            "its own mirror image, as in lateral views",
+            "give the annotation file a flip_index, or set the prob of RandomFlip to 0; do neither where each landmark "
+            "is its own mirror image, as in lateral views",
         )
     elif data.one_sided:
         yield Risk(
