@@ -50,6 +50,13 @@ UNLABELLED: Mapping[str, Collection[Any]] = {
     "kept": [1],
 }
 """The trainings that differ in their images without labels."""
+PICKED: Mapping[str, Collection[Any]] = {
+    "method": {method for *_, method in plans.PICKED},
+    "source": ["dlib"],
+    "seed": [1, plans.PICKED_SEED],
+    **USUAL,
+}
+"""The trainings that had no part in what was picked."""
 PARTS: Mapping[str, Mapping[str, Collection[Any]]] = {
     "grid": {"method": {method for *_, method in plans.CORE}, "seed": [0], **USUAL},
     "variants": {
@@ -107,6 +114,8 @@ class Measured:
         }
         if {label for pair in PAIRS for label in pair} <= {*self.lines(seed=[0], **USUAL).label}:
             tables["pairs"] = report.pair_table(self.images(seed=[0], **USUAL), PAIRS)
+        if self.lines(seed=[plans.PICKED_SEED]).size:
+            tables["picked"] = report.pair_table(self.images(**PICKED), [("L2-SP", "FT")])
         tables["tuning"] = report.tuning_table(self._tuning, self.images(), self.lines())
         if self.lines(**BATCHES).get("batch", pd.Series()).nunique() > 1:
             tables["batches"] = report.batch_table(self.images(**BATCHES))
