@@ -102,11 +102,11 @@ class CrossTaskRegularizer(nn.Module):
         self.register_state_dict_pre_hook(_settle)  # type: ignore[no-untyped-call]  # torch's has no types
 
     def _pairs(self, monitor: Monitor, student: nn.Module | None, images: Tensor | None) -> Sequence[Mapping[str, Any]]:
-        """The stages that the monitor compares, with what brings their channels into dimension 1."""
+        """The stages that the monitor compares, with what brings their channels to where it takes them from."""
         message = "the monitor compares no stages: without one teacher and a student, name them"
         if isinstance(self.teacher, FrozenTeacher) and student is not None:
             try:
-                return TwoEncoders(student, self.teacher, monitor.stages, images).pairs()
+                return TwoEncoders(student, self.teacher, monitor.stages, images).monitored()
             except ValueError as error:
                 message = f"the monitor compares no stages of student and teacher: {error}"
         if monitor.stages is None:

@@ -29,6 +29,12 @@ class Stage:
         """What brings the channels into dimension 1, where losses take them from; None if they are there."""
         return ChannelsFirst() if self.channels_last else None
 
+    def monitored(self) -> nn.Module | None:
+        """What makes maps ``(B, C, *spatial)``, and tokens and signals ``(B, N, C)``; None if they are."""
+        if len(self.shape) != 3:
+            return self.connector()
+        return None if self.channels_last else ChannelsLast()
+
 
 class TwoEncoders:
     """Where student and teacher are tapped. Each is looked at once, when that is first asked for."""
@@ -102,6 +108,18 @@ class TwoEncoders:
     def pairs(self) -> list[dict[str, Any]]:
         """The arguments of a term at each stage; channels that are last are brought into dimension 1."""
         return [self._pair(student, teacher) for student, teacher in self.corresponding().items()]
+
+    def monitored(self) -> list[dict[str, Any]]:
+        """The same for the monitor, which takes ``(B, N, C)`` as it is."""
+        return [
+            {
+                "student": student,
+                "teacher": teacher,
+                "student_connector": self.own[student].monitored(),
+                "teacher_connector": self.source[teacher].monitored(),
+            }
+            for student, teacher in self.corresponding().items()
+        ]
 
     def last_pair(self) -> dict[str, Any]:
         """Those of a term at the last stages, of which there may be different numbers."""

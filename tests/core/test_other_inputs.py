@@ -15,6 +15,7 @@ from torchvision.models.video.resnet import BasicBlock as Block3D
 from torchvision.models.video.resnet import BasicStem, Conv3DSimple, VideoResNet
 
 import xtask_reg as xr
+from xtask_reg.measuring import linear_cka
 from xtask_reg.shorthands import NAMES, SUMS, shorthand
 
 CLASSES, POINTS, SIDE = 5, 4, 32
@@ -204,9 +205,10 @@ def halving(channels: int, to: int) -> nn.Module:
     return nn.Sequential(nn.Conv1d(channels, to, 3, 2, 1), nn.BatchNorm1d(to), nn.ReLU())
 
 
-def signals() -> nn.Module:
-    encoder = [halving(1, 4), halving(4, 8), halving(8, 16), halving(16, 32)]
-    return nn.Sequential(nn.Sequential(*encoder), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(32, CLASSES))
+def signals(width: int = 4) -> nn.Module:
+    sides = [1, *(width * 2**stage for stage in range(4))]
+    encoder = nn.Sequential(*map(halving, sides, sides[1:]))
+    return nn.Sequential(encoder, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(sides[-1], CLASSES))
 
 
 class SignalTransformer(nn.Module):
@@ -239,3 +241,16 @@ def test_signals(name):
     assert all(loss.isfinite() and loss > 0 for loss in losses.values()), losses
     sum(losses.values()).backward()
     assert next(student.parameters()).grad.count_nonzero() > 0
+
+
+@pytest.mark.parametrize("width", [4, 6])
+def test_monitor_of_signals(width):
+    """As of maps with one column."""
+    student, source, images = signals().eval(), signals(width).eval(), torch.rand(3, 1, 64)
+    monitor = xr.Monitor(["0.2", "0.3"], every=1)
+    keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [], monitor, images)
+    student(images)
+    keep()
+    for last in (3, 4):
+        maps = [net[0][:last](images).unsqueeze(-1) for net in (student, source)]
+        assert keep.report[f"cka/0.{last - 1}"] == pytest.approx(linear_cka(*maps).item(), rel=1e-4)

@@ -13,7 +13,7 @@ from xtask_reg.measuring.similarity import linear_cka, mean_cosine
 from xtask_reg.term import Read, Term
 
 Connectors = tuple[nn.Module | None, nn.Module | None]
-"""What brings the maps of student and teacher into one order at a stage."""
+"""What brings the features of student and teacher into one order at a stage."""
 
 
 class MeasuredStep:
@@ -23,7 +23,8 @@ class MeasuredStep:
         terms: names of the terms whose gradients are measured.
         balancing: those of them whose weight goes by it.
         stages: where student and teacher are compared, the teacher's paths by the student's.
-        connectors: of stages whose maps are not ``(B, C, *spatial)``, by the student's paths.
+        connectors: of stages whose maps are not ``(B, C, *spatial)``, and whose other features are not ``(B, N, C)``,
+            by the student's paths.
         student: what tells this state of the student from others; None if that does not matter.
     """
 
@@ -115,5 +116,4 @@ class MeasuredStep:
 
 
 def _in_order(features: Tensor, connector: nn.Module | None) -> Tensor:
-    """Maps with their channels in dimension 1; tokens are compared as they are."""
-    return features if connector is None or features.ndim == 3 else connector(features)
+    return features if connector is None else connector(features)
