@@ -88,11 +88,12 @@ def _check_precision(name: str, student: torch.dtype, teacher: torch.dtype) -> N
 
 
 def _made(module: nn.Module, names: Iterable[str]) -> Iterator[str]:
-    """Those that are no parameters of the module and yet tensors in it; none is computed for that."""
+    """Those that are no parameters of the module and yet tensors in it, or made when read; none is read here."""
     for name in names:
         path, _, last = name.rpartition(".")
         with suppress(ValueError):
-            if inspect.getattr_static(_submodule(module, path), last, None) is not None:
+            found = inspect.getattr_static(_submodule(module, path), last, None)
+            if isinstance(found, Tensor) or hasattr(found, "__get__"):
                 yield name
 
 

@@ -300,3 +300,13 @@ def test_nothing_is_told_of_both_changed_alike(net, recwarn) -> None:
         parametrizations.weight_norm(each.layer1[0])
     xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [l2_sp()])
     assert not recwarn.list
+
+
+@pytest.mark.parametrize("owner", ["student", "source"])
+def test_nothing_is_told_of_a_number_in_the_place_of_a_parameter(net, recwarn, owner) -> None:
+    """As where one network learns a temperature that the other has as a number."""
+    networks = {"student": net(2, norm=False), "source": net(norm=False)}
+    for name, network in networks.items():
+        network.temperature = nn.Parameter(torch.ones(())) if name == owner else 2.0
+    xr.CrossTaskRegularizer(networks["student"], xr.FrozenTeacher(networks["source"]), [l2_sp()])
+    assert not recwarn.list
