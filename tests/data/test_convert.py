@@ -178,6 +178,15 @@ def test_landmarks_that_span_no_face(noise, save, table_of, convert, tmp_path, p
         convert(table, tmp_path / "out")
 
 
+def test_one_landmark_of_a_whole_image(noise, save, table_of, convert, read, tmp_path):
+    """The crop does not hang on it; a fraction of the image is seen all the same."""
+    save(tmp_path / "a.png", noise(100, 100))
+    convert(table_of(tmp_path, ["a.png"], [[(50, 20)]]), tmp_path / "out", size=100, crop="whole")
+    assert read(tmp_path / "out/train.json")[1].tolist() == [[[50, 20, 2]]]
+    with pytest.raises(ValueError, match="the 1 annotated landmarks span 0.7 pixels.*not fractions of the image"):
+        convert(table_of(tmp_path, ["a.png"], [[(0.5, 0.7)]]), tmp_path / "other", crop="whole")
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

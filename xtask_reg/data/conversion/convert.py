@@ -55,7 +55,7 @@ def convert_landmarks(
     and ``mm_per_pixel`` of the crop. ``out`` appears complete or not at all.
 
     Args:
-        table: the faces; on each at least two landmarks are annotated.
+        table: the faces; on each at least two landmarks are annotated, or one with ``crop="whole"``.
         out: the folder to write; it must not exist, or be empty.
         flip: for each landmark the index of its mirror image.
         splits: ``train``, ``val`` or ``test`` for each face.

@@ -45,7 +45,7 @@ def cut_face(table: LandmarkTable, row: int, size: int, margin: float, outside: 
     Raises:
         FileNotFoundError: if there is no such image.
         ValueError: if the image cannot be used, a landmark lies outside of it and that is an error, or the landmarks
-            span less than 4 pixels.
+            span less than 4 pixels, in a whole image together with its first pixel.
     """
     path = table.root / table.files[row]
     image = read_image(path)
@@ -63,7 +63,7 @@ def cut_face(table: LandmarkTable, row: int, size: int, margin: float, outside: 
         points = np.where(beyond[:, None], points.clip(0, limit - 1), points)
     if outside == "mask":
         annotated = annotated & ~beyond
-    span = np.ptp(points[annotated], axis=0).max() if annotated.any() else 0
+    span = _span(points[annotated], crop)
     if span < _SHORTEST:
         raise ValueError(
             f"{path}: the {annotated.sum()} annotated landmarks span {span:g} pixels; a crop needs {_SHORTEST} "
@@ -81,3 +81,9 @@ def cut_face(table: LandmarkTable, row: int, size: int, margin: float, outside: 
         turned=is_turned(path),
         dark=is_nearly_black(image),
     )
+
+
+def _span(points: np.ndarray, crop: Crop) -> float:
+    """Fractions of the image taken for pixels span next to nothing: in a whole image, from its first pixel on."""
+    reached = np.concatenate([points, np.zeros((1, 2))]) if crop == "whole" else points
+    return float(np.ptp(reached, axis=0).max()) if len(points) else 0.0
