@@ -178,6 +178,15 @@ def test_landmarks_that_span_no_face(noise, save, table_of, convert, tmp_path, p
         convert(table, tmp_path / "out")
 
 
+def test_several_faces_of_a_whole_image(noise, save, table_of, convert, tmp_path):
+    """One picture would have the landmarks of each."""
+    save(tmp_path / "a.png", noise(100, 100))
+    table = table_of(tmp_path, ["a.png"] * 2, [[(10, 20), (30, 40)], [(50, 60), (80, 90)]])
+    with pytest.raises(ValueError, match="^a.png has 2 faces.*--crop whole"):
+        convert(table, tmp_path / "out", crop="whole")
+    convert(table, tmp_path / "out")
+
+
 def test_one_landmark_of_a_whole_image(noise, save, table_of, convert, read, tmp_path):
     """The crop does not hang on it; a fraction of the image is seen all the same."""
     save(tmp_path / "a.png", noise(100, 100))

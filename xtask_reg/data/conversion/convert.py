@@ -67,11 +67,13 @@ def convert_landmarks(
 
     Raises:
         FileExistsError: if ``out`` exists and is not an empty folder.
-        ValueError: for a bad size, margin, flip or split, a person in two splits, and for images that cannot be
-            converted: missing, damaged, too small, with a landmark outside, or with landmarks too close together.
-            These are named together.
+        ValueError: for a bad size, margin, flip or split, a person in two splits, several faces of one whole image, and
+            for images that cannot be converted: missing, damaged, too small, with a landmark outside, or with landmarks
+            too close together. These are named together.
     """
     _check(table, flip, splits, size, margin)
+    if crop == "whole":
+        _check_one_face_each(table.files)
     names = file_names(table.files)
     contents = {split: _empty(table.names, flip) for split in SPLITS}
     faults: list[str] = []
@@ -125,6 +127,12 @@ def _check(table: LandmarkTable, flip: Sequence[int], splits: Sequence[str], siz
         )
     if table.persons is not None:
         check_splits(table.persons, splits)
+
+
+def _check_one_face_each(files: Sequence[str]) -> None:
+    file, times = Counter(files).most_common(1)[0]
+    if times > 1:
+        raise ValueError(f"{file} has {times} faces, whose crops would all be that image: leave out --crop whole")
 
 
 def _empty(names: Sequence[str], flip: Sequence[int]) -> dict[str, Any]:
