@@ -146,7 +146,7 @@ def _check_image(image: dict[str, Any], where: str) -> None:
     name, size = image["file_name"], (image["width"], image["height"])
     spacing = image.get(MM_PER_PIXEL, 1)
     if not (_is_finite(spacing) and spacing > 0):
-        raise ValueError(f"{where} has {MM_PER_PIXEL} {spacing!r}; expected a number above 0, or none")
+        raise ValueError(f"{where} has {MM_PER_PIXEL} {spacing!r}; expected a number above 0, or no such field")
     if not (isinstance(name, str) and all(map(_is_finite, size))):
         raise ValueError(f"{where} has file_name {name!r}, width and height {size}; expected a text and two numbers")
 
