@@ -330,6 +330,9 @@ def test_metric_in_heatmap_pixels_where_there_are_none(tmp_path):
         ({"reduction": "sum"}, "sum"),
         ({"threshold": 0}, "threshold"),
         ({"stride": 0}, "stride=0; expected a positive number"),
+        ({"success_at": 2}, "success_at=2; expected a list of distances above 0"),
+        ({"success_at": "2.5"}, "success_at='2.5'; expected a list"),
+        ({"success_at": [2, 0]}, r"success_at=\[2, 0\]; expected a list"),
     ],
 )
 def test_metric_rejects_arguments_when_it_is_built(arguments, match):

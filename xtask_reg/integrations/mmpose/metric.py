@@ -53,7 +53,10 @@ class LandmarkMetric(BaseMetric):
     ) -> None:
         super().__init__(**kwargs)
         score_images(np.zeros(1), reduction=reduction, space=space, threshold=threshold)
-        success_rates(np.zeros((1, 1, 2)), np.zeros((1, 1, 2)), success_at)
+        try:
+            success_rates(np.zeros((1, 1, 2)), np.zeros((1, 1, 2)), success_at)
+        except (TypeError, ValueError):
+            raise ValueError(f"success_at={success_at!r}; expected a list of distances above 0") from None
         self.success_at = success_at
         self.space: Space = space
         self.reduction: Reduction = reduction
