@@ -43,6 +43,7 @@ def test_ced_legend_names_auc_and_failure_rate() -> None:
     legend = [text.get_text() for text in plot_ced(ERRORS).legends[0].get_texts()]
     # By hand: (0.75 + 0 + 0.5 + 0.5) / 4 and 1 of 4; (0.75 + 0.75 + 0) / 3 and 0 of 3.
     assert legend == ["FT\nAUC 0.438, FR 25.00%", "CTD\nAUC 0.500, FR 0.00%", "threshold 1.2 px"]
+    assert plot_ced(ERRORS, space="mm").legends[0].get_texts()[-1].get_text() == "threshold 1.2 mm"
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,7 @@ def test_ced_legend_names_auc_and_failure_rate() -> None:
         ({}, "mean error per image (heatmap px)", 2.4),
         ({"space": "input", "threshold": 5}, "mean error per image (input px)", 10),
         ({"space": "image", "reduction": "vector_norm"}, "norm of the error vector / K per image (image px)", 2.4),
+        ({"space": "mm", "threshold": 2}, "mean error per image (mm)", 4),
     ],
 )
 def test_ced_axes_name_the_reading(arguments: dict, label: str, right: float) -> None:

@@ -30,7 +30,7 @@ def plot_ced(
         errors_by_method: image errors ``(N,)`` of :func:`xtask_reg.landmarks.image_errors` by method name; NaN is
             skipped.
         threshold: error above which an image is a failure, drawn as a dashed line.
-        space: the pixels that the errors count in.
+        space: what the errors count in.
         reduction: the one that the errors were computed with.
 
     Raises:
