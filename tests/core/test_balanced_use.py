@@ -223,6 +223,21 @@ def test_term_beside_which_nothing_is_seen(build, images, apart) -> None:
     assert model.regularizer.terms["ed"].weight == 0
 
 
+def train_in_bfloat16(model: xr.Regularized) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        for _ in range(7):
+            step(model)
+
+
+def test_term_beside_which_the_task_is_rounding(build, ed) -> None:
+    """Of another term at the tap."""
+    heavy = xr.Term(xr.HintLoss(), student="layer2", teacher="layer2", weight=1e5, name="heavy")
+    model = build(ed(weight=xr.Balanced()), heavy)
+    with pytest.warns(UserWarning, match="'ed' weighs nothing: .*, or none beyond the rounding of that of the terms"):
+        train_in_bfloat16(model)
+    assert model.regularizer.terms["ed"].weight == 0
+
+
 @pytest.mark.parametrize("loss", [xr.AttentionTransferLoss(), xr.ChannelWiseLoss(), xr.LocalSimilarityLoss()])
 def test_map_of_a_single_cell_has_nothing_to_compare(build, loss) -> None:
     model = build(loss=loss, weight=xr.Balanced())
