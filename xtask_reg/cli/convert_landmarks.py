@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xtask_reg.cli.options import comma_list
+from xtask_reg.cli.options import comma_list, positive_number
 
 if TYPE_CHECKING:
     from xtask_reg.data.conversion.convert import Summary
@@ -55,7 +55,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         help="around the landmarks on each side, as a share of their extent (default: 0.25)",
     )  # fmt: skip
     parser.add_argument(
-        "--mm-per-pixel", type=float, metavar="MM",
+        "--mm-per-pixel", type=positive_number, metavar="MM",
         help="how large a pixel of all images is; by image it is a column mm_per_pixel of a CSV file",
     )  # fmt: skip
     parser.add_argument(

@@ -74,7 +74,8 @@ class LandmarkMetric(BaseMetric):
         if self.space == "heatmap" and self._pixels_per_cell is None:
             raise ValueError(
                 f"LandmarkMetric counts in heatmap pixels, but {type(codec).__name__} makes no heatmaps: set "
-                "space='input' or 'image' in val_evaluator and test_evaluator, or a stride (input pixels per pixel)"
+                "space='input', 'image' or 'mm' in val_evaluator and test_evaluator, or a stride (input pixels per "
+                "pixel)"
             )
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
