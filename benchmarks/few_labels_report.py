@@ -114,7 +114,7 @@ class Measured:
         }
         if {label for pair in PAIRS for label in pair} <= {*self.lines(seed=[0], **USUAL).label}:
             tables["pairs"] = report.pair_table(self.images(seed=[0], **USUAL), PAIRS)
-        if self.lines(seed=[plans.PICKED_SEED]).size:
+        if plans.PICKED_SEED in {*self.lines(**PICKED).get("seed", ())}:
             tables["picked"] = report.pair_table(self.images(**PICKED), [("L2-SP", "FT")])
         tables["tuning"] = report.tuning_table(self._tuning, self.images(), self.lines())
         if self.lines(**BATCHES).get("batch", pd.Series()).nunique() > 1:
