@@ -238,7 +238,7 @@ def test_swin_by_name(model_config, first_batch, tmp_path):
     ("changes", "match"),
     [
         ({"terms": "ctd-x"}, "there is no regularizer 'ctd-x'; the names are ctd-cd, "),
-        ({"terms": "ctd-ed", "teacher": None}, "terms \['ctd-ed'\] need a teacher"),
+        ({"terms": "ctd-ed", "teacher": None}, r"terms \['ctd-ed'\] need a teacher"),
         ({"terms": "ctd-cd", "teacher": dict(type="FrozenTeacher")}, "could not be followed"),
         ({"terms": "ctd-ed", "teacher": dict(a=dict(type="FrozenTeacher"))}, "'ctd-ed' with several teachers: of whi"),
         (
