@@ -20,7 +20,7 @@ Space = Literal["heatmap", "input", "image", "mm"]
 
 @dataclass(frozen=True)
 class LandmarkScores:
-    """Scores of a test set; ``me``, ``sd`` and ``threshold`` are in the :func:`unit` of ``space``.
+    """Scores of a test set; ``me``, ``sd`` and ``threshold`` count in ``space``.
 
     Attributes:
         me: mean of the image errors.
