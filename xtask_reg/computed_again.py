@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+import torch
 from torch import Tensor
 from torch.autograd.graph import Node
+
+from xtask_reg.term import Term
 
 _REENTRANT = "CheckpointFunctionBackward"
 
 
-def check_not_computed_again(values: Iterable[Tensor]) -> None:
-    """Refuse reentrant activation checkpointing behind values that were computed in eval mode.
+class ComputedAgain:
+    """Refuses reentrant activation checkpointing behind terms of a student in eval mode.
 
-    Without it (``use_reentrant=False``) PyTorch sees the difference itself, where there is one.
-
-    Raises:
-        RuntimeError: if there is some.
+    Looked for once a term, in the first step in which it acts. Without it (``use_reentrant=False``) PyTorch sees the
+    difference itself, where there is one.
     """
+
+    def __init__(self) -> None:
+        self._acted: set[str] = set()
+
+    def check(self, terms: Iterable[Term], values: Mapping[str, Tensor]) -> None:
+        """Look at the terms of a step, whose weighted values are given by name.
+
+        Raises:
+            RuntimeError: if there is some.
+        """
+        if torch.compiler.is_compiling():
+            return
+        acting = {term.name for term in terms if term.weight > 0 and values[term.name].requires_grad}
+        if not acting <= self._acted:
+            _check(values.values())
+            self._acted |= acting
+
+
+def _check(values: Iterable[Tensor]) -> None:
     found: list[Node | None] = [value.grad_fn for value in values]
     seen: set[Node] = set()
     while found:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from xtask_reg.channel_order import ChannelOrder
-from xtask_reg.computed_again import check_not_computed_again
+from xtask_reg.computed_again import ComputedAgain
 from xtask_reg.copied_statistics import copied_statistics
 from xtask_reg.gradient_reach import GradientReach
 from xtask_reg.held_student import HeldStudent
@@ -98,7 +98,7 @@ class CrossTaskRegularizer(nn.Module):
         self._taps = StudentTaps(student, modules, ignored, at_calls=bool(self.terms or self._meter.stages))
         self._taps.may_compile(not self._measures())
         self._ahead: TeacherAhead | None = None
-        self._acted_elsewhere: set[str] = set()
+        self._computed_again = ComputedAgain()
         self.register_state_dict_pre_hook(_settle)  # type: ignore[no-untyped-call]  # torch's has no types
 
     def _pairs(self, monitor: Monitor, student: nn.Module | None, images: Tensor | None) -> Sequence[Mapping[str, Any]]:
@@ -250,16 +250,8 @@ class CrossTaskRegularizer(nn.Module):
         with copied_statistics(student), evaluating(student), self._taps.alone(student), self.recording(images):
             (student if call is None else call)(images.clone())
         terms = self(images)
-        if not torch.compiler.is_compiling():
-            self._check_not_computed_again(terms)
+        self._computed_again.check(self._terms(), terms)
         return terms
-
-    def _check_not_computed_again(self, values: Mapping[str, Tensor]) -> None:
-        """Once for each term, in the first step in which it acts."""
-        acting = {term.name for term in self._terms() if term.weight > 0 and values[term.name].requires_grad}
-        if not acting <= self._acted_elsewhere:
-            check_not_computed_again(values.values())
-            self._acted_elsewhere |= acting
 
     def _targets(
         self, images: Tensor | None, active: Sequence[Term], stages: Mapping[str, str]
