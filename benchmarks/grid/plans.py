@@ -68,6 +68,17 @@ KEPT: Sequence[Compared] = (
     *(("dlib", "none", f"WiSE-FT {alpha:g}") for alpha in ALPHAS),
     ("dlib", "none", "FE"),
 )
+# what seemed to keep it, at these doses, from other people and another decoder, and from another source
+KEPT_AGAIN: Sequence[Compared] = (
+    ("dlib", "none", "FT"),
+    ("dlib", "source", "CTD-ED 0.01, photographs"),
+    *(("dlib", "source", f"LwF {dose:g}, photographs") for dose in PHOTOGRAPH_DOSES["LwF"][:2]),
+)
+KEPT_ELSEWHERE: Sequence[Compared] = (
+    *(("lfw", teacher, method) for _, teacher, method in KEPT_AGAIN),
+    ("lfw", "none", "FE"),
+    *(("lfw", "source", f"{method} 0.01") for method in ("CTD-ED", "L2-SP")),
+)
 # the same where those who are asked for are in none of the photographs
 STRANGERS_KEPT: Sequence[Compared] = (
     ("dlib", "none", "FT"),
@@ -144,6 +155,13 @@ def kept(dataset: str) -> list[Cell]:
     return [dataclasses.replace(cell, setting={"kept": 1}) for cell in _cells(dataset, KEPT, LABELS[:1])]
 
 
+def kept_again(dataset: str) -> list[Cell]:
+    """:data:`KEPT_ELSEWHERE`, and :data:`KEPT_AGAIN` with another seed."""
+    again = [dataclasses.replace(cell, seed=1) for cell in _cells(dataset, KEPT_AGAIN, LABELS[:1])]
+    cells = [*_cells(dataset, KEPT_ELSEWHERE, LABELS[:1]), *again]
+    return sorted((dataclasses.replace(cell, setting={"kept": 1}) for cell in cells), key=lambda cell: cell.fold)
+
+
 def strangers(dataset: str) -> list[Cell]:
     """:data:`STRANGERS_KEPT`, after which the source's task is tested for people whom no term has seen."""
     setting = {"kept": STRANGERS}
@@ -179,5 +197,5 @@ def _cells(dataset: str, compared: Sequence[Compared], labels: Sequence[int]) ->
 PLANS = {
     **{"core": core, "variants": variants, "seeds": seeds, "longer": longer, "batches": batches},
     **{"cost": cost, "sources": sources, "kept": kept, "strangers": strangers, "repeat": repeat},
-    **{"unlabelled": unlabelled, "picked": picked},
+    **{"unlabelled": unlabelled, "picked": picked, "kept-again": kept_again},
 }

@@ -20,6 +20,7 @@ class Source:
         small_batches: whether its batch norms must be told to keep the source's statistics.
         rate_factor: what the learning rates that are tried for the encoder are multiplied by. A network with batch norm
             stands, and wants, larger ones than one without.
+        holds_out: every how many-th image of lfw158 its training did not see; 0 if it was not trained on these.
     """
 
     config: str
@@ -30,6 +31,7 @@ class Source:
     classes: int = 0
     small_batches: bool = False
     rate_factor: float = 1
+    holds_out: int = 0
 
 
 RES18 = "demo/td-hm_res18_ft_synthetic-128x128.py"
@@ -59,6 +61,7 @@ SOURCES = {
         158,
         small_batches=True,
         rate_factor=4,
+        holds_out=5,
     ),
     "untrained": Source(
         RES18,
