@@ -17,6 +17,7 @@ from mmpose.registry import DATASETS, KEYPOINT_CODECS, METRICS, MODELS
 
 from xtask_reg.data.conversion.crops import Square
 from xtask_reg.integrations.mmpose.codec_settings import GEOMETRY, differing
+from xtask_reg.landmarks.predictions import read_predictions
 
 SIGMA, STRIDE = 1.5, 4
 
@@ -342,12 +343,15 @@ def test_metric_rejects_arguments_when_it_is_built(arguments, match):
 
 def test_outfile(tmp_path):
     out = tmp_path / "results" / "predictions.json"
-    scored(face(tmp_path, **CROPPED), OFFSETS, outfile=str(out))
+    scored(face(tmp_path, **CROPPED), OFFSETS, outfile=str(out), success_at=[4, 6])
     content = json.loads(out.read_text())
     assert {key: content[key] for key in content if key != "images"} == {
-        "space": "heatmap", "reduction": "mean_distance", "threshold": 1.2,
+        "space": "heatmap", "reduction": "mean_distance", "threshold": 1.2, "success_at": [4, 6],
+        "landmarks": ["1", "2", "3"],
     }  # fmt: skip
     first = content["images"][0]
+    np.testing.assert_allclose(first["scale"], 2 / 3)
+    assert read_predictions(out).success_rates == {4.0: 0.75, 6.0: 0.75}
     assert first["image"] == str(tmp_path / "face.png")
     assert first["error"] == pytest.approx(5.0)
     assert first["visible"] == [True, True, False]

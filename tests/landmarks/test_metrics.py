@@ -9,7 +9,14 @@ import sys
 import numpy as np
 import pytest
 
-from xtask_reg.landmarks import ced_curve, image_errors, landmark_errors, score_images, success_rates
+from xtask_reg.landmarks import (
+    ced_curve,
+    image_errors,
+    landmark_distances,
+    landmark_errors,
+    score_images,
+    success_rates,
+)
 
 READING = {"reduction": "mean_distance", "space": "heatmap"}
 
@@ -82,6 +89,16 @@ def test_targets_of_invisible_landmarks_do_not_matter(reduction: str, unknown: f
     expected = image_errors(predicted, target, visible, reduction)
     target[~visible] = unknown
     np.testing.assert_array_equal(image_errors(predicted, target, visible, reduction), expected)
+
+
+def test_landmark_distances_against_loops() -> None:
+    predicted, target, visible = random_points()
+    target[~visible] = math.nan
+    distances = landmark_distances(predicted, target, visible)
+    for image, landmark in np.ndindex(visible.shape):
+        here = image, landmark
+        expected = math.dist(predicted[here], target[here]) if visible[here] else math.nan
+        assert distances[here] == pytest.approx(expected, nan_ok=True)
 
 
 def test_landmark_errors_against_loops() -> None:
@@ -191,7 +208,7 @@ GOOD = np.zeros((3, 4, 2))
 SHOWN = np.ones((3, 4), dtype=bool)
 
 
-@pytest.mark.parametrize("function", [image_errors, landmark_errors])
+@pytest.mark.parametrize("function", [image_errors, landmark_distances, landmark_errors])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

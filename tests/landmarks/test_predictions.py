@@ -9,15 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xtask_reg.landmarks.predictions import Predictions, markdown_table, read_predictions
+from xtask_reg.landmarks.predictions import Predictions, Reading, markdown_table, read_predictions
 
 
 def predictions(errors) -> Predictions:
-    count = len(errors)
+    """Of images whose first landmark is 5 pixels off, scaled so that this is the error; NaN: none is visible."""
+    count, known = len(errors), ~np.isnan(errors)
     points = np.arange(count * 4, dtype=float).reshape(count, 2, 2)
-    visible = np.array([[True, False]] * count)
+    visible = np.stack([known, np.zeros(count, dtype=bool)], axis=1)
+    scale = np.where(known, np.nan_to_num(errors, nan=1) / 5, 1)[:, None].repeat(2, axis=1)
     names = [f"{number}.png" for number in range(count)]
-    return Predictions(names, points, points + 1, visible, np.array(errors), "mean_distance", "heatmap", 1.2)
+    reading = Reading("mean_distance", "heatmap", 1.2, [0.5, 2])
+    return Predictions(names, ["eye", "nose"], points, points + [3, 4], visible, scale, reading)
 
 
 def test_written_and_read(tmp_path):
@@ -27,10 +30,26 @@ def test_written_and_read(tmp_path):
     assert list(path.parent.iterdir()) == [path]
     assert json.loads(path.read_text())["images"][1]["error"] is None
     read = read_predictions(path)
-    for field in ("predicted", "target", "visible", "errors"):
+    for field in ("predicted", "target", "visible", "scale", "errors"):
         np.testing.assert_array_equal(getattr(read, field), getattr(written, field))
-    assert (read.images, read.space, read.threshold) == (written.images, "heatmap", 1.2)
+    assert (read.images, read.landmarks, read.reading) == (written.images, ["eye", "nose"], written.reading)
     assert (read.scores.me, read.scores.fr, read.scores.skipped) == (1.25, 0.5, 1)
+    assert read.success_rates == {0.5: 0.5, 2.0: 1.0}
+
+
+def test_landmarks_by_hand():
+    """Each in the unit of its own image, over the images that show it."""
+    target = np.zeros((3, 3, 2))
+    predicted = target + [[[3, 4], [0, 2], [9, 9]], [[6, 8], [0, 0], [9, 9]], [[0, 1], [50, 0], [9, 9]]]
+    visible = np.array([[True, True, False], [True, False, False], [True, False, False]])
+    scale = np.array([[1, 1], [0.5, 0.5], [1, 4]])
+    reading = Reading("mean_distance", "mm", 1.2)
+    found = Predictions(["a", "b", "c"], ["eye", "nose", "lip"], predicted, target, visible, scale, reading)
+    eye, nose, lip = found.by_landmark
+    assert (eye.name, eye.mean, eye.images) == ("eye", pytest.approx(14 / 3), 3)
+    assert eye.sd == pytest.approx(np.std([5, 5, 4], ddof=1))
+    assert (nose.mean, nose.images, lip.images) == (2, 1, 0)
+    assert np.isnan([nose.sd, lip.mean, lip.sd]).all()
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"images": [{"image": "a.png"}]}', '{"images": []}'])
@@ -47,8 +66,8 @@ def test_a_missing_file_is_named():
 
 
 def test_table_states_numbers_and_reading():
-    text = markdown_table({"FT": predictions([0.6, 1.2, 1.8]).scores}, {"FT": 12.4})
-    assert "| FT | 1.200 ± 0.600 | 33.33 % | 0.167 | 12 |" in text
+    text = markdown_table({"FT": predictions([0.5, 1.0, 2.0]).scores}, {"FT": 12.4})
+    assert "| FT | 1.167 ± 0.764 | 33.33 % | 0.250 | 12 |" in text
     assert "mean distance in heatmap px" in text
     assert "above 1.2" in text
 
@@ -66,9 +85,13 @@ def test_scores_of_none_are_refused_with_the_file(tmp_path):
         (("threshold",), -1),
         (("space",), "screen"),
         (("reduction",), ["mean_distance"]),
-        (("images", 0, "error"), -0.5),
-        (("images", 0, "error"), "small"),
-        (("images", 0, "error"), 10**400),
+        (("success_at",), [0]),
+        (("success_at",), "2"),
+        (("landmarks",), ["eye"]),
+        (("images", 0, "scale"), [1]),
+        (("images", 0, "scale"), [1, 0]),
+        (("images", 0, "scale"), ["wide", 1]),
+        (("images", 0, "scale"), [10**400, 1]),
         (("images", 0, "predicted"), [[1, 2]]),
         (("images", 0, "predicted", 0, 1), float("nan")),
         (("images", 0, "target", 0, 0), float("inf")),

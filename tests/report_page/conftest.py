@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from xtask_reg.landmarks.predictions import Predictions
+from xtask_reg.landmarks.predictions import Predictions, Reading
 
 CONFIG = "lr = 1\n"
 LOG = """2026/01/01 00:00:00 - mmengine - INFO - 
@@ -71,10 +71,10 @@ def make_run(tmp_path, images) -> Callable[..., Path]:
         if errors is not None:
             target = np.full((len(errors), 1, 2), 10.0)
             predicted = target + [[[error, 0]] for error in errors]
+            how = Reading(**{"reduction": "mean_distance", "space": "image", "threshold": 1.5, **reading})
+            files, scale = [str(image) for image in images[: len(errors)]], np.ones((len(errors), 2))
             visible = np.ones((len(errors), 1), dtype=bool)
-            how = {"reduction": "mean_distance", "space": "image", "threshold": 1.5, **reading}
-            files = [str(image) for image in images[: len(errors)]]
-            Predictions(files, predicted, target, visible, np.array(errors), **how).write(folder / "predictions.json")
+            Predictions(files, ["nose"], predicted, target, visible, scale, how).write(folder / "predictions.json")
         return folder
 
     return make

@@ -83,6 +83,21 @@ def test_numbers(runs, tmp_path, capsys):
     assert "+lr = 2" in page.text
 
 
+def test_landmarks_and_rates(make_run, tmp_path, capsys):
+    """Landmarks of another unit have a table of their own; a run without rates has an empty cell."""
+    runs = [make_run("a", [0.5, 1.0, 2.0], success_at=[1, 2.5]), make_run("b", [3.0]), make_run("c", [4.0], space="mm")]
+    assert report(*runs, "--html", tmp_path / "r.html", "--json") == 0
+    page, printed = Page(tmp_path / "r.html"), json.loads(capsys.readouterr().out)["runs"]
+    assert page.rows[0][4:6] == ["within 1", "within 2.5"]
+    assert [row[4:6] for row in page.rows[1:4]] == [["66.7 %", "100.0 %"], ["", ""], ["", ""]]
+    deviation = statistics.stdev([0.5, 1, 2])
+    assert ["nose", f"1.167 ± {deviation:.3f}", "3", "3.000", "1"] in page.rows
+    assert ["nose", "4.000", "1"] in page.rows
+    assert "1 landmark, error in mm" in page.text
+    assert printed["a"]["success_rates"] == {"1": pytest.approx(2 / 3), "2.5": 1}
+    assert printed["b"]["landmarks"] == [{"name": "nose", "mean": 3.0, "sd": None, "images": 1}]
+
+
 def test_self_contained(runs, tmp_path):
     assert report(*runs, "--html", tmp_path / "r.html") == 0
     page, text = Page(tmp_path / "r.html"), (tmp_path / "r.html").read_text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,11 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _scores(predictions: Predictions) -> dict[str, Any]:
+    rates = {f"{distance:g}": rate for distance, rate in predictions.success_rates.items()}
+    landmarks = [_known(asdict(error)) for error in predictions.by_landmark]
+    return {**_known(asdict(predictions.scores)), "success_rates": _known(rates), "landmarks": landmarks}
+
+
+def _known(numbers: Mapping[str, Any]) -> dict[str, Any]:
     """As JSON has them, which knows no NaN: of one image there is no deviation."""
-    scores = asdict(predictions.scores)
-    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in scores.items()}
+    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in numbers.items()}

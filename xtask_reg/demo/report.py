@@ -36,8 +36,8 @@ def write_report(
     methods = {method: {**asdict(score), "seconds": seconds[method]} for method, score in scores.items()}
     (out / "results.json").write_text(json.dumps({"note": NOTE, **facts, "methods": methods}, indent=1))
     errors = {method: prediction.errors for method, prediction in predictions.items()}
-    first = next(iter(predictions.values()))
-    figure = plot_ced(errors, first.threshold, space=first.space, reduction=first.reduction)
+    how = next(iter(predictions.values())).reading
+    figure = plot_ced(errors, how.threshold, space=how.space, reduction=how.reduction)
     figure.savefig(out / "ced.png", dpi=120, bbox_inches="tight")
     return text
 

@@ -88,6 +88,15 @@ def image_errors(
     return _ratio(np.sqrt((distances**2).sum(axis=1)), visible.sum(axis=1))
 
 
+def landmark_distances(predicted: np.ndarray, target: np.ndarray, visible: np.ndarray | None = None) -> np.ndarray:
+    """Distance of each predicted landmark to the true one, ``(N, K)`` float64; NaN where it is not visible.
+
+    Takes and raises what :func:`image_errors` does.
+    """
+    distances, visible = _distances(predicted, target, visible)
+    return np.where(visible, distances, np.nan)
+
+
 def landmark_errors(predicted: np.ndarray, target: np.ndarray, visible: np.ndarray | None = None) -> np.ndarray:
     """Mean distance of each landmark over the images that show it, ``(K,)`` float64; NaN where none does.
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -17,7 +16,7 @@ from xtask_reg.landmarks.predictions import Predictions
 from xtask_reg.measuring.plots import plot_measurements
 from xtask_reg.measuring.run_log import Points
 from xtask_reg.palette import look
-from xtask_reg.report_page.run import Run
+from xtask_reg.report_page.run import Run, tested_alike
 
 COLUMNS = 3
 QUANTILES = {"best": 0.0, "median": 0.5, "90 %": 0.9, "worst": 1.0}
@@ -26,7 +25,7 @@ QUANTILES = {"best": 0.0, "median": 0.5, "90 %": 0.9, "worst": 1.0}
 
 def ced_figures(runs: Sequence[Run]) -> Iterator[str]:
     """Cumulative error distributions, one picture for the runs whose errors are read alike."""
-    for (reduction, space, threshold), group in _grouped(runs, _reading):
+    for (reduction, space, threshold), group in tested_alike(runs, _reading):
         errors = {name: predictions.errors for name, predictions in group.items()}
         yield _address(plot_ced(errors, threshold, space=space, reduction=reduction))
 
@@ -70,7 +69,7 @@ def picture_figures(runs: Sequence[Run]) -> Iterator[str]:
     Raises:
         FileNotFoundError, ValueError: if an image is no longer there, or cannot be read.
     """
-    for _, group in _grouped(runs, lambda predictions: (tuple(predictions.images), predictions.target.shape)):
+    for _, group in tested_alike(runs, lambda predictions: (tuple(predictions.images), predictions.target.shape)):
         first = next(iter(group.values()))
         order = np.argsort(first.errors)[: np.isfinite(first.errors).sum()]
         places = {int(quantile * (len(order) - 1)): name for name, quantile in reversed(QUANTILES.items())}
@@ -83,16 +82,7 @@ def picture_figures(runs: Sequence[Run]) -> Iterator[str]:
 
 
 def _reading(predictions: Predictions) -> tuple[str, str, float]:
-    return predictions.reduction, predictions.space, predictions.threshold
-
-
-def _grouped(
-    runs: Sequence[Run], key: Callable[[Predictions], tuple[Any, ...]]
-) -> Iterator[tuple[tuple[Any, ...], dict[str, Predictions]]]:
-    """The predictions by the name of their run, those with the same ``key`` together, in the order of the first."""
-    tested = {run.name: run.predictions for run in runs if run.predictions is not None}
-    for each in dict.fromkeys(map(key, tested.values())):
-        yield each, {name: predictions for name, predictions in tested.items() if key(predictions) == each}
+    return predictions.reading.reduction, predictions.reading.space, predictions.reading.threshold
 
 
 def _address(figure: Figure) -> str:

@@ -14,11 +14,12 @@ import jinja2
 
 from xtask_reg.landmarks.metrics import unit
 from xtask_reg.report_page import figures
+from xtask_reg.report_page.landmarks import landmark_tables
 from xtask_reg.report_page.run import PREDICTIONS, Run
 
 
 def render_page(runs: Sequence[Run], title: str, with_pictures: bool = True) -> str:
-    """One HTML document that needs nothing else: scores, CED, curves, pictures, configs, versions.
+    """One HTML document that needs nothing else: scores, CED, landmarks, curves, pictures, configs, versions.
 
     Args:
         runs: what is reported, in this order; the first is what the others' configs are compared with.
@@ -42,7 +43,9 @@ def render_page(runs: Sequence[Run], title: str, with_pictures: bool = True) -> 
         notes=notes,
         last={run.name: {key: points[-1] for key, points in run.validation.items()} for run in runs},
         validated=list(dict.fromkeys(chain.from_iterable(run.validation for run in runs))),
+        success_at=sorted({each for run in runs if run.predictions for each in run.predictions.success_rates}),
         ced=list(figures.ced_figures(runs)),
+        landmarks=list(landmark_tables(runs)),
         validation=figures.curve_figure(runs, "validation", "epoch"),
         training=figures.curve_figure(runs, "training", "training step"),
         measurements=figures.measurement_figure(runs),

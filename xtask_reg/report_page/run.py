@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,15 @@ def read_run(name: str, folder: Path) -> Run:
         config=_config(folder, files),
         versions=_versions(folder, files),
     )
+
+
+def tested_alike(
+    runs: Sequence[Run], key: Callable[[Predictions], tuple[Any, ...]]
+) -> Iterator[tuple[tuple[Any, ...], dict[str, Predictions]]]:
+    """The predictions by the name of their run, those with the same ``key`` together, in the order of the first."""
+    tested = {run.name: run.predictions for run in runs if run.predictions is not None}
+    for each in dict.fromkeys(map(key, tested.values())):
+        yield each, {name: predictions for name, predictions in tested.items() if key(predictions) == each}
 
 
 def _scalars(files: list[Path]) -> tuple[dict[str, Points], dict[str, Points]]:

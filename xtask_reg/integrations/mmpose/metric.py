@@ -13,9 +13,10 @@ from mmpose.registry import METRICS
 
 from xtask_reg.data.coco import MM_PER_PIXEL
 from xtask_reg.integrations.mmpose.codec_settings import pixels_per_cell
-from xtask_reg.landmarks import image_errors, score_images, success_rates
+from xtask_reg.integrations.mmpose.landmark_sets import names_in
+from xtask_reg.landmarks import score_images, success_rates
 from xtask_reg.landmarks.metrics import Reduction, Space
-from xtask_reg.landmarks.predictions import Predictions
+from xtask_reg.landmarks.predictions import Predictions, Reading
 
 
 @METRICS.register_module()
@@ -111,18 +112,23 @@ class LandmarkMetric(BaseMetric):
 
     def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
         """The scores over all images."""
-        scales = np.stack([result["scale"] for result in results])[:, None]
-        predicted, target, visible = (np.stack([r[key] for r in results]) for key in ("predicted", "target", "visible"))
-        errors = image_errors(predicted * scales, target * scales, visible, self.reduction)
-        rates = 100 * success_rates(predicted * scales, target * scales, self.success_at, visible)
-        scores = score_images(errors, reduction=self.reduction, space=self.space, threshold=self.threshold)
+        arrays = {key: np.stack([r[key] for r in results]) for key in ("predicted", "target", "visible", "scale")}
+        found = Predictions(
+            images=[result["image"] for result in results],
+            landmarks=self._landmarks(arrays["target"].shape[1]),
+            reading=Reading(self.reduction, self.space, self.threshold, self.success_at),
+            **arrays,
+        )
+        scores = found.scores
         print_log(str(scores), logger="current")
         if self.outfile is not None:
-            names = [result["image"] for result in results]
-            reading = (self.reduction, self.space, self.threshold)
-            Predictions(names, predicted, target, visible, errors, *reading).write(Path(self.outfile))
-        found = {f"SDR@{distance:g}": float(rate) for distance, rate in zip(self.success_at, rates)}
-        return {"ME": scores.me, "SD": scores.sd, "FR": 100 * scores.fr, "AUC": scores.auc, **found}
+            found.write(Path(self.outfile))
+        rates = {f"SDR@{distance:g}": 100 * rate for distance, rate in found.success_rates.items()}
+        return {"ME": scores.me, "SD": scores.sd, "FR": 100 * scores.fr, "AUC": scores.auc, **rates}
+
+    def _landmarks(self, count: int) -> list[str]:
+        """Their names, or else their numbers from 1."""
+        return names_in(self.dataset_meta or {}) or [str(number) for number in range(1, count + 1)]
 
 
 def _mm_per_pixel(sample: dict[str, Any]) -> float:
