@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from xtask_reg.submodules import find_module, with_wrapped
-from xtask_reg.taps import Seen, Tap, TapError, TapRecorder, recorders_of_calls
+from xtask_reg.taps import Seen, Tap, TapError, TapRecorder, recorders_on
 
 
 class StudentTaps:
@@ -89,15 +89,11 @@ class StudentTaps:
 
     @contextmanager
     def alone(self, student: nn.Module) -> Iterator[None]:
-        """Inside the block calls of the student and of its parts are no steps of others who read it."""
-        others = [recorder for recorder in recorders_of_calls(student) if recorder is not self._recorder]
-        try:
-            for other in others:
-                other.listen(False)
+        """Inside the block calls of the student and of its parts belong to no step of others who read it."""
+        with ExitStack() as others:
+            for recorder in recorders_on(student) - {self._recorder}:
+                others.enter_context(recorder.aside())
             yield
-        finally:
-            for other in others:
-                other.listen()
 
     def remove(self) -> None:
         """Take all hooks away."""

@@ -119,9 +119,19 @@ class TapRecorder:
             model.register_forward_hook(self._call_ends, always_call=True),
         ]
 
-    def listen(self, whether: bool = True) -> None:
-        """Say whether somebody reads what the calls of the model leave."""
-        self._listens = whether
+    def listen(self) -> None:
+        """Say that somebody reads what the calls of the model leave."""
+        self._listens = True
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Record nothing inside the block; a step that was begun before it goes on behind it."""
+        step, listens = self._step, self._listens
+        self._step, self._listens = None, False
+        try:
+            yield
+        finally:
+            self._step, self._listens = step, listens
 
     def _call_begins(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not self._listens:
@@ -267,11 +277,15 @@ class TapRecorder:
         return {**{key: value for key, value in self.__dict__.items() if key != "_listens"}, "_step": None}
 
 
-def recorders_of_calls(model: nn.Module) -> set[TapRecorder]:
-    """Those for which calls of the model, or of a part of it, are steps."""
-    hooks = [hook for module in model.modules() for hook in module._forward_pre_hooks.values()]
-    owners = [getattr(hook, "__self__", None) for hook in hooks]
-    return {owner for owner in owners if isinstance(owner, TapRecorder) and owner._listens}
+def recorders_on(model: nn.Module) -> set[TapRecorder]:
+    """Those that have hooks on the model or on a part of it."""
+    found = set()
+    for module in model.modules():
+        for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values()):
+            owner = hook.recorder if isinstance(hook, Tap) else getattr(hook, "__self__", None)
+            if isinstance(owner, TapRecorder):
+                found.add(owner)
+    return found
 
 
 def _version_of(tensor: Tensor) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -96,21 +97,26 @@ def test_a_later_call_in_train_mode_leaves_the_gradient(pair, images, channels_l
     assert before.abs().max() > 0.1
 
 
-@pytest.mark.parametrize("of_a_part", [False, True])
-def test_another_regularizer_reads_the_labelled_call(pair, ed, images, of_a_part):
+@pytest.mark.parametrize("within_a_block", [False, True])
+@pytest.mark.parametrize("path", ["layer2", "0.layer2", "0.0.layer2"], ids=["of a part", "of the same", "of all"])
+def test_another_regularizer_reads_the_labelled_call(pair, ed, images, path, within_a_block):
     part, keep = pair
     part.layer2.eval()  # its dropout would draw
     student = nn.Sequential(part)
-    taps, near_taps = ed(student="0.layer2"), ed(student="layer2" if of_a_part else "0.layer2")
-    keep = xr.CrossTaskRegularizer(student, keep.teacher, [taps])
-    near = xr.CrossTaskRegularizer(part if of_a_part else student, keep.teacher, [near_taps])
-    student(images)
-    expected = near()["ed"]
-    student(images)
-    on_others = keep.on(torch.randn(3, 3, 12, 10))["ed"]
+    everything = nn.Sequential(student)
+    keep = xr.CrossTaskRegularizer(student, keep.teacher, [ed(student="0.layer2")])
+    known = {"layer2": part, "0.layer2": student, "0.0.layer2": everything}[path]
+    near = xr.CrossTaskRegularizer(known, keep.teacher, [ed(student=path)])
+    everything(images)
+    expected, others = near()["ed"], torch.randn(3, 3, 12, 10)
+    with near.recording(images) if within_a_block else nullcontext():
+        everything(images)
+        on_others = keep.on(others)["ed"]
     assert torch.equal(near()["ed"], expected)
     assert on_others != expected
-    student(images)
+    with near.recording(images) if within_a_block else nullcontext():
+        keep.on(others)
+        everything(images)
     assert torch.equal(near()["ed"], expected)
 
 
