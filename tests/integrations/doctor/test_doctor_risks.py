@@ -81,6 +81,7 @@ ALSO = [
     ),
     ("codec", {"test_evaluator.stride": 8}, "test_evaluator.stride=8, but a heatmap pixel has 4 input pixels"),
     ("test-set", {"test_dataloader.dataset.subset": [*range(13, -1, -1)]}, "the test set has .* in another order"),
+    ("test-set", {"test_evaluator.space": "mm"}, r"testing would fail: .*large a pixel of .*png is: .*mm_per_pixel"),
     ("flip", subset(0, 3, 5), "one-sided landmarks: philtrum_top_left$"),
     ("never-annotated", {"train_dataloader.dataset.data_root": "PARTLY"}, "shows nose_bottom$"),
     ("epoch-seed", {"train_dataloader.num_workers": 1, "train_dataloader.persistent_workers": True}, "persistent"),

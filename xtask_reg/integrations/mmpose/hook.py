@@ -28,8 +28,8 @@ class CrossTaskPoseHook(CrossTaskHook):
 
         Raises:
             ValueError: if training and validation have different landmarks, these do not fit the head, a training that
-                is resumed had others, or the heatmaps of the training pipeline are not those that the head's decoder
-                reads.
+                is resumed had others, the heatmaps of the training pipeline are not those that the head's decoder
+                reads, or errors are to count in millimetres of images that do not say how large they are.
         """
         super().before_train(runner)
         head, names = _head(runner), _names(runner.train_dataloader)
@@ -39,6 +39,7 @@ class CrossTaskPoseHook(CrossTaskHook):
         if runner.val_loop is not None:
             check_names(_names(runner.val_dataloader), "validation", self._trained, "the training set")
             _tell_codec(runner.val_loop, head)
+            check_data(runner.val_loop)
         check_heatmaps(self._trained, "training", head)
         _check_geometry(runner, head)
 
@@ -56,6 +57,7 @@ class CrossTaskPoseHook(CrossTaskHook):
         check_heatmaps(names, "test", head)
         _check_geometry(runner, head)
         _tell_codec(runner.test_loop, head)
+        check_data(runner.test_loop)
 
 
 def _head(runner: Any) -> Any:
@@ -67,9 +69,18 @@ def _names(loader: Any) -> list[str]:
 
 
 def _tell_codec(loop: Any, head: Any) -> None:
-    for metric in loop.evaluator.metrics:
-        if isinstance(metric, LandmarkMetric):
-            metric.use_codec(getattr(head, "decoder", None))
+    for metric in _landmark_metrics(loop):
+        metric.use_codec(getattr(head, "decoder", None))
+
+
+def check_data(loop: Any) -> None:
+    """Raise ``ValueError`` if the data of a validation or test lack what its metric counts in."""
+    for metric in _landmark_metrics(loop):
+        metric.check_data(loop.dataloader.dataset)
+
+
+def _landmark_metrics(loop: Any) -> list[LandmarkMetric]:
+    return [metric for metric in loop.evaluator.metrics if isinstance(metric, LandmarkMetric)]
 
 
 def _check_geometry(runner: Any, head: Any) -> None:

@@ -79,6 +79,12 @@ class LandmarkMetric(BaseMetric):
                 "pixel)"
             )
 
+    def check_data(self, dataset: Any) -> None:
+        """Raise ``ValueError`` if errors count in millimetres, and an image of the data set does not say how large."""
+        if self.space == "mm" and hasattr(dataset, "get_data_info"):
+            for index in range(len(dataset)):
+                _mm_per_pixel(dataset.get_data_info(index))
+
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         """Keep the points of a batch."""
         for sample in data_samples:

@@ -13,6 +13,7 @@ from mmpose.datasets.transforms import RandomFlip
 from xtask_reg.integrations.mmpose.doctor.facts import DataFacts
 from xtask_reg.integrations.mmpose.doctor.step import Step, encoder_stride
 from xtask_reg.integrations.mmpose.errors import one_line_errors
+from xtask_reg.integrations.mmpose.hook import check_data
 from xtask_reg.integrations.mmpose.landmark_sets import check_names, names_in
 
 _SIDE = re.compile(r"(^|[\W_])(left|right|l|r)([\W_]|$)", re.IGNORECASE)
@@ -26,6 +27,7 @@ def test_loop(runner: Runner) -> tuple[Any, str | None]:
             if loop is not None:
                 expected = names_in(runner.train_dataloader.dataset.metainfo)
                 check_names(names_in(loop.dataloader.dataset.metainfo), "test", expected, "the training set")
+                check_data(loop)
             return loop, None
     except ValueError as error:
         return None, str(error)

@@ -18,7 +18,7 @@ def data_risks(facts: Facts) -> Iterator[Risk]:
         yield Risk(
             "test-set",
             f"training would end, but testing would fail: {facts.data.test_error}",
-            "set test_dataloader as train_dataloader and val_dataloader are",
+            "mend that, or set test_dataloader as train_dataloader and val_dataloader are",
         )
     batch = facts.data.batch_shape[0]
     if batch <= SMALL_BATCH and facts.parameters.batch_statistics_in_backbone:
