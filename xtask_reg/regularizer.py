@@ -14,10 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xtask_reg.channel_order import ChannelOrder
 from xtask_reg.computed_again import ComputedAgain
 from xtask_reg.copied_statistics import copied_statistics
-from xtask_reg.gradient_reach import GradientReach
 from xtask_reg.held_student import HeldStudent
 from xtask_reg.kinds import check_kind
 from xtask_reg.measuring.meter import Meter
@@ -33,9 +31,9 @@ from xtask_reg.teacher import FrozenTeacher
 from xtask_reg.teacher_ahead import TeacherAhead
 from xtask_reg.teachers import FrozenTeachers
 from xtask_reg.term import Read, Term, Weight, is_left_out
+from xtask_reg.term_checks import TermChecks
 from xtask_reg.term_list import check_balanced_apart, check_not_balanced, student_taps, teacher_taps, term_list
 from xtask_reg.two_encoders import TwoEncoders
-from xtask_reg.untrained import UntrainedConnectors
 from xtask_reg.weights.balanced import Balanced
 
 
@@ -84,7 +82,6 @@ class CrossTaskRegularizer(nn.Module):
         self.terms = nn.ModuleDict({term.name: term for term in terms if not is_left_out(term.weighting)})
         self._meter = Meter(monitor, [] if monitor is None else self._pairs(monitor, student, images))
         self._progress: float | None = None
-        self._reach, self._untrained = GradientReach(), UntrainedConnectors()
         self._check_teacher()
         student = None if student is None else unwrap(student)
         self._student = None if student is None else HeldStudent(student)
@@ -93,7 +90,7 @@ class CrossTaskRegularizer(nn.Module):
         }
         self._own_parameters()
         modules = self._tapped(student)
-        self._order = ChannelOrder(modules)
+        self._checks = TermChecks(modules)
         ignored = partial(self._meter.idle_stages, student_taps(self._terms()))
         self._taps = StudentTaps(student, modules, ignored, at_calls=bool(self.terms or self._meter.stages))
         self._taps.may_compile(not self._measures())
@@ -214,9 +211,7 @@ class CrossTaskRegularizer(nn.Module):
         for term in self._terms():
             if term in active:
                 student, teacher = self._read(term, outputs, targets)
-                self._reach.check(term, student)
-                self._untrained.check(term, trained)
-                self._order.check(term, student, teacher)
+                self._checks.check(term, student, teacher, trained)
                 losses[term.name] = step.weighted(term, student, teacher)
             else:
                 losses[term.name] = term.nothing(next(iter((*outputs.values(), *trained))))

@@ -224,5 +224,21 @@ def test_one_number_is_that_of_all_channels() -> None:
     assert (found.mean, found.std, found.value_range) == ((0.4,) * 3, (0.2,) * 3, 1)
 
 
+@pytest.mark.parametrize(
+    ("make", "config", "path"),
+    [
+        (transformers.EfficientNetModel, transformers.EfficientNetConfig, "encoder.top_activation"),
+        (transformers.MobileNetV2Model, transformers.MobileNetV2Config, "conv_1x1"),
+    ],
+)
+def test_networks_that_give_nothing_unless_they_are_trained(make: Any, config: Any, path: str) -> None:
+    term = xr.Term(xr.CosineAlignmentLoss(), student=path, teacher=path, weight=1.0, name="ed")
+    student, teacher = make(config()), xr.FrozenTeacher(make(config()))
+    keep = xr.CrossTaskRegularizer(student, teacher, [term])
+    student(pixel_values=torch.randn(2, 3, 64, 64))
+    with pytest.warns(UserWarning, match="term 'ed': no feature of the teacher at .* says nothing of the images"):
+        assert keep()["ed"].requires_grad
+
+
 def test_example_runs() -> None:
     assert doctest.testmod(inputs).failed == 0

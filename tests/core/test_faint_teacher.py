@@ -1,0 +1,32 @@
+"""A warning where the teacher's features are nothing, and none elsewhere."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+
+import xtask_reg as xr
+
+
+def warned(source, student, term, images) -> list[str]:
+    """What two steps warn of."""
+    keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [term])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            student(images)
+            keep()
+    return [str(each.message) for each in caught if "says nothing" in str(each.message)]
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-12, 1e-5, 1.0])
+def test_only_if_all_are_nothing(net, ed, images, size):
+    source = net()
+    with torch.no_grad():
+        for parameter in source.layer2.parameters():
+            parameter *= size
+    found = warned(source, net(), ed(), images)
+    assert len(found) == (size < 1e-8)
+    assert all("term 'ed': no feature of the teacher at 'layer2' is larger than" in each for each in found)

@@ -1,0 +1,39 @@
+"""What is looked at where a term is computed, and warned of once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from xtask_reg.channel_order import ChannelOrder
+from xtask_reg.faint_teacher import FaintTeacher
+from xtask_reg.gradient_reach import GradientReach
+from xtask_reg.term import Read, Term
+from xtask_reg.untrained import UntrainedConnectors
+
+
+class TermChecks:
+    """Warns of a term that does not do what it was put there for.
+
+    Args:
+        modules: the student's tapped modules, by path.
+    """
+
+    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
+        self._reach, self._faint = GradientReach(), FaintTeacher()
+        self._untrained, self._order = UntrainedConnectors(), ChannelOrder(modules)
+
+    def check(self, term: Term, student: Read, teacher: Read | None, trained: Sequence[Tensor]) -> None:
+        """Look at what a term is about to compare.
+
+        Args:
+            term: which one.
+            student: what it has read of the student.
+            teacher: and of the teacher.
+            trained: the parameters of the student.
+        """
+        self._reach.check(term, student)
+        self._faint.check(term, teacher)
+        self._untrained.check(term, trained)
+        self._order.check(term, student, teacher)
