@@ -98,6 +98,23 @@ def test_landmarks_and_rates(make_run, tmp_path, capsys):
     assert printed["b"]["landmarks"] == [{"name": "nose", "mean": 3.0, "sd": None, "images": 1}]
 
 
+def test_differences(make_run, tmp_path, capsys):
+    """To the first run of the same images and reading; that of other images has none to be compared with."""
+    runs = [make_run("a", [0.5, 1.0, 2.0]), make_run("b", [0.25, 1.5, 3.0]), make_run("c", [3.0])]
+    runs += [make_run("d", [1.0, 1.0, 2.0], space="mm"), make_run("e", [0.5, 1.0, 2.0])]
+    assert report(*runs, "--html", tmp_path / "r.html", "--json") == 0
+    page, printed = Page(tmp_path / "r.html"), json.loads(capsys.readouterr().out)["differences"]
+    assert [(each["reference"], [*each["differences"]]) for each in printed] == [("a", ["b", "e"])]
+    assert printed[0]["differences"]["b"]["mean"] == pytest.approx(1.25 / 3)
+    (place,) = (index for index, row in enumerate(page.rows) if row[0] == "against a")
+    name, mean, interval, percent, less, p = page.rows[place + 1]
+    assert (name, mean, percent, less) == ("b", "+0.417", "+35.7", "1 of 3")
+    assert float(interval.split(" to ")[0]) < 0.417 < float(interval.split(" to ")[1])
+    assert float(p) == 0.5  # of the eight means with flipped signs four are as far from 0
+    assert page.rows[place + 2] == ["e", "+0.000", "+0.000 to +0.000", "+0.0", "0 of 3", "1"]
+    assert not any("against" in cell for row in page.rows[place + 3 :] for cell in row)
+
+
 def test_self_contained(runs, tmp_path):
     assert report(*runs, "--html", tmp_path / "r.html") == 0
     page, text = Page(tmp_path / "r.html"), (tmp_path / "r.html").read_text()

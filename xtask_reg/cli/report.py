@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +29,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def _run(options: argparse.Namespace) -> None:
+    from xtask_reg.report_page.comparisons import comparisons
     from xtask_reg.report_page.page import render_page
     from xtask_reg.report_page.run import read_run
     from xtask_reg.whole_file import whole_file
@@ -40,7 +40,8 @@ def _run(options: argparse.Namespace) -> None:
         part.write_text(page, encoding="utf-8")
     if options.json:
         scores = {run.name: _scores(run.predictions) if run.predictions else None for run in runs}
-        print(json.dumps({"page": str(options.html), "runs": scores}))
+        differences = [asdict(comparison) for comparison in comparisons(runs)]
+        print(json.dumps(_known({"page": str(options.html), "runs": scores, "differences": differences})))
         return
     for run in runs:
         print(f"{run.name}: {run.predictions.scores if run.predictions else 'not tested'}")
@@ -49,10 +50,14 @@ def _run(options: argparse.Namespace) -> None:
 
 def _scores(predictions: Predictions) -> dict[str, Any]:
     rates = {f"{distance:g}": rate for distance, rate in predictions.success_rates.items()}
-    landmarks = [_known(asdict(error)) for error in predictions.by_landmark]
-    return {**_known(asdict(predictions.scores)), "success_rates": _known(rates), "landmarks": landmarks}
+    landmarks = [asdict(error) for error in predictions.by_landmark]
+    return {**asdict(predictions.scores), "success_rates": rates, "landmarks": landmarks}
 
 
-def _known(numbers: Mapping[str, Any]) -> dict[str, Any]:
-    """As JSON has them, which knows no NaN: of one image there is no deviation."""
-    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in numbers.items()}
+def _known(value: Any) -> Any:
+    """As JSON has it, which knows no NaN: of one image there is no deviation."""
+    if isinstance(value, dict):
+        return {key: _known(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_known(each) for each in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -14,6 +14,7 @@ import jinja2
 
 from xtask_reg.landmarks.metrics import unit
 from xtask_reg.report_page import figures
+from xtask_reg.report_page.comparisons import comparisons
 from xtask_reg.report_page.landmarks import landmark_tables
 from xtask_reg.report_page.run import PREDICTIONS, Run
 
@@ -45,6 +46,7 @@ def render_page(runs: Sequence[Run], title: str, with_pictures: bool = True) -> 
         validated=list(dict.fromkeys(chain.from_iterable(run.validation for run in runs))),
         success_at=sorted({each for run in runs if run.predictions for each in run.predictions.success_rates}),
         ced=list(figures.ced_figures(runs)),
+        comparisons=list(comparisons(runs)),
         landmarks=list(landmark_tables(runs)),
         validation=figures.curve_figure(runs, "validation", "epoch"),
         training=figures.curve_figure(runs, "training", "training step"),

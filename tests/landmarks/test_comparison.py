@@ -1,0 +1,87 @@
+"""Paired differences against their definitions, and against what theory says of normal ones."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from xtask_reg.landmarks.comparison import paired_difference
+
+
+def errors(count: int, shift: float = 0.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    reference = random.gamma(6, 0.2, size=count)
+    return reference + random.normal(shift, 0.3, size=count), reference
+
+
+@pytest.mark.parametrize("count", [2, 3, 8, 12])
+def test_of_few_images_p_is_that_of_all_signs(count):
+    own, other = errors(count, shift=0.2)
+    differences = own - other
+    means = [abs(np.mean(differences * signs)) for signs in itertools.product((1, -1), repeat=count)]
+    assert paired_difference(own, other).p == pytest.approx(np.mean(np.array(means) >= abs(differences.mean()) - 1e-12))
+
+
+@pytest.mark.parametrize("shift", [-0.08, 0.0, 0.05])
+def test_of_many_normal_differences_it_is_the_t_test(shift):
+    own, other = errors(400, shift)
+    found, expected = paired_difference(own, other), stats.ttest_rel(own, other)
+    interval = expected.confidence_interval()
+    width = interval.high - interval.low
+    assert found.mean == pytest.approx(np.mean(own - other))
+    assert found.percent == pytest.approx(100 * (own.mean() / other.mean() - 1))
+    assert abs(found.low - interval.low) < 0.05 * width
+    assert abs(found.high - interval.high) < 0.05 * width
+    assert found.p == pytest.approx(expected.pvalue, abs=0.02)
+    assert (found.less, found.images) == (sum(own < other), 400)
+
+
+def test_the_interval_has_the_mean_as_often_as_it_says():
+    held = sum(
+        found.low <= 0.1 <= found.high for found in (paired_difference(*errors(40, 0.1, seed)) for seed in range(100))
+    )
+    assert 88 <= held <= 99  # of 100 at 95 %: outside with a chance of 1 %
+
+
+def test_the_same_numbers_twice():
+    assert paired_difference(*errors(50, 0.1)) == paired_difference(*errors(50, 0.1))
+
+
+def test_images_that_one_of_both_lacks_are_left_out():
+    own, other = errors(20)
+    expected = paired_difference(own[2:], other[2:])
+    own[0], other[1] = math.nan, math.nan
+    assert paired_difference(own, other) == expected
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "expected"),
+    [
+        ([2.0, 2.0, 2.0], [1.0, 1.0, 1.0], (1.0, 1.0, 1.0, 0.25, 100.0)),
+        ([1.0, 2.0], [1.0, 2.0], (0.0, 0.0, 0.0, 1.0, 0.0)),
+        ([2.0], [1.0], (1.0, math.nan, math.nan, math.nan, 100.0)),
+        ([1.0, 1.0], [0.0, 0.0], (1.0, 1.0, 1.0, 0.5, math.nan)),
+    ],
+)
+def test_of_equal_differences_and_of_one_image(own, other, expected):
+    found = paired_difference(np.array(own), np.array(other))
+    assert (found.mean, found.low, found.high, found.p, found.percent) == pytest.approx(expected, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "message"),
+    [
+        ([1.0], [1.0, 2.0], "of the same images"),
+        ([[1.0]], [[1.0]], r"must be \(N,\)"),
+        ([math.nan], [1.0], "at least one image"),
+        ([math.inf, 1.0], [1.0, 1.0], "finite"),
+        ([], [], "at least one image"),
+    ],
+)
+def test_bad_errors(own, other, message):
+    with pytest.raises(ValueError, match=message):
+        paired_difference(np.array(own), np.array(other))

@@ -1,0 +1,41 @@
+"""Runs against the first one that was tested on the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from xtask_reg.landmarks.comparison import PairedDifference, paired_difference
+from xtask_reg.landmarks.metrics import unit
+from xtask_reg.landmarks.predictions import Predictions
+from xtask_reg.report_page.run import Run, tested_alike
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs that were tested on the same images, their errors being read alike.
+
+    Attributes:
+        reference: the name of the first of them.
+        unit: of the errors.
+        differences: of each other run to it, by name.
+    """
+
+    reference: str
+    unit: str
+    differences: Mapping[str, PairedDifference]
+
+
+def comparisons(runs: Sequence[Run]) -> Iterator[Comparison]:
+    """One for each list of test images of which there are several runs."""
+    for _, group in tested_alike(runs, _test):
+        (reference, first), *others = group.items()
+        if others:
+            differences = {name: paired_difference(other.errors, first.errors) for name, other in others}
+            yield Comparison(reference, unit(first.reading.space), differences)
+
+
+def _test(predictions: Predictions) -> tuple[Any, ...]:
+    reading = predictions.reading
+    return tuple(predictions.images), tuple(predictions.landmarks), reading.reduction, reading.space
