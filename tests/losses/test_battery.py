@@ -84,6 +84,20 @@ def test_second_derivative(case: Case) -> None:
     torch.autograd.gradgradcheck(lambda student: case.call(case.function, student, teacher), student, fast_mode=True)
 
 
+@over_cases(lambda case: case.function is not rkd_distance_loss)
+def test_second_derivative_beside_features_without_a_direction(case: Case) -> None:
+    """A location after a ReLU, a whole image, and two images that are the same."""
+    student, teacher = (each.detach() for each in pair(case, dtype=torch.float32))
+    student[0, ..., :1] = 0
+    without, same = student.index_fill(0, torch.tensor(1), 0), torch.cat([student[:1]] * 2)
+    for features in (student, without, same):
+        given = features.clone().requires_grad_()
+        value = case.call(case.function, given, teacher[: len(given)])
+        (gradient,) = torch.autograd.grad(value, given, create_graph=True)
+        (second,) = torch.autograd.grad(gradient.square().sum(), given)
+        assert second.isfinite().all()
+
+
 @each_device
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @over_alike()

@@ -16,6 +16,17 @@ def test_eq_4_sum_has_minimum_1_minus_b(images: int) -> None:
     assert cosine_alignment_loss(features, features).item() == pytest.approx(0, abs=1e-12)
 
 
+def test_maps_of_millions_of_numbers_keep_their_digits() -> None:
+    teacher = torch.randn(1, 64, 256, 256).relu()
+    student = (teacher + torch.randn_like(teacher) / 100).requires_grad_()
+    exact = student.detach().double().requires_grad_()
+    value, expected = (cosine_alignment_loss(each, teacher) for each in (student, exact))
+    assert value.item() == pytest.approx(expected.item(), rel=0.01)
+    found, right = torch.autograd.grad(value + expected, (student, exact))
+    assert (found - right).norm() < 1e-3 * right.norm()
+    assert cosine_alignment_loss(teacher, teacher).item() == pytest.approx(0, abs=1e-6)
+
+
 def test_pooled_compares_maps_of_different_size() -> None:
     student, teacher = torch.randn(2, 3, 8, 8, dtype=torch.float64), torch.randn(2, 3, 5, dtype=torch.float64)
     expected = torch.nn.functional.cosine_similarity(student.mean((2, 3)), teacher.mean(2))

@@ -27,7 +27,8 @@ def attention_transfer_loss(
     Args:
         student: features of the student, shape ``(B, C, *spatial)``.
         teacher: features of the teacher on the same images; the number of channels may differ.
-        power: p, at least 1; the larger it is, the more the strongest activations count.
+        power: p, at least 1; the larger it is, the more the strongest activations count. Between 1 and 2 a feature
+            that is 0 has no second derivative.
         reduction: ``'mean'`` or ``'sum'`` over the images.
 
     Returns:

@@ -25,7 +25,8 @@ def channel_attention_loss(
     Args:
         student: features of the student, shape ``(B, C, *spatial)`` or ``(B, C)``.
         teacher: features of the teacher on the same images, with the same channels; the resolution may differ.
-        power: p, at least 1; the larger it is, the more the strongest activations count.
+        power: p, at least 1; the larger it is, the more the strongest activations count. Between 1 and 2 a feature
+            that is 0 has no second derivative.
         reduction: ``'mean'`` or ``'sum'`` over the images.
 
     Returns:

@@ -53,9 +53,7 @@ def rkd_angle_loss(student: Tensor, teacher: Tensor) -> Tensor:
 def _cosines(points: Tensor) -> Tensor:
     """The cosines of the angles at j, shape ``(j, i, k)``; 0 where two of the three are the same image."""
     same = torch.eye(len(points), dtype=torch.bool, device=points.device)
-    # the second derivative of a length is not a number where that is 0, as between an image and itself
-    sides = (points.unsqueeze(0) - points.unsqueeze(1)).masked_fill(same.unsqueeze(2), 1.0)
-    sides = unit(sides, dim=2).masked_fill(same.unsqueeze(2), 0.0)
+    sides = unit(points.unsqueeze(0) - points.unsqueeze(1), dim=2)
     with outside_autocast(sides):
         cosines = sides @ sides.transpose(1, 2)
     return cosines.masked_fill(same, 0.0)
