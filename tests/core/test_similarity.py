@@ -57,6 +57,11 @@ def test_cka_is_that_of_the_gram_matrices(shape, other_channels) -> None:
     assert linear_cka(y, x).item() == pytest.approx(cka(x, y), rel=1e-4)
 
 
+def test_cka_of_thousands_of_locations_and_channels() -> None:
+    x = torch.randn(32, 2048, 7, 7).relu()
+    assert linear_cka(x, x).item() == pytest.approx(1, abs=1e-6)
+
+
 def test_tokens_are_compared_as_locations() -> None:
     x, y = pair((2, 6, 7, 1), 9)
     tokens = (features.flatten(2).transpose(1, 2) for features in (x, y))
