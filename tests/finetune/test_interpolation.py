@@ -49,6 +49,18 @@ def test_ends_are_exact(dtype: torch.dtype) -> None:
         )
 
 
+def test_infinities_of_a_mask_stay() -> None:
+    source, tuned = torch.tensor([-math.inf, 0.0]), torch.tensor([-math.inf, 1.0])
+    for alpha in (0, 0.25, 1):
+        found = interpolate({"mask": source}, {"mask": tuned}, alpha)
+        assert found["mask"].tolist() == [-math.inf, alpha]
+
+
+def test_complex_weights() -> None:
+    found = interpolate({"weight": torch.tensor([1 + 1j])}, {"weight": torch.tensor([3 - 1j])}, 0.25)
+    assert found["weight"].tolist() == [1.5 + 0.5j]
+
+
 def test_result_is_new_and_detached() -> None:
     source, tuned = states()
     kept = copy.deepcopy((source, tuned))

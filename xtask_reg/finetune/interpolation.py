@@ -35,8 +35,8 @@ def interpolate(source: Mapping[str, Tensor], tuned: Mapping[str, Tensor], alpha
         New tensors under the names of ``tuned``, in their order, dtypes and on their devices.
 
     Raises:
-        ValueError: for an alpha outside of [0, 1], or floating point tensors that are in one of both alone or of
-            different shapes.
+        ValueError: for an alpha outside of [0, 1], or floating point or complex tensors that are in one of both alone
+            or of different shapes.
 
     Example:
         >>> interpolate({"weight": torch.zeros(2)}, {"weight": torch.ones(2)}, 0.25)
@@ -53,7 +53,7 @@ def interpolate(source: Mapping[str, Tensor], tuned: Mapping[str, Tensor], alpha
 
 def _is_weight(name: str, value: object) -> bool:
     is_extra = name.rpartition(".")[2] == _EXTRA_STATE
-    return isinstance(value, Tensor) and value.is_floating_point() and not is_extra
+    return isinstance(value, Tensor) and not is_extra and (value.is_floating_point() or value.is_complex())
 
 
 def _copied(value: Any) -> Any:
@@ -61,7 +61,8 @@ def _copied(value: Any) -> Any:
 
 
 def _between(source: Tensor, tuned: Tensor, alpha: float) -> Tensor:
-    return torch.lerp(source.detach().to(tuned), tuned.detach(), alpha)
+    start, end = source.detach().to(tuned), tuned.detach()
+    return torch.where(start == end, end, torch.lerp(start, end, alpha))  # infinities have no difference
 
 
 def _check_same(source: Mapping[str, Tensor], tuned: Mapping[str, Tensor]) -> None:
