@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 
@@ -63,6 +64,17 @@ def test_curve(name) -> None:
 def test_ends_are_exact(schedule, progress, expected) -> None:
     """A weight of all but 0 would run the teacher for nothing."""
     assert schedule(progress) == expected
+
+
+@pytest.mark.parametrize("make", [lambda value: value, xr.CosineDecay, xr.Warmup, lambda value: xr.Steps([value], [])])
+@pytest.mark.parametrize("number", [np.float32(0.5), np.int64(2)])
+def test_a_number_of_numpy_becomes_one_that_json_takes(make, number) -> None:
+    balanced = xr.Balanced(make(number))
+    for _ in range(5):
+        balanced.update(1.0, 1.0)
+    term = xr.Term(xr.HintLoss(), student="0", teacher="0", name="hint", weight=make(number))
+    term.progress = 0.5
+    assert json.loads(json.dumps([balanced.weight(0.0), term.weight]))
 
 
 @pytest.mark.parametrize("value", [-1, -1e-9, math.nan, math.inf, "0.1", None, 1j])

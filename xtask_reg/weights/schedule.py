@@ -132,16 +132,16 @@ class Warmup(Schedule):
 
 
 def value_at(value: float | Schedule, progress: float | None) -> float:
-    """A number as it is; a schedule's value at ``progress``.
+    """A number, or a schedule's value at ``progress``, as a float: NumPy's would not go into JSON.
 
     Raises:
         RuntimeError: if that is needed but unknown.
     """
     if not isinstance(value, Schedule):
-        return value
+        return float(value)
     if progress is None:
         raise RuntimeError(f"{value} changes during training: set regularizer.progress = step / steps before each step")
-    return value(progress)
+    return float(value(progress))
 
 
 def check_value(value: float, name: str) -> float:
