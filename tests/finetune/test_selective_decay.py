@@ -112,6 +112,20 @@ def test_reference(name: str, same_start: bool, weight: float, closures: bool) -
         np.testing.assert_allclose(parameter.detach().numpy(), expected[key], rtol=1e-9)
 
 
+def test_maximizing_is_minimizing_the_negative() -> None:
+    ends = []
+    for maximize in (False, True):
+        parameters = {key: nn.Parameter(value) for key, value in tensors(start(1), torch.float64).items()}
+        optimizer = torch.optim.Adam(list(parameters.values()), lr=0.1, maximize=maximize)
+        SelectiveProjectionDecay(optimizer, parameters, tensors(start(0), torch.float64))
+        for gradient in gradients():
+            for name, parameter in parameters.items():
+                parameter.grad = torch.tensor(-gradient[name] if maximize else gradient[name])
+            optimizer.step()
+        ends.append({name: parameter.detach() for name, parameter in parameters.items()})
+    torch.testing.assert_close(*ends)
+
+
 def test_float32_and_bfloat16() -> None:
     for dtype, rtol in ((torch.float32, 1e-4), (torch.bfloat16, 0.1)):
         parameters = {key: nn.Parameter(value) for key, value in tensors(start(1), dtype).items()}

@@ -33,8 +33,8 @@ class SelectiveProjectionDecay:
     (momentum, Adam): where c_t < 0, plain SGD steps towards the source anyway, and unless it overshoots r_t is 0.
 
     It acts on every step from its construction on. The gradient is the one that the step finds (clipped, averaged over
-    processes), or that its closure computes first. A step that AMP's ``GradScaler`` skips changes nothing. Parameters
-    without a gradient are left alone.
+    processes), or that its closure computes first, and its negative for ``maximize=True``. A step that AMP's
+    ``GradScaler`` skips changes nothing. Parameters without a gradient are left alone.
 
     Args:
         optimizer: any ``torch.optim`` optimizer.
@@ -84,27 +84,29 @@ class SelectiveProjectionDecay:
         closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
         self._before = []
         if closure is None:
-            self._remember()
+            self._remember(optimizer)
             return None
-        return (optimizer,), {**kwargs, "closure": self._remembering(closure)}
+        return (optimizer,), {**kwargs, "closure": self._remembering(optimizer, closure)}
 
-    def _remembering(self, closure: Callable[[], Any]) -> Callable[[], Any]:
+    def _remembering(self, optimizer: Optimizer, closure: Callable[[], Any]) -> Callable[[], Any]:
         """The closure, whose first call finds theta_{t-1} and leaves g_t."""
 
         def call() -> Any:
             loss = closure()
             if not self._before:
-                self._remember()
+                self._remember(optimizer)
             return loss
 
         return call
 
     @torch.no_grad()
-    def _remember(self) -> None:
+    def _remember(self, optimizer: Optimizer) -> None:
+        maximizing = {id(each) for group in optimizer.param_groups if group.get("maximize") for each in group["params"]}
         for parameter, source in self._pairs:
             if parameter.grad is not None:
                 offset = parameter.to(source.dtype) - source
-                condition = -(parameter.grad.to(source.dtype) * offset).sum()
+                along = (parameter.grad.to(source.dtype) * offset).sum()
+                condition = along if id(parameter) in maximizing else -along
                 self._before.append((parameter, source, condition, offset.norm()))
 
     @torch.no_grad()
