@@ -261,6 +261,16 @@ def test_compiled_gives_the_same(case: Case, value) -> None:
     torch.testing.assert_close(*found)
 
 
+@over_cases()
+def test_compiled_for_any_size_in_one_graph(case: Case) -> None:
+    """The options are symbols there, as sizes are."""
+    torch.compiler.reset()
+    student, teacher = pair(case)
+    loss = case.module()
+    compiled = torch.compile(loss, backend="aot_eager", fullgraph=True, dynamic=True)
+    torch.testing.assert_close(case.call(compiled, student, teacher), case.call(loss, student, teacher))
+
+
 @over_options()
 def test_repr_shows_every_option(case: Case, options) -> None:
     shown = ", ".join(f"{option}={value!r}" for option, value in {**case.defaults, **options}.items())

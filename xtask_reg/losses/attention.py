@@ -13,7 +13,7 @@ from xtask_reg.losses.shapes import by_location
 
 def check_power(power: float) -> None:
     """Raise ``ValueError`` unless ``power`` is a finite number of at least 1."""
-    if not (isinstance(power, Real) and power >= 1 and math.isfinite(power)):
+    if not (isinstance(power, Real) and 1 <= power < math.inf):
         raise ValueError(f"power={power!r}; expected a finite number of at least 1")
 
 

@@ -62,7 +62,7 @@ def cosine_smooth_l1_loss(
 
 def _check_weights(cosine_weight: float, smooth_l1_weight: float) -> None:
     for name, weight in (("cosine_weight", cosine_weight), ("smooth_l1_weight", smooth_l1_weight)):
-        if not (isinstance(weight, Real) and weight >= 0 and math.isfinite(weight)):
+        if not (isinstance(weight, Real) and 0 <= weight < math.inf):
             raise ValueError(f"{name}={weight!r}; expected a finite number >= 0")
 
 

@@ -8,5 +8,5 @@ from numbers import Real
 
 def check_temperature(temperature: float) -> None:
     """Raise ``ValueError`` unless ``temperature`` is a positive finite number."""
-    if not (isinstance(temperature, Real) and temperature > 0 and math.isfinite(temperature)):
+    if not (isinstance(temperature, Real) and 0 < temperature < math.inf):
         raise ValueError(f"temperature={temperature!r}; expected a positive finite number")
