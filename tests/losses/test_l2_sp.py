@@ -52,6 +52,12 @@ def test_gradient_is_the_difference(dtype: torch.dtype) -> None:
         torch.testing.assert_close(teacher[name].grad, -difference.to(dtype))
 
 
+def test_of_millions_of_numbers_it_keeps_its_digits() -> None:
+    weight = torch.randn(5_000_000)
+    value = l2_sp_penalty({"weight": weight}, {"weight": torch.zeros_like(weight)})
+    assert value.item() == pytest.approx(weight.double().square().sum().item() / 2, rel=1e-6)
+
+
 @pytest.mark.parametrize("check", [torch.autograd.gradcheck, torch.autograd.gradgradcheck])
 def test_gradients_are_the_numerical_ones(check) -> None:
     student, teacher = parameters(1), parameters(2)

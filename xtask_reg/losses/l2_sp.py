@@ -11,6 +11,9 @@ from torch import Tensor
 from xtask_reg.losses.penalty import Penalty
 from xtask_reg.losses.precision import at_least_float32
 
+AT_A_TIME = 2**16
+"""So many numbers are summed up one after the other: of millions a CPU would lose digits."""
+
 
 def l2_sp_penalty(student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> Tensor:
     r"""Half the squared distance of the student's parameters from the teacher's, its starting point.
@@ -79,7 +82,9 @@ class _HalfSquaredDistance(torch.autograd.Function):
     @staticmethod
     def forward(*tensors: Tensor) -> Tensor:
         student, teacher = _halves(tensors)
-        return torch.stack(torch._foreach_norm(torch._foreach_sub(student, teacher))).square().sum() / 2
+        differences = torch._foreach_sub(student, teacher)
+        parts = [part for each in differences for part in each.flatten().split(AT_A_TIME)]
+        return torch.stack(torch._foreach_norm(parts)).square().sum() / 2
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
