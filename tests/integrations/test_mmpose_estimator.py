@@ -178,6 +178,18 @@ def test_terms_are_the_weighted_losses_of_the_taps(model_config, landmarks):
     assert found["loss_cd"].item() == pytest.approx(2.0 * ((p - q) ** 2).sum(1).mean(), rel=1e-4)
 
 
+@pytest.mark.parametrize("norm_eval", [True, False])
+def test_ed_at_the_very_start(model_config, landmarks, norm_eval):
+    """With the source's weights alone the student is not yet the source: the paper's page says so."""
+    model_config["backbone"]["norm_eval"] = norm_eval
+    model = MODELS.build(model_config).train()
+    model.init_weights()
+    at_start = losses(model, batch(landmarks))["loss_ed"].item()
+    assert at_start == pytest.approx(0, abs=1e-6) if norm_eval else at_start > 1e-3
+    page = (Path(__file__).parents[2] / "docs/paper.md").read_text()
+    assert "but L_ED is 0 with `model.backbone.norm_eval=True` only" in " ".join(page.split())
+
+
 @pytest.mark.parametrize("conversion", [dict(bgr_to_rgb=True), dict(rgb_to_bgr=True), {}])
 @pytest.mark.parametrize("normalize", [True, False])
 def test_teacher_gets_its_own_input_convention(model_config, conversion, normalize):
