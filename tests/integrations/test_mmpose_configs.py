@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +102,23 @@ def test_hourglass_is_that_of_mmpose(stacks):
     assert shapes[0] == shapes[1] == [(1, 14, 64, 64)] * stacks
     if stacks == 1:
         assert parameters(own) == pytest.approx(95e6, rel=0.01)
+
+
+@pytest.mark.parametrize("system", ["ft", "hg"])
+def test_input_sizes_of_the_page(system):
+    """Heatmaps of a quarter of the input come out of the multiples that docs/mmpose.md gives, and not of their half."""
+    page = (Path(__file__).parents[2] / "docs" / "mmpose.md").read_text()
+    (found,) = re.findall(r"multiples of (\d+), for the Hourglass of (\d+)", page)
+    side = int(found[system == "hg"])
+    with torch.device("meta"):
+        model = MODELS.build(read(paper(system)).model).eval()
+    assert [heatmap_side(model, each) == each // 4 for each in (side // 2, side, 3 * side)] == [False, True, True]
+
+
+def heatmap_side(model: torch.nn.Module, side: int) -> int | None:
+    """The width of the heatmaps of a square input, None where the network fails on it."""
+    try:
+        heatmaps = model.head.forward(model.backbone(torch.empty(1, 3, side, side, device="meta")))
+    except RuntimeError:
+        return None
+    return (heatmaps if isinstance(heatmaps, torch.Tensor) else heatmaps[-1]).shape[-1]
