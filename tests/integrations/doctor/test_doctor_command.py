@@ -11,6 +11,7 @@ import pytest
 
 from xtask_reg.cli import doctor as command
 from xtask_reg.integrations.mmpose.doctor import examine, parse_options, to_json
+from xtask_reg.integrations.mmpose_files import configs
 
 
 def run(arguments: list[str]) -> None:
@@ -140,3 +141,17 @@ def test_cache_is_checked_and_not_written(config_path, tiny_options, tmp_path):
     total, plain = (examine(str(config), each).facts.losses.total for each in (cached, options))
     assert total == pytest.approx(plain, rel=1e-6)
     assert not (tmp_path / "cache").exists()
+
+
+def test_hourglass_whose_encoder_cannot_take_the_size(landmarks):
+    """Its halves do not meet at 18 cells, of which its stride says nothing: the message has the size."""
+    small = dict(downsample_times=2, stage_channels=(256, 8, 8), stage_blocks=(1, 1, 1), feat_channel=8)
+    changes = {
+        **{f"{split}_dataloader.dataset.data_root": str(landmarks) for split in ("train", "val", "test")},
+        "train_dataloader.num_workers": 0,
+        **{f"model.backbone.{key}": value for key, value in small.items()},
+        "model.head.in_channels": 8,
+        "train_dataloader.dataset.pipeline.4.input_size": (72, 72),
+    }
+    with pytest.raises(ValueError, match="^the first step fails on images of 72 x 72: The size of tensor"):
+        examine(configs() / "td-hm_hourglass52_hg_landmarks-256x256.py", changes)

@@ -63,7 +63,8 @@ def make_step(runner: Runner, batch: Any, regularizer: CrossTaskRegularizer | No
     The weight of a schedule is its largest, that of a balanced term what the gradients of this step give.
 
     Raises:
-        ValueError: if the model refuses the batch and that is not for the size of the images.
+        ValueError: if the model refuses the batch, unless its encoder gave features and its stride does not divide the
+            images.
     """
     model = runner.model
     with one_line_errors(), runner.optim_wrapper.optim_context(model):
@@ -77,6 +78,9 @@ def make_step(runner: Runner, batch: Any, regularizer: CrossTaskRegularizer | No
                 with runner.optim_wrapper.optim_context(model):
                     losses = model._run_forward(data, mode="loss")
         except ValueError as error:
+            if step.features is None:
+                size = " x ".join(map(str, step.inputs.shape[2:]))
+                raise ValueError(f"the first step fails on images of {size}: {error}") from error
             if fits(step.inputs, encoder_stride(step)):
                 raise
             step.error = str(error)
