@@ -83,8 +83,9 @@ class _HalfSquaredDistance(torch.autograd.Function):
     def forward(*tensors: Tensor) -> Tensor:
         student, teacher = _halves(tensors)
         differences = torch._foreach_sub(student, teacher)
-        parts = [part for each in differences for part in each.flatten().split(AT_A_TIME)]
-        return torch.stack(torch._foreach_norm(parts)).square().sum() / 2
+        return (
+            torch.stack(torch._foreach_norm([part for each in differences for part in _parts(each)])).square().sum() / 2
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -100,6 +101,10 @@ class _HalfSquaredDistance(torch.autograd.Function):
             gradients = torch._foreach_mul(torch._foreach_sub(student, teacher), gradient)
         needed = ctx.needs_input_grad[len(student) :]
         return (*gradients, *(-each if own else None for each, own in zip(gradients, needed)))
+
+
+def _parts(tensor: Tensor) -> Sequence[Tensor]:
+    return tensor.flatten().split(AT_A_TIME) if tensor.numel() > AT_A_TIME else [tensor]
 
 
 def _halves(both: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
