@@ -12,10 +12,13 @@ from pathlib import Path
 def whole_file(path: Path) -> Iterator[Path]:
     """A file to write, beside ``path``, that takes its place at the end; after an error nothing of it stays.
 
+    Of a link it is the file that it leads to.
+
     Raises:
-        FileNotFoundError, IsADirectoryError: as :func:`check_place` does, before anything is written.
+        FileNotFoundError, IsADirectoryError, OSError: as :func:`check_place` does, before anything is written.
     """
     check_place(path)
+    path = path.resolve()
     part = path.with_name(f".part-{os.getpid()}-{path.name}")  # with the suffix, by which some writers go
     try:
         yield part
@@ -30,8 +33,11 @@ def check_place(path: Path) -> None:
     Raises:
         FileNotFoundError: if there is no folder for it.
         IsADirectoryError: if ``path`` is a folder.
+        OSError: if it is a device or a pipe, such as ``/dev/null``, which a file would replace.
     """
-    if not path.absolute().parent.is_dir():
+    if not path.resolve().parent.is_dir():
         raise FileNotFoundError(f"there is no folder for {path}; create it first")
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a directory; expected the name of a file to write")
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is a device or a pipe; expected the name of a file to write")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -47,3 +49,32 @@ def test_a_name_without_a_folder(tmp_path, monkeypatch):
     with whole_file(Path("a")) as part:
         part.write_text("x")
     assert (tmp_path / "a").read_text() == "x"
+
+
+@pytest.mark.parametrize("use", [check_place, lambda path: whole_file(path).__enter__()])
+def test_a_pipe_or_device_is_not_replaced(use, tmp_path):
+    """A file in place of ``/dev/null`` would be the end of a container."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(OSError, match=f"{name} is a device or a pipe; expected the name of a file"):
+            use(tmp_path / name)
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_leads_to_its_file(there, tmp_path):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "link.txt").symlink_to("far/a.txt")
+    if there:
+        (tmp_path / "far/a.txt").write_text("old")
+    with whole_file(tmp_path / "link.txt") as part:
+        part.write_text("new")
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "far/a.txt").read_text() == "new"
+
+
+def test_a_link_into_no_folder(tmp_path):
+    (tmp_path / "link").symlink_to("none/a.txt")
+    with pytest.raises(FileNotFoundError, match="there is no folder for .*link"):
+        check_place(tmp_path / "link")
