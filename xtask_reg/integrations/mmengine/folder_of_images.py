@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from xtask_reg.data.files_below import files_below
 from xtask_reg.data.images import SUFFIXES, is_nearly_black, is_shown_image
 
 
@@ -17,14 +18,14 @@ class FolderOfImages(Dataset[Tensor]):
     """The images of a folder, BGR ``(3, H, W)`` from 0 to 255, without those that are hidden or in hidden folders.
 
     Raises:
+        OSError: if a folder within it cannot be read.
         ValueError: if there is no such folder, or none in it; when read, for one that cannot be.
     """
 
     def __init__(self, folder: Path, size: tuple[int, int] | None) -> None:
         if not folder.is_dir():
             raise ValueError(f"UnlabelledImagesHook: there is no folder {folder}")
-        images = (file for file in folder.rglob("*") if is_shown_image(file))
-        self.files = sorted(file for file in images if not _is_in_hidden_folder(file.relative_to(folder)))
+        self.files = sorted(filter(is_shown_image, files_below(folder)))
         self.size = size
         if not self.files:
             raise ValueError(f"UnlabelledImagesHook: {folder} has no images; expected one of {SUFFIXES} in it")
@@ -48,10 +49,6 @@ class FolderOfImages(Dataset[Tensor]):
         if self.size is not None:
             image = _middle(image, *self.size)
         return torch.from_numpy(image.transpose(2, 0, 1).copy())
-
-
-def _is_in_hidden_folder(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts[:-1])
 
 
 def _middle(image: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -43,7 +43,7 @@ class UnlabelledImagesHook(Hook):
     all weights are 0 and no monitor looks, the student is not called with them. A monitor compares on these images too.
 
     Args:
-        folder: where the images lie, in folders within it too: PNG, JPEG, BMP, TIFF or WebP.
+        folder: where the images lie, in folders within it and links to such too: PNG, JPEG, BMP, TIFF or WebP.
         batch_size: images a step.
         size: width and height in pixels that they are brought to, of the largest part in their middle of that shape;
             None if all have one size.

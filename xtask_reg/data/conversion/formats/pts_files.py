@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from xtask_reg.data.conversion.formats.table import LandmarkTable, numbers, read_text
+from xtask_reg.data.files_below import files_below
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 
 def read_pts(path: Path, images: Path | None = None, first_pixel: float = 1.0) -> LandmarkTable:
-    """A .pts file, or all in a folder and the folders in it, in the order of their names.
+    """A .pts file, or all in a folder and the folders in it (links too, hidden ones not), in the order of their names.
 
     A file is ``version: 1``, ``n_points: 68``, then one point a line between ``{`` and ``}``. The format does not say
     where it counts from. The files in use come from Matlab and call the top left pixel (1, 1); menpo's importer
@@ -30,7 +32,7 @@ def read_pts(path: Path, images: Path | None = None, first_pixel: float = 1.0) -
         ValueError: if a file is cut off or malformed, has not as many points as it says or as the others, a value is no
             finite number, or two images fit.
     """
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("[!.]*") if file.suffix.lower() == ".pts")
+    files = [path] if path.is_file() else _pts_files(path)
     if not files:
         raise FileNotFoundError(f"{path} is neither a .pts file nor a folder with .pts files")
     base = path.parent if path.is_file() else path
@@ -43,11 +45,16 @@ def read_pts(path: Path, images: Path | None = None, first_pixel: float = 1.0) -
             f"all files must have the same landmarks: {files[0]} has {len(points[0])} points, "
             f"{files[index]} has {len(points[index])}"
         )
-    stems = _images_by_stem(root)
-    found = tuple(_image(stems, root / file.relative_to(base), file).relative_to(root).as_posix() for file in files)
+    places = [root / file.relative_to(base) for file in files]
+    stems = _images_by_stem({place.parent for place in places})
+    found = tuple(_image(stems, *each).relative_to(root).as_posix() for each in zip(places, files))
     values = np.array(points) - first_pixel
     names = tuple(map(str, range(values.shape[1])))
     return LandmarkTable(root, found, values, np.ones(values.shape[:2], dtype=bool), names)
+
+
+def _pts_files(path: Path) -> list[Path]:
+    return sorted(file for file in files_below(path) if file.suffix.lower() == ".pts") if path.is_dir() else []
 
 
 def _read_points(path: Path) -> list[list[float]]:
@@ -71,9 +78,9 @@ def _read_points(path: Path) -> list[list[float]]:
     return points
 
 
-def _images_by_stem(root: Path) -> dict[Path, list[Path]]:
+def _images_by_stem(folders: Iterable[Path]) -> dict[Path, list[Path]]:
     stems: dict[Path, list[Path]] = defaultdict(list)
-    for file in sorted(root.rglob("*")):
+    for file in sorted(file for folder in folders if folder.is_dir() for file in folder.iterdir()):
         if file.suffix.lower() in IMAGE_SUFFIXES:
             stems[file.with_suffix("")].append(file)
     return stems

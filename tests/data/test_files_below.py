@@ -1,0 +1,50 @@
+"""Folders of links: each file is found, and once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from xtask_reg.data.conversion.formats import read_pts
+from xtask_reg.data.files_below import files_below
+
+PTS = "version: 1\nn_points: 1\n{\n1 2\n}\n"
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A folder in which one of two sets is a link to another place."""
+    for name in ("set/near/a", "elsewhere/b", "set/.hidden/c"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / f"{name}.pts").write_text(PTS)
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((32, 32, 3), 99, np.uint8))
+    (tmp_path / "set/far").symlink_to("../elsewhere")
+    return tmp_path / "set"
+
+
+def test_links_are_followed(folder):
+    assert read_pts(folder).files == ("far/b.png", "near/a.png")
+    assert len(list(files_below(folder))) == 4
+
+
+def test_nothing_is_found_twice(folder):
+    (folder / "near/up").symlink_to("..")
+    (folder / "again").symlink_to("near")
+    assert read_pts(folder).files == ("far/b.png", "near/a.png")
+
+
+def test_images_without_labels_are_found_too(folder):
+    folder_of_images = pytest.importorskip("xtask_reg.integrations.mmengine.folder_of_images")
+    images = folder_of_images.FolderOfImages(folder, None)
+    assert [file.relative_to(folder).as_posix() for file in images.files] == ["far/b.png", "near/a.png"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read anywhere")
+def test_a_folder_that_cannot_be_read_is_told(folder):
+    (folder / "closed").mkdir(mode=0)
+    with pytest.raises(PermissionError, match="closed"):
+        list(files_below(folder))
