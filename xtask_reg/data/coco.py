@@ -65,6 +65,13 @@ def landmark_names(path: Path) -> LandmarkNames:
     return LandmarkNames(names, flip, str(category.get("name", "landmarks")))
 
 
+def is_pairing(flip: Sequence[object], count: int) -> bool:
+    """Whether each of ``count`` landmarks has one for its mirror image that has it for its own."""
+    return len(flip) == count and all(
+        isinstance(j, int) and 0 <= j < count and flip[j] == i for i, j in enumerate(flip)
+    )
+
+
 def difference(names: Sequence[str], others: Sequence[str]) -> str:
     """In what a list of landmark names differs from another: their number, or the first that differs."""
     if len(names) != len(others):

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from mmpose.apis import inference_topdown, init_model
 from PIL import Image
 from xtcocotools.coco import COCO
@@ -204,6 +205,36 @@ def test_a_safetensors_file_with_names(model, checkpoint, config_file, photograp
     again = load_student(config_file, tmp_path / "s.safetensors")
     faces = [Face(Path(photographs[0]))]
     np.testing.assert_array_equal(*(next(predict(each, faces))[0].points for each in (model, again)))
+
+
+NAMED = {"keypoint_id2name": {index: f"n{index}" for index in range(14)}, "flip_indices": list(range(14))}
+ODD_META = [
+    (None, "does not name its landmarks"),
+    ([1], "does not name its landmarks"),
+    ({"dataset_meta": [1]}, "does not name its landmarks"),
+    ({"dataset_meta": {**NAMED, "keypoint_id2name": None}}, "does not name its landmarks"),
+    ({"dataset_meta": {**NAMED, "flip_indices": None}}, "does not name its landmarks"),
+    ({"dataset_meta": {**NAMED, "flip_indices": [1, 0]}}, "must pair the 14 landmarks mutually"),
+    ({"dataset_meta": {**NAMED, "flip_indices": [99] * 14}}, "must pair the 14 landmarks mutually"),
+    ({"dataset_meta": {**NAMED, "flip_indices": ["a"] * 14}}, "must pair the 14 landmarks mutually"),
+]
+ODD_METADATA = [
+    ({"landmarks": "5", "flip_index": "[0]"}, "does not name its landmarks"),
+    ({"landmarks": json.dumps([*"abcdefghijklmn"]), "flip_index": "{}"}, "does not name its landmarks"),
+    ({"landmarks": json.dumps([*"abcdefghijklmn"]), "flip_index": "[1]"}, "must pair the 14 landmarks mutually"),
+]
+
+
+@pytest.mark.parametrize(("meta", "message"), [*ODD_META, *ODD_METADATA])
+def test_landmarks_that_a_checkpoint_does_not_say(meta, message, config_file, checkpoint, tmp_path):
+    from xtask_reg.sources import load_weights, save_weights
+
+    if (meta, message) in ODD_METADATA:
+        save_weights(load_weights(checkpoint), tmp_path / "odd.safetensors", meta)
+    else:
+        torch.save({"meta": meta, "state_dict": load_weights(checkpoint)}, tmp_path / "odd.pth")
+    with pytest.raises(ValueError, match=rf"odd\..*{message}"):
+        load_student(config_file, next(tmp_path.iterdir()))
 
 
 @pytest.fixture(params=["no test", "wrapped"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from mmengine.model import BaseModel
 from mmengine.model.utils import revert_sync_batchnorm
 from mmpose.registry import MODELS
 
+from xtask_reg.data.coco import is_pairing
 from xtask_reg.integrations.checkpoint_meta import checkpoint_meta
 from xtask_reg.integrations.mmpose.errors import one_line_errors
 from xtask_reg.integrations.mmpose.landmark_sets import names_in
@@ -53,7 +54,7 @@ def load_student(path: Path, checkpoint: Path, device: str = "cpu") -> BaseModel
     Raises:
         FileNotFoundError: if a file does not exist.
         ValueError: for a config that cannot be built, a checkpoint that cannot be read, belongs to another model, or
-            does not name its landmarks.
+            does not name its landmarks and their mirror images.
     """
     weights = load_weights(checkpoint)
     with redirect_stdout(io.StringIO()), warnings.catch_warnings(), one_line_errors():
@@ -90,22 +91,25 @@ def _dataset_meta(checkpoint: Path) -> dict[str, Any]:
     """What MMPose calls so: here names, number and mirror images of the landmarks."""
     stated = load_metadata(checkpoint)
     if not stated:
-        return dict(checkpoint_meta(checkpoint).get("dataset_meta") or {})
+        meta = checkpoint_meta(checkpoint)
+        found = meta.get("dataset_meta") if isinstance(meta, Mapping) else None
+        return dict(found) if isinstance(found, Mapping) else {}
     try:
         names, flip = json.loads(stated["landmarks"]), json.loads(stated["flip_index"])
-    except (KeyError, ValueError):
+        return {"keypoint_id2name": dict(enumerate(names)), "flip_indices": flip, "num_keypoints": len(names)}
+    except (KeyError, TypeError, ValueError):
         return {}
-    return {"keypoint_id2name": dict(enumerate(names)), "flip_indices": flip, "num_keypoints": len(names)}
 
 
 def _check_names(model: BaseModel, checkpoint: Path) -> None:
-    known = {"keypoint_id2name", "flip_indices"} <= model.dataset_meta.keys()
-    if not known:
+    names, flip = (model.dataset_meta.get(key) for key in ("keypoint_id2name", "flip_indices"))
+    if not (isinstance(names, Mapping) and isinstance(flip, Sequence)):
         raise ValueError(
             f"{checkpoint} does not name its landmarks; expected a checkpoint as MMEngine writes it, with "
             "meta.dataset_meta, or a file of xtask-reg export"
         )
+    if not is_pairing(flip, len(names)):
+        raise ValueError(f"{checkpoint}: flip_indices must pair the {len(names)} landmarks mutually, not {list(flip)}")
     heatmaps = getattr(model.head, "out_channels", None)
-    names, _ = landmark_names(model)
     if isinstance(heatmaps, int) and heatmaps != len(names):
         raise ValueError(f"{checkpoint} names {len(names)} landmarks, but the head gives {heatmaps} heatmaps")
