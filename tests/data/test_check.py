@@ -333,6 +333,16 @@ def drawn(axes):
     return {line.get_color(): line.get_xydata() for line in axes.lines}
 
 
+@pytest.mark.parametrize("name", ["train.json", "sheet.pdf", "sheet"])
+def test_a_picture_is_a_png_file_and_no_landmark_file(run, files, name):
+    """Where the picture's name is forgotten, the first landmark file stands in its place."""
+    file = files[0].with_name(name)
+    before = file.read_bytes() if file.exists() else None
+    with pytest.raises(ValueError, match=f"--picture .*{name}: expected a name that ends in .png"):
+        run("--picture", file, files[1])
+    assert before == (file.read_bytes() if file.exists() else None)
+
+
 def test_points_are_drawn_where_they_are_in_the_colour_of_their_side(files):
     edit(files[0], point(0, 1, 5, 5, 0))
     figure = contact_sheet(files, count=3)

@@ -24,6 +24,8 @@ def _run(options: argparse.Namespace) -> None:
     from xtask_reg.whole_file import check_place
 
     if options.picture:
+        if options.picture.suffix.lower() != ".png":
+            raise ValueError(f"--picture {options.picture}: expected a name that ends in .png")
         check_place(options.picture)
     findings = sorted(check_data(options.files, options.images), key=lambda finding: finding.severity)
     errors = sum(finding.severity == "error" for finding in findings)
