@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from xtask_reg.landmarks.metrics import Reduction, Space, ced_curve, score_images, unit
 from xtask_reg.palette import look
+from xtask_reg.plain_text import plain_text
 
 AXIS_LABELS = {"mean_distance": "mean error per image", "vector_norm": "norm of the error vector / K per image"}
 TRUTH_COLOUR, PREDICTION_COLOUR = "#56B4E9", "#F0E442"
@@ -47,7 +48,7 @@ def plot_ced(
             *ced_curve(errors, 2 * threshold),
             drawstyle="steps-post",
             linewidth=1.8,
-            label=f"{name}\nAUC {scores.auc:.3f}, FR {scores.fr:.2%}",
+            label=f"{plain_text(name)}\nAUC {scores.auc:.3f}, FR {scores.fr:.2%}",
             **look(index),
         )
     name = f"threshold {threshold:g} {unit(space).split()[-1]}"
@@ -101,11 +102,11 @@ def plot_qualitative(
         for axes, points in zip(pictures[row][1:], predictions.values(), strict=True):
             _draw_points(axes, image, true_points, np.asarray(points)[row, visible[row]])
         if row_labels is not None:
-            pictures[row][0].set_ylabel(row_labels[row])
+            pictures[row][0].set_ylabel(plain_text(row_labels[row]))
     if heatmaps is not None:
         _draw_heatmaps(overlays, images, [np.asarray(heatmaps[name]) for name in predictions])
     for axes, title in zip(pictures[0], ["ground truth", *predictions], strict=True):
-        axes.set_title(title)
+        axes.set_title(plain_text(title))
     handles, labels = pictures[0][1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     return figure

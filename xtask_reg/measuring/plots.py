@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from xtask_reg.measuring.run_log import Curves, Points
 from xtask_reg.palette import look
+from xtask_reg.plain_text import plain_text
 
 PANELS = {
     "cosine": "cosine to the source",
@@ -39,7 +40,7 @@ def plot_measurements(runs: Mapping[str, Curves]) -> Figure:
     for axes, kind in zip(grid, kinds):
         _row(axes, kind, [curves.get(kind, {}) for curves in runs.values()])
     for top, bottom, title in zip(grid[0], grid[-1], runs):
-        top.set_title(title, fontsize=11)
+        top.set_title(plain_text(title), fontsize=11)
         bottom.set_xlabel("training step")
     return figure
 
@@ -51,7 +52,7 @@ def _row(row: Sequence[Axes], kind: str, columns: Sequence[Mapping[str, Points]]
         for name, points in curves.items():
             marker = "." if len(points) == 1 else None
             (lines[name],) = axes.plot(
-                *zip(*points), label=name, linewidth=1.6, marker=marker, **look(names.index(name))
+                *zip(*points), label=plain_text(name), linewidth=1.6, marker=marker, **look(names.index(name))
             )
         axes.grid(alpha=0.25)
     if kind in LOGARITHMIC:

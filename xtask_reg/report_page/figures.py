@@ -16,6 +16,7 @@ from xtask_reg.landmarks.predictions import Predictions
 from xtask_reg.measuring.plots import plot_measurements
 from xtask_reg.measuring.run_log import Points
 from xtask_reg.palette import look
+from xtask_reg.plain_text import plain_text
 from xtask_reg.report_page.run import Run, tested_alike
 
 COLUMNS = 3
@@ -48,12 +49,13 @@ def curve_figure(runs: Sequence[Run], part: str, xlabel: str) -> str | None:
         values = [value for own in curves.values() for _, value in own.get(key, ())]
         if "loss" in key and min(values) > 0 and max(values) > 10 * min(values):
             axes.set_yscale("log")
-        axes.set_title(key, fontsize=10)
+        axes.set_title(plain_text(key), fontsize=10)
         axes.set_xlabel(xlabel, fontsize=9)
         axes.grid(alpha=0.25)
     for axes in grid[len(keys) :]:
         axes.axis("off")
-    figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=4, frameon=False, fontsize=9)
+    names = [plain_text(name) for name in handles]
+    figure.legend(handles.values(), names, loc="outside upper left", ncols=4, frameon=False, fontsize=9)
     return _address(figure)
 
 

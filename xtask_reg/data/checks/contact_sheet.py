@@ -15,6 +15,7 @@ from matplotlib.patheffects import withStroke
 
 from xtask_reg.data.coco import check_landmark_file, landmark_names
 from xtask_reg.data.images import read_image
+from xtask_reg.plain_text import plain_text
 
 COLOURS = {"first of a flip pair": "#56B4E9", "second of a flip pair": "#E69F00", "own mirror image": "#F0E442"}
 """From Okabe and Ito's palette."""
@@ -63,7 +64,7 @@ def contact_sheet(files: Sequence[Path], images: Path | None = None, count: int 
         try:
             groups.update(_draw(axes, faces[index]))
         except (ValueError, OSError):
-            axes.set_title(f"{faces[index].path.name[-24:]}: unreadable", fontsize=8)
+            axes.set_title(f"{plain_text(faces[index].path.name[-24:])}: unreadable", fontsize=8)
     used = {group: colour for group, colour in COLOURS.items() if group in groups}
     handles = [Line2D([], [], color=colour, label=group, **_MARKER) for group, colour in used.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(COLOURS), frameon=False)
@@ -93,7 +94,7 @@ def _draw(axes: Axes, face: _Face) -> list[str]:
     points = face.keypoints[:, :2]
     annotated = face.keypoints[:, 2] > 0
     axes.imshow(image)
-    axes.set_title(face.path.name[-36:], fontsize=8)
+    axes.set_title(plain_text(face.path.name[-36:]), fontsize=8)
     _look_at(axes, points[annotated] if annotated.any() else np.array([[0, 0], image.shape[1::-1]]))
     index = np.arange(len(face.flip))
     members = dict(zip(COLOURS, (face.flip > index, face.flip < index, face.flip == index)))
