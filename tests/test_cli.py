@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from xtask_reg import cli
@@ -74,3 +77,20 @@ def test_epochs_must_be_positive(epochs, capsys):
         cli.main(["demo", "--epochs", epochs])
     assert stopped.value.code == 2
     assert "--epochs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_output_that_cannot_show_a_name_or_is_closed(closed, tmp_path):
+    """After hours of work it must not be the last line that fails."""
+    (tmp_path / "é.txt").write_text("1 2 9 9 20 30 a.png\n1 2 9 9 20 30 b.png\n")
+    pixels = np.full((64, 64, 3), 99, np.uint8)
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(tmp_path / name), pixels)
+    arguments = ["convert-landmarks", "é.txt", "--points", "3", "--split", "1", "0", "0", "--out", "é"]
+    python = [sys.executable, "-m", "xtask_reg", *arguments]
+    shell = ["sh", "-c", 'exec "$@" >&-', "sh", *python] if closed else python
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    result = subprocess.run(shell, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("" if closed else r"\xe9: 2 images, 3 landmarks")
+    assert (tmp_path / "é/train.json").is_file()
