@@ -51,12 +51,14 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 def _run(options: argparse.Namespace) -> None:
     from xtask_reg.landmarks.distances import check_distances, parse_distances
+    from xtask_reg.landmarks.face_files import check_image_names
     from xtask_reg.new_folder import new_folder
 
     pairs = parse_distances(options.distance)
     if options.mm_per_pixel and not pairs:
         raise ValueError("--mm-per-pixel is for distances; name them by --distance")
     where, faces = device(options.device), _faces(options)
+    check_image_names((face.image for face in faces), options.out)
 
     from xtask_reg.integrations.mmpose.student import landmark_names, load_student
 

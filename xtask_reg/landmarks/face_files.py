@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,16 @@ from xtask_reg.landmarks.faces import LandmarkedFace
 
 Faces = Sequence[LandmarkedFace]
 BOX = ("left", "top", "width", "height")
+
+
+def check_image_names(images: Iterable[Path], beside: Path) -> None:
+    """Raise ``ValueError`` for an image whose path cannot be written in UTF-8: old names may be in another encoding."""
+    for image in images:
+        name = _name(image, beside)
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"the name of the image {name!a} is not in UTF-8; rename it") from None
 
 
 def write_csv(path: Path, faces: Faces, names: Sequence[str], beside: Path) -> None:
@@ -48,7 +58,8 @@ def _write_table(path: Path, columns: Sequence[str], faces: Faces, lines: Sequen
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["file", *BOX, *columns])
         for face, numbers in zip(faces, lines, strict=True):
-            table.writerow([_name(face, beside), *(f"{side:g}" for side in face.box), *(f"{n:.4f}" for n in numbers)])
+            box, found = (f"{side:g}" for side in face.box), (f"{n:.4f}" for n in numbers)
+            table.writerow([_name(face.image, beside), *box, *found])
 
 
 def write_coco(path: Path, faces: Faces, names: Sequence[str], flip: Sequence[int], beside: Path) -> None:
@@ -65,7 +76,7 @@ def write_coco(path: Path, faces: Faces, names: Sequence[str], flip: Sequence[in
     images = {
         ids[face.image]: {
             "id": ids[face.image],
-            "file_name": _name(face, beside),
+            "file_name": _name(face.image, beside),
             "width": face.size[0],
             "height": face.size[1],
         }
@@ -93,7 +104,7 @@ def _annotation(number: int, image: int, face: LandmarkedFace) -> dict[str, Any]
     }
 
 
-def _name(face: LandmarkedFace, beside: Path) -> str:
+def _name(image: Path, beside: Path) -> str:
     """Its image, by a path that holds where folders are links: ``..`` is the folder above the one that is linked to."""
-    image = face.image.parent.resolve() / face.image.name
+    image = image.parent.resolve() / image.name
     return Path(os.path.relpath(image, beside.resolve())).as_posix()

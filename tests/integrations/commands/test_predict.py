@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -283,3 +284,11 @@ def test_long_names(stem, config_file, checkpoint, photographs, command, tmp_pat
     (picture,) = (out / "pictures").iterdir()
     assert picture.stem.startswith(f"00001_{stem[:80]}")
     assert picture.suffix == ".jpg"
+
+
+def test_a_name_that_is_not_in_utf_8_is_refused(config_file, checkpoint, photographs, command, tmp_path, capsys):
+    """As archives of other systems leave them."""
+    (tmp_path / os.fsdecode(b"M\xfcller.png")).write_bytes(photographs[0].read_bytes())
+    assert command("predict", config_file, checkpoint, tmp_path, "--out", tmp_path / "out") == 1
+    assert r"M\udcfcller.png' is not in UTF-8; rename it" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
