@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from xtask_reg.data.images import is_turned, read_image
 
@@ -52,3 +52,21 @@ def test_a_missing_image_is_seen_from_somewhere(tmp_path, monkeypatch):
     assert str(caught.value) == f"the image none/a.png does not exist (seen from {tmp_path})"
     with pytest.raises(FileNotFoundError, match="a.png does not exist$"):
         read_image(tmp_path / "a.png")
+
+
+def test_an_image_that_is_too_large_is_not_called_damaged(tmp_path):
+    Image.new("1", (14000, 13000)).save(tmp_path / "scan.png")
+    with pytest.raises(ValueError, match=r"scan\.png has too many pixels to be read at once: scale it down"):
+        read_image(tmp_path / "scan.png")
+
+
+def test_a_header_of_a_size_that_opencv_refuses(tmp_path, monkeypatch):
+    """What Pillow does not know OpenCV has to refuse, by an error of its own kind."""
+    monkeypatch.setattr(Image, "open", _unknown)
+    (tmp_path / "a.png").write_bytes(b"P6\n2000000 2000000\n255\n" + bytes(100))
+    with pytest.raises(ValueError, match=r"a\.png cannot be decoded"):
+        read_image(tmp_path / "a.png")
+
+
+def _unknown(path):
+    raise UnidentifiedImageError(path)

@@ -25,19 +25,19 @@ def is_shown_image(path: Path) -> bool:
 def read_image(path: Path) -> np.ndarray:
     """The pixels ``(H, W, 3)`` in BGR, 8 bits, as MMPose's loader reads them (``cv2.IMREAD_COLOR``).
 
-    An EXIF orientation is applied, as viewers do. Grey becomes three equal channels, of 16 bits the upper 8 stay, and
-    an alpha channel is dropped.
+    An EXIF orientation is applied, as viewers do. Grey becomes three equal channels, of 16 bits the upper 8 stay, an
+    alpha channel is dropped, and of a file of several images (a TIFF stack) the first is read.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no image, cut off or damaged, or less than 32 pixels wide or high.
+        ValueError: if it is no image, cut off or damaged, less than 32 pixels wide or high, or has more pixels than
+            Pillow takes for an honest image (179 million).
     """
     if not path.is_file():
         seen = "" if path.is_absolute() else f" (seen from {Path.cwd()})"
         raise FileNotFoundError(f"the image {path} does not exist{seen}")
     _check_whole(path)
-    content = np.fromfile(path, np.uint8)
-    image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    image = _decoded(np.fromfile(path, np.uint8))
     if image is None:
         raise ValueError(f"the image {path} cannot be decoded")
     height, width = image.shape[:2]
@@ -69,6 +69,14 @@ def lie_outside(points: np.ndarray, size: np.ndarray) -> np.ndarray:
     return np.any((points < -0.5) | (points > size), axis=-1)
 
 
+def _decoded(content: np.ndarray) -> np.ndarray | None:
+    """None for what OpenCV knows no image in, or one of more than it would decode."""
+    try:
+        return cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    except cv2.error:
+        return None
+
+
 def _check_whole(path: Path) -> None:
     """Decode all of it; some versions of OpenCV fill what is missing of a JPEG with grey and say nothing."""
     try:
@@ -76,5 +84,7 @@ def _check_whole(path: Path) -> None:
             image.load()
     except UnidentifiedImageError:
         return
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"the image {path} has too many pixels to be read at once: scale it down ({error})") from error
+    except (OSError, SyntaxError, ValueError, RuntimeError) as error:
         raise ValueError(f"the image {path} is damaged or cut off: {error}") from error
