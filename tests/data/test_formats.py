@@ -70,11 +70,18 @@ def test_csv_of_hrnet(write):
         CSV + ",,,,\n",
         "\ufeffsep=;\n" + CSV.replace(",", ";"),
         "sep=,\r\n" + CSV,
+        CSV.replace("\n", ",,\n"),
+        CSV.replace("\n", ",\n"),
+        CSV.replace("\n", ",,\n").replace(",,\n", "\n", 1),
     ],
-    ids=["semicolons", "tabs", "byte order mark", "CRLF", "blanks", "quotes", "empty line", "sep=;", "sep=,"],
+    ids=[
+        *("semicolons", "tabs", "byte order mark", "CRLF", "blanks", "quotes", "empty line", "sep=;", "sep=,"),
+        *("empty columns", "empty column", "cells behind the header"),
+    ],
 )
 def test_csv_as_programs_write_it(write, content):
     table = read_csv(write("labels.csv", content))
+    assert table.notes == ()
     assert table.files == ("a.png", "b.png")
     same_points(table, [[(1, 2), (3, 4)], [(5, 6), (7, 8.5)]])
 

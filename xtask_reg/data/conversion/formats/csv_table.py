@@ -73,6 +73,8 @@ def read_csv(path: Path, images: Path | None = None, first_pixel: float = 0.0) -
 def read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """The header of a CSV file, and of each further line its number and its cells by column.
 
+    Empty columns behind the last that has a name are left out.
+
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if there is no line behind the header, one has another number of cells, or a column is repeated.
@@ -80,14 +82,19 @@ def read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     lines = read_cells(path)
     if len(lines) < 2:
         raise ValueError(f"{path} has no line behind its header")
-    header = lines[0][1]
+    header = _without_empty_end(lines[0][1])
     repeated = sorted({name for name in header if header.count(name) > 1})
     if repeated:
         raise ValueError(f"{path}: columns {repeated} appear more than once in the header")
     for line, cells in lines[1:]:
-        if len(cells) != len(header):
+        if len(cells) < len(header) or any(cells[len(header) :]):
             raise ValueError(f"{path}, line {line}: {len(cells)} cells; the header has {len(header)}")
     return header, [(line, dict(zip(header, cells))) for line, cells in lines[1:]]
+
+
+def _without_empty_end(cells: list[str]) -> list[str]:
+    """Without the empty cells at the end that spreadsheets write where something once was."""
+    return cells[: max((index for index, cell in enumerate(cells, start=1) if cell), default=0)]
 
 
 def read_cells(path: Path) -> list[tuple[int, list[str]]]:
