@@ -100,6 +100,7 @@ def test_first_pixel_is_subtracted_from_annotated_points_only(write, first_pixel
 
 
 BAD_CSV = {
+    "underscore": ("file,x0,y0\na.png,1_2,3\n", "line 2, column x0: '1_2' is not a number"),
     "empty file": ("", "is empty"),
     "only a header": ("file,x0,y0\n", "no line behind its header"),
     "only separators": (",,\n,,\n", "no line behind its header"),

@@ -93,7 +93,7 @@ def number(text: str, where: str) -> float:
         ValueError: naming ``where``, if it does not.
     """
     try:
-        value = float(text)
+        value = float(text.replace("_", "?"))  # Python takes 1_2 for 12
     except ValueError:
         comma = ", with a point for the comma" if "," in text else ""
         raise ValueError(f"{where}: {text!r} is not a number (expected one such as 12.5{comma})") from None
