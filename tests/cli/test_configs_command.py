@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,21 @@ def test_errors(name, message, capsys):
     printed = capsys.readouterr()
     assert printed.err.startswith(f"xtask-reg configs: {message}")
     assert printed.out == ""
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_stops_does_not_hide_the_errors_of_the_data(unbuffered, tmp_path):
+    """As in `xtask-reg check-data train.json | head`, in a script that goes on if all is well."""
+    image = {"id": 1, "file_name": "gone.png", "width": 64, "height": 64}
+    face = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 64, 64], "keypoints": [9, 9, 2]}
+    content = {"images": [image], "annotations": [face], "categories": [{"id": 1, "keypoints": ["nose"]}]}
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    command = [sys.executable, "-m", "xtask_reg", "check-data", str(tmp_path / "train.json")]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b"xtask-reg check-data: errors: 1, warnings: 0, files: 1\n"
+    assert process.returncode == 1
 
 
 def test_a_reader_that_stops_is_no_error():

@@ -45,11 +45,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _let_all_be_printed()
     options = _parser().parse_args(arguments)
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated|Fail to import")
+    status = _status_of(options)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status
+
+
+def _status_of(options: argparse.Namespace) -> int:
     try:
         options.run(options)
-        sys.stdout.flush()
     except BrokenPipeError:  # whoever reads has seen enough, as in `xtask-reg configs | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except ModuleNotFoundError as error:
         extra = EXTRAS.get(options.command, "mmpose")
         needed = "--no-deps mmpose==1.3.2" if error.name == "mmpose" else f"'xtask-reg[{extra}]'"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -30,11 +31,12 @@ def _run(options: argparse.Namespace) -> None:
     findings = sorted(check_data(options.files, options.images), key=lambda finding: finding.severity)
     errors = sum(finding.severity == "error" for finding in findings)
     counts = {"errors": errors, "warnings": len(findings) - errors, "files": len(options.files)}
-    if options.json:
-        print(json.dumps({**counts, "findings": [asdict(finding) for finding in findings]}, default=str))
-    else:
-        for finding in findings:
-            print(f"{finding.severity:<7}  {finding.file}: {finding.message}")
+    with suppress(BrokenPipeError):  # the exit status counts, whoever reads the rest
+        if options.json:
+            print(json.dumps({**counts, "findings": [asdict(finding) for finding in findings]}, default=str))
+        else:
+            for finding in findings:
+                print(f"{finding.severity:<7}  {finding.file}: {finding.message}")
     if options.picture:
         _draw(options)
     found = ", ".join(f"{what}: {count}" for what, count in counts.items())
