@@ -123,6 +123,14 @@ def test_numbers_that_are_not_finite_are_left_out(tmp_path):
 GOOD = {"step": 1, "cosine/a": 0.5}
 
 
+def test_a_last_line_that_was_cut_off_is_left_out(tmp_path):
+    """As a full disk leaves it, or a power cut; a resumed run goes on in another file."""
+    path = tmp_path / "log"
+    path.write_text(json.dumps(GOOD) + '\n{"step": 2, "cosine/a": 0.')
+    with pytest.warns(UserWarning, match="log, line 2 was cut off"):
+        assert read_log(path) == {"cosine": {"a": [(1, 0.5)]}}
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -100,15 +101,19 @@ def _measurements(file: Path) -> Iterator[tuple[int, dict[str, float]]]:
 
 
 def json_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects in a file of JSON lines, with the numbers of their lines.
+    """The objects in a file of JSON lines, with the numbers of their lines; a last line that was cut off is left out.
 
     Raises:
         ValueError: for a line that is not JSON, or no object.
     """
-    for number, text in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    content = file.read_text(encoding="utf-8", errors="replace")
+    for number, text in enumerate(content.splitlines(), start=1):
         try:
             line = json.loads(text)
         except ValueError as error:
+            if number > 1 and text and content.endswith(text):
+                warnings.warn(f"{file}, line {number} was cut off, and is left out")
+                return
             raise ValueError(f"{file}, line {number}: not JSON ({error})") from error
         if not isinstance(line, dict):
             raise ValueError(f"{file}, line {number}: expected an object with keys, found {text[:40]!r}")
