@@ -82,6 +82,7 @@ def test_bad_selection(write, indices):
     ("content", "says"),
     [
         ("no json", "not a JSON file"),
+        pytest.param("[" * 100_000, "not a JSON file", id="deep"),
         ("[]", "expected a JSON object"),
         (changed(["images"], ...), "'images' is missing"),
         (changed(["annotations"], []), "'annotations' is missing or empty"),

@@ -43,6 +43,12 @@ def test_images_without_labels_are_found_too(folder):
     assert [file.relative_to(folder).as_posix() for file in images.files] == ["far/b.png", "near/a.png"]
 
 
+def test_what_a_disk_keeps_for_itself_is_passed_over(folder):
+    (folder / "lost+found").mkdir(mode=0)
+    cv2.imwrite(str(folder / "lost+found/d.png"), np.zeros((32, 32, 3), np.uint8))
+    assert len(list(files_below(folder))) == 4
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read anywhere")
 def test_a_folder_that_cannot_be_read_is_told(folder):
     (folder / "closed").mkdir(mode=0)

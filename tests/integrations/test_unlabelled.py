@@ -255,6 +255,14 @@ def test_unreadable_image(tmp_path):
         FolderOfImages(tmp_path, None)[0]
 
 
+def test_an_image_that_is_cut_off(tmp_path):
+    """OpenCV would fill it with grey."""
+    _, content = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    (tmp_path / "cut.jpg").write_bytes(content.tobytes()[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"cut\.jpg is damaged or cut off"):
+        FolderOfImages(tmp_path, None)[0]
+
+
 def test_images_that_show_nothing_are_told(run, tmp_path):
     """12 bits in files of 16, of which the upper 8 are read."""
     for number in range(30):

@@ -183,7 +183,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"annotation file {path} does not exist or is not a file")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a JSON file: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}; expected a JSON object")

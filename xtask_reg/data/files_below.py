@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """What a folder and the folders within it hold, but for what is hidden.
+    """What a folder and the folders within it hold, but for what is hidden and a disk's own ``lost+found``.
 
     Links to folders are followed, and each folder is looked into once, whatever leads to it.
 
@@ -19,7 +19,7 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 def _below(folder: Path, seen: set[Path]) -> Iterator[Path]:
     seen.add(folder.resolve())
-    shown = (entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    shown = (entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.name != "lost+found")
     for entry in sorted(shown, key=lambda entry: (entry.is_symlink(), entry)):
         if not entry.is_dir():
             yield entry

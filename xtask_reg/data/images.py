@@ -36,7 +36,7 @@ def read_image(path: Path) -> np.ndarray:
     if not path.is_file():
         seen = "" if path.is_absolute() else f" (seen from {Path.cwd()})"
         raise FileNotFoundError(f"the image {path} does not exist{seen}")
-    _check_whole(path)
+    check_whole(path)
     image = _decoded(np.fromfile(path, np.uint8))
     if image is None:
         raise ValueError(f"the image {path} cannot be decoded")
@@ -77,8 +77,11 @@ def _decoded(content: np.ndarray) -> np.ndarray | None:
         return None
 
 
-def _check_whole(path: Path) -> None:
-    """Decode all of it; some versions of OpenCV fill what is missing of a JPEG with grey and say nothing."""
+def check_whole(path: Path) -> None:
+    """Raise ``ValueError`` for an image that is damaged, cut off or too large to be read at once.
+
+    All of it is decoded: some versions of OpenCV fill what is missing of a JPEG with grey and say nothing.
+    """
     try:
         with Image.open(path) as image:
             image.load()

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from xtask_reg.data.files_below import files_below
-from xtask_reg.data.images import SUFFIXES, is_nearly_black, is_shown_image
+from xtask_reg.data.images import SUFFIXES, check_whole, is_nearly_black, is_shown_image
 
 
 class FolderOfImages(Dataset[Tensor]):
@@ -19,7 +19,7 @@ class FolderOfImages(Dataset[Tensor]):
 
     Raises:
         OSError: if a folder within it cannot be read.
-        ValueError: if there is no such folder, or none in it; when read, for one that cannot be.
+        ValueError: if there is no such folder, or none in it; when read, for one that cannot be, or is cut off.
     """
 
     def __init__(self, folder: Path, size: tuple[int, int] | None) -> None:
@@ -27,6 +27,7 @@ class FolderOfImages(Dataset[Tensor]):
             raise ValueError(f"UnlabelledImagesHook: there is no folder {folder}")
         self.files = sorted(filter(is_shown_image, files_below(folder)))
         self.size = size
+        self._whole: set[int] = set()
         if not self.files:
             raise ValueError(f"UnlabelledImagesHook: {folder} has no images; expected one of {SUFFIXES} in it")
 
@@ -39,6 +40,10 @@ class FolderOfImages(Dataset[Tensor]):
         return [self.files[index] for index in some if is_nearly_black(self._read(index))]
 
     def _read(self, index: int) -> np.ndarray:
+        """Of a file that is looked through before it is read for the first time."""
+        if index not in self._whole:
+            check_whole(self.files[index])
+            self._whole.add(index)
         image = cv2.imread(str(self.files[index]))
         if image is None:
             raise ValueError(f"{self.files[index]} is no readable image: mend it, or take it out of the folder")
