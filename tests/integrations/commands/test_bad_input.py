@@ -84,6 +84,7 @@ BAD = [
     ("import-vggface2 {source} {out}.safetensors", "."),
     ("predict {config} {source} {image} --out {out}", "s.safetensors .*does not fit"),
     ("predict {config} {unnamed} {image} --out {out}", "unnamed.pth does not name its landmarks"),
+    ("predict {config} {diverged} {image} --out {out}", "diverged.pth: backbone.conv1.weight is not finite"),
     ("predict {config} {pickle} {image} --out {out}", "pickle.pth holds more than tensors"),
     ("predict {base} {checkpoint} {image} --out {out}", "the config has no model"),
     ("export {config} {source} {out}.safetensors", "s.safetensors .*does not fit"),
@@ -115,6 +116,9 @@ def places(tmp_path, run_folder, config_file, checkpoint, source, photographs, c
     (tmp_path / "cut.png").write_bytes(photographs[0].read_bytes()[:900])
     (tmp_path / "faces.csv").write_text("file,a_x,a_y,b_x,b_y\nimage.png,10,10,40,50\n")
     torch.save({"state_dict": torch.load(checkpoint, weights_only=True)["state_dict"]}, tmp_path / "unnamed.pth")
+    diverged = torch.load(checkpoint, weights_only=True)
+    diverged["state_dict"]["backbone.conv1.weight"][0, 0, 0, 0] = float("nan")
+    torch.save(diverged, tmp_path / "diverged.pth")
     torch.save({"state_dict": {"a": Path("x")}}, tmp_path / "pickle.pth")
     made = {
         "work": work,
@@ -127,6 +131,7 @@ def places(tmp_path, run_folder, config_file, checkpoint, source, photographs, c
         "csv": tmp_path / "faces.csv",
         "pickle": tmp_path / "pickle.pth",
         "unnamed": tmp_path / "unnamed.pth",
+        "diverged": tmp_path / "diverged.pth",
     }
     named = {name: tmp_path / name for name in ("missing", "empty", "folder", "corrupt", "damaged", "out")}
     return {name: str(path) for name, path in {**made, **named}.items()}

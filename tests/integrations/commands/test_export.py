@@ -101,20 +101,25 @@ def test_json_and_an_older_file(config_file, checkpoint, command, tmp_path, caps
     assert out.stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("wrong", ["other weights", "nan"])
-def test_a_file_that_differs_is_not_kept(wrong, monkeypatch, config_file, checkpoint, command, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [(1, "heatmaps differ from the model's by"), (float("nan"), "head.final_layer.weight is not finite")],
+)
+def test_a_file_that_differs_is_not_kept(
+    wrong, message, monkeypatch, config_file, checkpoint, command, tmp_path, capsys
+):
     true = export.save_weights
 
     def damaged(weights, *arguments):
         name, value = next((name, value) for name, value in weights.items() if name.endswith("final_layer.weight"))
-        true({**weights, name: value + (1 if wrong == "other weights" else float("nan"))}, *arguments)
+        true({**weights, name: value + wrong}, *arguments)
 
     monkeypatch.setattr(export, "save_weights", damaged)
     out = tmp_path / "s.safetensors"
     out.write_text("old")
     assert command("export", config_file, checkpoint, out) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert "heatmaps differ from the model's by" in line
+    assert message in line
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 
