@@ -24,6 +24,6 @@ def cosines(one: Tensor, other: Tensor, dim: int) -> Tensor:
 def _measured(vectors: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """Vectors of the same directions whose squares do not overflow, and their length: infinite without a direction."""
     vectors = vectors / torch.linalg.vector_norm(vectors.detach(), torch.inf, dim, keepdim=True).clamp_min(1)
-    squares = vectors.square().sum(dim)  # the norm of a long vector loses its digits on the CPU
+    squares = (vectors * vectors).sum(dim)  # the norm of a long vector loses its digits on the CPU
     short = squares <= ZERO_NORM**2  # what is not a number is not
     return vectors, squares.masked_fill(short, torch.inf).sqrt()  # the root of 0 has no second derivative
