@@ -39,15 +39,19 @@ PAIRS = (
 )
 """What is compared other than with FT."""
 USUAL: Mapping[str, Collection[Any]] = {"steps": [STEPS], "batch": [BATCH], "kept": [0]}
+FIRST: Mapping[str, Collection[Any]] = {"source": ["dlib"], "seed": [0], "kept": [1]}
 KEPT: Mapping[str, Collection[Any]] = {
     "method": {method for *_, method in plans.KEPT},
-    "kept": [1],
     "photographs": [None],
+    **FIRST,
 }
 """The trainings after which the source's task was tested, with all photographs where a term has some."""
+KEPT_AGAIN: Mapping[str, Collection[Any]] = {**FIRST, "seed": [1]}
+KEPT_ELSEWHERE: Mapping[str, Collection[Any]] = {**FIRST, "source": ["lfw"]}
+"""The same of other labelled people, and from another source."""
 UNLABELLED: Mapping[str, Collection[Any]] = {
     "method": {"FT", "FE", *(method for *_, method in (*plans.ON_PHOTOGRAPHS, *plans.ON_PORTRAITS))},
-    "kept": [1],
+    **FIRST,
 }
 """The trainings that differ in their images without labels."""
 PICKED: Mapping[str, Collection[Any]] = {
@@ -119,7 +123,8 @@ class Measured:
         tables["tuning"] = report.tuning_table(self._tuning, self.images(), self.lines())
         if self.lines(**BATCHES).get("batch", pd.Series()).nunique() > 1:
             tables["batches"] = report.batch_table(self.images(**BATCHES))
-        for mark, wanted in (("kept", KEPT), ("unlabelled", UNLABELLED)):
+        asked = {"kept": KEPT, "unlabelled": UNLABELLED, "kept_again": KEPT_AGAIN, "kept_elsewhere": KEPT_ELSEWHERE}
+        for mark, wanted in asked.items():
             lines = self.lines(**wanted)
             if lines.size:
                 rows = self.images(**wanted)
