@@ -29,7 +29,7 @@ def channel_wise_loss(
         reduction: ``'mean'`` or ``'sum'`` over the images.
 
     Returns:
-        A scalar of at least 0, float32 even under autocast, float64 for float64 input.
+        A scalar of at least 0 (to rounding), float32 even under autocast, float64 for float64 input.
 
     Raises:
         ValueError: if the shapes are not equal, there are no spatial dimensions or no images, the temperature is not

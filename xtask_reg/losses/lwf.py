@@ -31,7 +31,7 @@ def lwf_loss(student: Tensor, teacher: Tensor, temperature: float = 2.0, reducti
         reduction: ``'mean'`` or ``'sum'`` over the images.
 
     Returns:
-        A scalar of at least 0, float32 even under autocast, float64 for float64 input.
+        A scalar of at least 0 (to rounding), float32 even under autocast, float64 for float64 input.
 
     Raises:
         ValueError: if the shapes are not equal, there are no images, the temperature is not positive, or the reduction
