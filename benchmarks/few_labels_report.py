@@ -47,8 +47,13 @@ KEPT: Mapping[str, Collection[Any]] = {
 }
 """The trainings after which the source's task was tested, with all photographs where a term has some."""
 KEPT_AGAIN: Mapping[str, Collection[Any]] = {**FIRST, "seed": [1]}
+KEPT_TWICE: Mapping[str, Collection[Any]] = {
+    **KEPT,
+    "method": {method for *_, method in plans.KEPT_AGAIN},
+    "seed": [0, 1],
+}
 KEPT_ELSEWHERE: Mapping[str, Collection[Any]] = {**FIRST, "source": ["lfw"]}
-"""The same of other labelled people, and from another source."""
+"""The same of other labelled people, of these and the first together, and from another source."""
 UNLABELLED: Mapping[str, Collection[Any]] = {
     "method": {"FT", "FE", *(method for *_, method in (*plans.ON_PHOTOGRAPHS, *plans.ON_PORTRAITS))},
     **FIRST,
@@ -123,7 +128,8 @@ class Measured:
         tables["tuning"] = report.tuning_table(self._tuning, self.images(), self.lines())
         if self.lines(**BATCHES).get("batch", pd.Series()).nunique() > 1:
             tables["batches"] = report.batch_table(self.images(**BATCHES))
-        asked = {"kept": KEPT, "unlabelled": UNLABELLED, "kept_again": KEPT_AGAIN, "kept_elsewhere": KEPT_ELSEWHERE}
+        asked = {"kept": KEPT, "unlabelled": UNLABELLED, "kept_elsewhere": KEPT_ELSEWHERE}
+        asked |= {"kept_again": KEPT_AGAIN, "kept_twice": KEPT_TWICE}
         for mark, wanted in asked.items():
             lines = self.lines(**wanted)
             if lines.size:
