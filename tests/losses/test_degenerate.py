@@ -12,10 +12,13 @@ from xtask_reg.losses.batch_spectral_shrinkage import bss_loss
 from xtask_reg.losses.channel_wise import channel_wise_loss
 from xtask_reg.losses.cosine_smooth_l1 import cosine_smooth_l1_loss
 from xtask_reg.losses.gram_anchoring import gram_anchoring_loss
+from xtask_reg.losses.kd import kd_loss
 from xtask_reg.losses.local_similarity import local_similarity_loss
+from xtask_reg.losses.lwf import lwf_loss
 from xtask_reg.losses.pearson import pearson_loss
 from xtask_reg.losses.rkd_angle import rkd_angle_loss
 from xtask_reg.losses.rkd_distance import rkd_distance_loss
+from xtask_reg.losses.softmax_l2 import softmax_l2_loss
 
 
 def tensor(*values: object) -> torch.Tensor:
@@ -95,6 +98,17 @@ def test_a_single_location_is_exactly_alike(loss) -> None:
     value = loss(student, torch.randn(64, 6, 1, 1))
     assert value == 0
     assert not torch.autograd.grad(value, student)[0].any()
+
+
+@pytest.mark.parametrize("shape", [(4, 1), (4, 1, 3, 2)])
+@pytest.mark.parametrize("loss", [softmax_l2_loss, kd_loss, lwf_loss])
+def test_a_single_class_is_refused_and_two_are_its_sigmoid(loss, shape: tuple[int, ...]) -> None:
+    student, teacher = torch.randn(2, *shape)
+    with pytest.raises(ValueError, match=r"of one class.* second output"):
+        loss(student, teacher)
+    student, teacher = (torch.cat([torch.zeros(shape), score], dim=1) for score in (student, teacher))
+    torch.testing.assert_close(student.softmax(1)[:, 1], student[:, 1].sigmoid())
+    assert loss(student, teacher) > 0
 
 
 @pytest.mark.parametrize("shape", [(4, 7), (7, 4), (4, 4)])

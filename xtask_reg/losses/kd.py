@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from xtask_reg.losses.divergence import softened_divergence
 from xtask_reg.losses.precision import at_least_float32
 from xtask_reg.losses.reduction import Reduction, check_reduction, reduce_images
-from xtask_reg.losses.shapes import check_same_shape, mean_over_locations
+from xtask_reg.losses.shapes import check_same_shape, check_several_classes, mean_over_locations
 from xtask_reg.losses.temperature import check_temperature
 
 
@@ -35,8 +35,8 @@ def kd_loss(student: Tensor, teacher: Tensor, temperature: float = 4.0, reductio
         A scalar of at least 0 (to rounding), float32 even under autocast, float64 for float64 input.
 
     Raises:
-        ValueError: if the shapes are not equal, there are no images, the temperature is not positive, or the reduction
-            is unknown.
+        ValueError: if the shapes are not equal, there are no images or only one class, the temperature is not positive,
+            or the reduction is unknown.
 
     Example:
         >>> kd_loss(torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 1000.0]]), temperature=1.0)  # log 2
@@ -45,6 +45,7 @@ def kd_loss(student: Tensor, teacher: Tensor, temperature: float = 4.0, reductio
     check_temperature(temperature)
     check_reduction(reduction)
     check_same_shape(student, teacher, "(images, classes, *spatial)")
+    check_several_classes(student)
     student, teacher = at_least_float32(student, teacher)
     divergence = softened_divergence(student, teacher, temperature, dim=1)
     return temperature**2 * reduce_images(mean_over_locations(divergence), reduction)

@@ -34,8 +34,8 @@ def lwf_loss(student: Tensor, teacher: Tensor, temperature: float = 2.0, reducti
         A scalar of at least 0 (to rounding), float32 even under autocast, float64 for float64 input.
 
     Raises:
-        ValueError: if the shapes are not equal, there are no images, the temperature is not positive, or the reduction
-            is unknown.
+        ValueError: if the shapes are not equal, there are no images or only one class, the temperature is not positive,
+            or the reduction is unknown.
 
     Example:
         >>> lwf_loss(torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 1000.0]]))  # log 2

@@ -39,6 +39,16 @@ def check_same_locations(student: Tensor, teacher: Tensor, expected: str = MAPS)
         )
 
 
+def check_several_classes(logits: Tensor) -> None:
+    """Raise ``ValueError`` if logits ``(B, C, *spatial)`` are of a single class, on which a softmax says nothing."""
+    if logits.shape[1] == 1:
+        raise ValueError(
+            f"logits {tuple(logits.shape)} of one class: its softmax is 1 whatever they are, so that nothing would be "
+            "compared. The sigmoid of a score z is the softmax of (0, z): give the source's last layer a second output "
+            "of zeros"
+        )
+
+
 def check_some_images(features: Tensor) -> None:
     """Raise ``ValueError`` if a batch is empty."""
     if not len(features):

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from xtask_reg.losses.precision import at_least_float32
 from xtask_reg.losses.reduction import Reduction, check_reduction, reduce_images
-from xtask_reg.losses.shapes import check_same_shape, mean_over_locations
+from xtask_reg.losses.shapes import check_same_shape, check_several_classes, mean_over_locations
 from xtask_reg.losses.temperature import check_temperature
 
 
@@ -32,8 +32,8 @@ def softmax_l2_loss(
         A scalar in ``[0, 2]`` (times B for ``'sum'``), float32 even under autocast, float64 for float64 input.
 
     Raises:
-        ValueError: if the shapes are not equal, there are no images, the temperature is not positive, or the reduction
-            is unknown.
+        ValueError: if the shapes are not equal, there are no images or only one class, the temperature is not positive,
+            or the reduction is unknown.
 
     Example:
         >>> softmax_l2_loss(torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 1000.0]]))
@@ -42,6 +42,7 @@ def softmax_l2_loss(
     check_temperature(temperature)
     check_reduction(reduction)
     check_same_shape(student, teacher, "(images, classes, *spatial)")
+    check_several_classes(student)
     student, teacher = at_least_float32(student, teacher)
     difference = (student / temperature).softmax(dim=1) - (teacher / temperature).softmax(dim=1)
     return reduce_images(mean_over_locations(difference.square().sum(dim=1)), reduction)

@@ -35,11 +35,12 @@ CASES = [
         defaults={"temperature": 4.0, "reduction": "mean"},
         options=[{}, {"temperature": 1}, {"temperature": 20.0, "reduction": "sum"}],
         alike=[{}, {"temperature": 1.0}],
-        shapes=[(3, 6), (1, 2), (5, 7), (2, 100), (3, 1), (2, 4, 3, 5), (3, 2, 4), (1, 3, 2, 2, 2)],
+        shapes=[(3, 6), (1, 2), (5, 7), (2, 100), (2, 4, 3, 5), (3, 2, 4), (1, 3, 2, 2, 2)],
         bad_shapes=[
             *[((2, 3), other) for other in [(2, 4), (3, 3), (1, 3), (3,), (2, 3, 1)]],
             *[((2, 3, 4, 4), other) for other in [(2, 3, 4, 5), (2, 3, 16), (2, 4, 4, 4)]],
             ((3,), (3,)),
+            ((3, 1), (3, 1)),
         ],
         unchanged_by=("images", "resolution"),
         bad_options={"temperature": [0, -1.5, math.nan, math.inf, "2"]},

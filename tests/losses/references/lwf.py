@@ -38,8 +38,8 @@ CASES = [
         defaults={"temperature": 2.0, "reduction": "mean"},
         options=[{}, {"temperature": 1}, {"temperature": 5.0, "reduction": "sum"}],
         alike=[{}, {"temperature": 1.0}],
-        shapes=[(3, 6), (1, 2), (4, 30), (3, 1), (2, 4, 3, 5), (3, 2, 4)],
-        bad_shapes=[((2, 3), (2, 4)), ((2, 3), (3, 3)), ((2, 3, 4, 4), (2, 3, 4, 5)), ((3,), (3,))],
+        shapes=[(3, 6), (1, 2), (4, 30), (2, 4, 3, 5), (3, 2, 4)],
+        bad_shapes=[((2, 3), (2, 4)), ((2, 3), (3, 3)), ((2, 3, 4, 4), (2, 3, 4, 5)), ((3,), (3,)), ((3, 1), (3, 1))],
         unchanged_by=("images", "resolution"),
         bad_options={"temperature": [0, -1.5, math.nan, math.inf, "2"]},
     )
