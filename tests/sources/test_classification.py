@@ -63,13 +63,15 @@ def test_accuracy_counts_hits():
     assert accuracy(Says(), images, labels, PIXELS) == pytest.approx(1 / 3)
 
 
-def test_read_identities(tmp_path):
+@pytest.mark.parametrize(("start", "between"), [("", ","), ("\ufeff", ","), ("\ufeffsep=;\n", ";")])
+def test_read_identities(tmp_path, start, between):
     for name, value in (("a.png", 10), ("b.png", 20)):
         image = np.zeros((8, 8, 3), np.uint8)
         image[..., 0] = value  # OpenCV's first channel is blue
         cv2.imwrite(str(tmp_path / name), image)
     table = tmp_path / "identities.csv"
-    table.write_text("file,identity\na.png,zoe\nb.png,adam\n")
+    lines = "file,identity\na.png,zoe\nb.png,adam\n"
+    table.write_text(start + lines.replace(",", between), encoding="utf-8")
     images, labels, identities = read_identities(table)
     assert identities == ["adam", "zoe"]
     assert labels.tolist() == [1, 0]
@@ -80,7 +82,9 @@ def test_read_identities(tmp_path):
     ("text", "error", "says"),
     [
         ("file,person\na.png,1\n", ValueError, "'file' and 'identity'"),
-        ("file,identity\n", ValueError, "no rows"),
+        ("file,identity\n", ValueError, "no line behind its header"),
+        ("file,identity\na.png,1\nb.png\n", ValueError, "line 3: 1 cells"),
+        ("file,identity\na.png,1\nb.png,\n", ValueError, "line 3: the column 'identity' is empty"),
         ("file,identity\nmissing.png,1\n", ValueError, "missing.png"),
     ],
 )

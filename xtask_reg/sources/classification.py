@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,23 +9,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xtask_reg.data.conversion.formats.csv_table import read_rows
 from xtask_reg.inputs import PIXELS, InputAdapter, InputConvention
 
 
 def read_identities(table: Path) -> tuple[Tensor, Tensor, list[str]]:
     """Images and labels of a CSV with the columns ``file`` (relative to the table) and ``identity``.
 
+    Columns are separated by commas, semicolons or tabs; others are ignored.
+
     Returns:
         Images ``(N, 3, H, W)`` uint8 RGB, labels ``(N,)``, and the identities in the order of the labels.
 
     Raises:
         FileNotFoundError: if the table is not there.
-        ValueError: if it lacks a column or rows, or an image is unreadable or of another size.
+        ValueError: if it lacks a column, rows or an identity, or an image is unreadable or of another size.
     """
-    with table.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or not {"file", "identity"} <= set(rows[0]):
-        raise ValueError(f"{table} has no rows with the columns 'file' and 'identity'")
+    header, numbered = read_rows(table)
+    if not {"file", "identity"} <= set(header):
+        raise ValueError(f"{table} has the columns {header}; expected 'file' and 'identity' among them")
+    nobody = [line for line, row in numbered if not row["identity"]]
+    if nobody:
+        raise ValueError(f"{table}, line {nobody[0]}: the column 'identity' is empty")
+    rows = [row for _, row in numbered]
     identities = sorted({row["identity"] for row in rows})
     images = [_read_rgb(table.parent / row["file"]) for row in rows]
     sizes = {image.shape for image in images}
