@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import torch
@@ -18,7 +18,8 @@ class CommonParameters:
     """The parameters of the same name and shape in a submodule of the student and one of the teacher.
 
     Those of the student that the teacher has not, or in another shape (a new head), are left out. So are those that one
-    of both makes of others (weight norm, LoRA, quantised layers) and the other does not, of which a warning tells.
+    of both makes of others (weight norm, LoRA, quantised layers) and the other does not, of which a warning tells. A
+    warning also tells of a new head that has the source's shape and is compared therefore.
 
     Args:
         student: the network that is trained.
@@ -42,6 +43,7 @@ class CommonParameters:
             )
         for name in self.names:
             _check_precision(name, own[name].dtype, source[name].dtype)
+        _warn_of_new([name for name in self.names if own[name].requires_grad], own, source)
         _warn_of_made("student", list(_made(_submodule(student, student_path), source.keys() - own.keys())))
         _warn_of_made("teacher", list(_made(_submodule(teacher, teacher_path), own.keys() - source.keys())))
 
@@ -104,6 +106,22 @@ def _warn_of_made(owner: str, names: list[str]) -> None:
             "others (weight_norm, LoRA, quantised layers); have them alike in student and teacher, or leave the term "
             "out if what they are made of is frozen"
         )
+
+
+@torch.no_grad()
+def _warn_of_new(names: Sequence[str], own: Mapping[str, Tensor], source: Mapping[str, Tensor]) -> None:
+    """Warn of parameters that differ from the source's, where most of the numbers still are the source's."""
+    new = [name for name in names if not _is_at(own[name], source[name])]
+    if new and 2 * sum(own[name].numel() for name in new) < sum(own[name].numel() for name in names):
+        warnings.warn(
+            f"{len(new)} parameters, {new[0]!r} for one, do not begin at the source's values, as the others do, and "
+            "are drawn there all the same: if they are new, a head of as many outputs as the source's for instance, "
+            "give each of the other parts a term of its own, student='layer4', teacher='layer4' and so on"
+        )
+
+
+def _is_at(own: Tensor, source: Tensor) -> bool:
+    return hasattr(own, "placements") or own.is_meta or source.is_meta or torch.equal(own, source.to(own))
 
 
 def _submodule(model: nn.Module, path: str) -> nn.Module:

@@ -294,6 +294,34 @@ def test_parameters_that_one_makes_of_others_are_told(net, images, change, owner
     torch.testing.assert_close(keep()["sp"], 0.7 * sum(distances) / 2)
 
 
+def test_a_new_head_of_the_source_s_shape_is_told(net) -> None:
+    source = net(norm=False)
+    student = copy.deepcopy(source)
+    student.fc.reset_parameters()
+    with pytest.warns(UserWarning, match=r"2 parameters, 'fc\.weight' for one, do not begin at the source's values"):
+        xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [l2_sp()])
+
+
+@pytest.mark.parametrize("change", ["resumed", "resumed, frozen below", "head of the source", "part"])
+def test_nothing_is_told_of_parameters_that_are_not_new(net, recwarn, change) -> None:
+    source = net(norm=False)
+    student = copy.deepcopy(source)
+    terms = [l2_sp()]
+    if change.startswith("resumed"):
+        with torch.no_grad():
+            for parameter in student.parameters():
+                parameter += 0.1
+    if change == "resumed, frozen below":
+        student.layer1.load_state_dict(source.layer1.state_dict())
+        student.layer2.load_state_dict(source.layer2.state_dict())
+        xr.freeze(student, ["layer1", "layer2"])
+    if change == "part":
+        student.fc.reset_parameters()
+        terms = [l2_sp(name=part, student=part, teacher=part) for part in ("layer1", "layer2")]
+    xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), terms)
+    assert not recwarn.list
+
+
 def test_nothing_is_told_of_both_changed_alike(net, recwarn) -> None:
     student, source = net(2, norm=False), net(norm=False)
     for each in (student, source):
