@@ -25,6 +25,9 @@ class Term(nn.Module):
     A loss reads the outputs of the two submodules. A :class:`~xtask_reg.losses.penalty.Penalty` reads their parameters:
     those of the same name and shape, the others are new.
 
+    A term is for one student: what it has learned and measured (connectors, :class:`~xtask_reg.Balanced`), and a weight
+    that was set, go with it into the next regularizer.
+
     Args:
         loss: a module called with ``(student, teacher)`` that returns a scalar; with the student's part alone if there
             is no ``teacher``.
