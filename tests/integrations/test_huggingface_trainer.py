@@ -114,6 +114,16 @@ def test_trains_student_and_connector_as_a_loop_by_hand(model, data, tmp_path) -
     assert not any("teacher" in key for key in found)
 
 
+def test_gradient_checkpointing_is_the_student_s(model, data, tmp_path) -> None:
+    expected = by_hand(model, data).state_dict()
+    with pytest.raises(AttributeError, match="gradient_checkpointing_enable"):
+        trainer(model, data, tmp_path, gradient_checkpointing=True).train()
+    assert "`student.gradient_checkpointing_enable()`" in PAGE
+    model.student.gradient_checkpointing_enable()
+    trainer(model, data, tmp_path).train()
+    torch.testing.assert_close(model.state_dict(), expected, atol=1e-6, rtol=1e-5)
+
+
 def test_accumulated_gradients_are_those_of_the_whole_batch(model, data, tmp_path) -> None:
     expected = by_hand(model, data).state_dict()
     trainer(model, data, tmp_path, per_device_train_batch_size=3, gradient_accumulation_steps=2).train()
