@@ -94,3 +94,13 @@ def test_output_that_cannot_show_a_name_or_is_closed(closed, tmp_path):
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.startswith("" if closed else r"\xe9: 2 images, 3 landmarks")
     assert (tmp_path / "é/train.json").is_file()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_output_for_which_there_is_no_room():
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-m", "xtask_reg", "mmpose-tool", "test"]
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(command, env=environment, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 1
+    assert result.stderr == "xtask-reg mmpose-tool: [Errno 28] No space left on device\n"

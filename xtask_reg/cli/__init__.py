@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     status = _status_of(options)
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError:  # said already, or nobody reads it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return status
 
@@ -56,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _status_of(options: argparse.Namespace) -> int:
     try:
         options.run(options)
+        sys.stdout.flush()
     except BrokenPipeError:  # whoever reads has seen enough, as in `xtask-reg configs | head`
         return 0
     except ModuleNotFoundError as error:
