@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +254,33 @@ def test_metric_in_millimetres_by_hand(tmp_path):
 def test_metric_in_millimetres_of_images_without_a_size(tmp_path):
     with pytest.raises(ValueError, match=r"how large a pixel of .*png is.*lacks 'mm_per_pixel'.*--mm-per-pixel"):
         scored(face(tmp_path, [[16, 16, 2]]), [[[3, 4]]], (64, 64), space="mm")
+
+
+COCO = "configs/_base_/datasets/coco.py"
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "is_told_early"),
+    [
+        (lambda data: data, True),
+        (lambda data: dict(type="ConcatDataset", datasets=[data, data]), True),
+        (lambda data: dict(type="RepeatDataset", dataset=data, times=2), True),
+        (lambda data: dict(type="CombinedDataset", metainfo=dict(from_file=COCO), datasets=[data]), False),
+    ],
+)
+def test_metric_in_millimetres_looks_at_data_sets_of_others(tmp_path, wrapper, is_told_early):
+    data = {**face(tmp_path, [[16, 16, 2]]), "test_mode": True, "pipeline": crop((64, 64))}
+    metric = METRICS.build(dict(type="LandmarkMetric", space="mm"))
+    expected = pytest.raises(ValueError, match="how large a pixel") if is_told_early else nullcontext()
+    with expected:
+        metric.check_data(DATASETS.build(wrapper(data)))
+
+
+def test_metric_in_millimetres_of_other_data_sets(tmp_path):
+    sample = predicted(face(tmp_path, [[16, 16, 2]]), [[3, 4]], (64, 64))
+    del sample["raw_ann_info"]
+    with pytest.raises(ValueError, match="how large a pixel of .*the data set is no LandmarkDataset"):
+        METRICS.build(dict(type="LandmarkMetric", space="mm")).process({}, [sample])
 
 
 @pytest.mark.parametrize(("threshold", "failures"), [(5.0, 0.0), (4.999, 100.0)])
