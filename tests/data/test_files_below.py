@@ -37,6 +37,14 @@ def test_nothing_is_found_twice(folder):
     assert read_pts(folder).files == ("far/b.png", "near/a.png")
 
 
+def test_a_folder_s_own_path_comes_before_that_of_a_link(folder):
+    """Wherever the link lies, an image in another folder is looked for by the path that is no link."""
+    (folder / "all").mkdir()
+    (folder / "all/near").symlink_to("../near")
+    (folder / "all/far").symlink_to("../far")
+    assert read_pts(folder).files == ("far/b.png", "near/a.png")
+
+
 def test_images_without_labels_are_found_too(folder):
     folder_of_images = pytest.importorskip("xtask_reg.integrations.mmengine.folder_of_images")
     images = folder_of_images.FolderOfImages(folder, None)
