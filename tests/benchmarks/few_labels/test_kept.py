@@ -6,6 +6,7 @@ import dataclasses
 from itertools import combinations
 from pathlib import Path
 
+import few_labels_report
 import numpy as np
 import pytest
 import torch
@@ -89,6 +90,14 @@ def test_the_copy_of_the_classifier_that_a_term_trains(places, people, monkeypat
     assert "accuracy_of_copy" not in kept(model_of(places, people.prepared), "dlib", people)
 
 
+def test_a_source_that_was_trained_on_these_images(places, people, monkeypatch):
+    """But for every second: of these the fifth, seventh and ninth are held out, and the last is another's."""
+    monkeypatch.setattr("grid.kept.verification_auc", lambda features, labels: 0)  # too few pairs
+    monkeypatch.setitem(SOURCES, "dlib", dataclasses.replace(SOURCES["dlib"], holds_out=2))
+    found = kept(model_of(places, people.prepared), "dlib", people)
+    assert found["accuracy"] == pytest.approx(2 / 3, abs=1e-4)
+
+
 def test_of_strangers(places, people, monkeypatch):
     """Every other of the people, in the order of their names: here a and c."""
     monkeypatch.setattr("grid.kept.verification_auc", lambda features, labels: 0)  # too few pairs
@@ -145,6 +154,16 @@ def test_table(results):
     assert table[5] == "| FT | 22.0 | 20.0 to 24.0 | 0.300 | 1.000 |  | 5 trainings |  |"
     assert table[3].startswith("| CTD-ED 0.002 | 52.0 | 50.0 to 54.0 | 0.600 | 1.100 | **+10.0 (+10.0 to +10.0)** |")
     assert len(table) == 7
+
+
+@pytest.mark.parametrize("wanted", [few_labels_report.KEPT, few_labels_report.UNLABELLED])
+def test_what_is_asked_again_is_no_part_of_the_first_answer(results, wanted):
+    """Of another seed, of which there may be some folds alone, and of another source."""
+    first = report.lines(results, **wanted).cell.tolist()
+    cell = grid_cell("FT", 0, setting={"lr": 1e-4, "kept": 1})
+    for other in (dataclasses.replace(cell, seed=1), dataclasses.replace(cell, source="lfw")):
+        results.add(line(other, dict.fromkeys(FOLDS[0], 2.0)))
+    assert report.lines(results, **wanted).cell.tolist() == first
 
 
 def test_table_of_strangers(results):
