@@ -115,6 +115,18 @@ def test_differences(make_run, tmp_path, capsys):
     assert not any("against" in cell for row in page.rows[place + 3 :] for cell in row)
 
 
+@pytest.mark.parametrize("key", ["target", "visible", "scale"])
+def test_no_difference_of_what_was_not_tested_alike(key, make_run, tmp_path, capsys):
+    """Heatmaps of another input size, or points that were corrected between the tests."""
+    runs = [make_run("a", [0.5, 1.0]), make_run("b", [0.25, 1.5])]
+    file = runs[1] / "predictions.json"
+    content = json.loads(file.read_text())
+    content["images"][1][key] = {"target": [[12.0, 10.0]], "visible": [False], "scale": [0.5, 0.5]}[key]
+    file.write_text(json.dumps(content))
+    assert report(*runs, "--html", tmp_path / "r.html", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["differences"] == []
+
+
 def test_self_contained(runs, tmp_path):
     assert report(*runs, "--html", tmp_path / "r.html") == 0
     page, text = Page(tmp_path / "r.html"), (tmp_path / "r.html").read_text()

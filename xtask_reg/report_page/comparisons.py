@@ -1,4 +1,4 @@
-"""Runs against the first one that was tested on the same images."""
+"""Runs against the first one that had the same test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xtask_reg.report_page.run import Run, tested_alike
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs that were tested on the same images, their errors being read alike.
+    """Runs that were tested on the same images, with the same true points and errors in the same pixels.
 
     Attributes:
         reference: the name of the first of them.
@@ -28,7 +28,7 @@ class Comparison:
 
 
 def comparisons(runs: Sequence[Run]) -> Iterator[Comparison]:
-    """One for each list of test images of which there are several runs."""
+    """One for each test of which there are several runs."""
     for _, group in tested_alike(runs, _test):
         (reference, first), *others = group.items()
         if others:
@@ -37,5 +37,8 @@ def comparisons(runs: Sequence[Run]) -> Iterator[Comparison]:
 
 
 def _test(predictions: Predictions) -> tuple[Any, ...]:
+    """A pixel of the heatmap or of the input is another one where images are brought to another size."""
+    arrays = (predictions.target, predictions.visible, predictions.scale)
+    points = tuple(array.tobytes() for array in arrays)
     reading = predictions.reading
-    return tuple(predictions.images), tuple(predictions.landmarks), reading.reduction, reading.space
+    return tuple(predictions.images), tuple(predictions.landmarks), reading.reduction, reading.space, points
