@@ -52,10 +52,27 @@ def test_gradient_is_the_difference(dtype: torch.dtype) -> None:
         torch.testing.assert_close(teacher[name].grad, -difference.to(dtype))
 
 
-def test_of_millions_of_numbers_it_keeps_its_digits() -> None:
-    weight = torch.randn(5_000_000)
-    value = l2_sp_penalty({"weight": weight}, {"weight": torch.zeros_like(weight)})
+FORMATS = {
+    "one row": torch.randn(1, 5_000_000),
+    "two rows": torch.randn(2, 2_500_000),
+    "channels last": torch.randn(512, 512, 3, 3).to(memory_format=torch.channels_last),
+}
+
+
+@pytest.mark.parametrize("weight", FORMATS.values(), ids=FORMATS)
+def test_of_millions_of_numbers_it_keeps_its_digits_without_copies(weight: torch.Tensor) -> None:
+    with torch.profiler.profile() as watched:
+        value = l2_sp_penalty({"weight": weight}, {"weight": torch.zeros_like(weight)})
     assert value.item() == pytest.approx(weight.double().square().sum().item() / 2, rel=1e-6)
+    assert "aten::clone" not in {event.key for event in watched.key_averages()}
+
+
+@pytest.mark.parametrize("weight", FORMATS.values(), ids=FORMATS)
+def test_large_parameters_compile_for_any_size(weight: torch.Tensor) -> None:
+    torch.compiler.reset()
+    compiled = torch.compile(l2_sp_penalty, backend="aot_eager", fullgraph=True, dynamic=True)
+    given = {"weight": weight.clone().requires_grad_()}, {"weight": torch.zeros_like(weight)}
+    torch.testing.assert_close(compiled(*given), l2_sp_penalty(*given))
 
 
 @pytest.mark.parametrize("check", [torch.autograd.gradcheck, torch.autograd.gradgradcheck])

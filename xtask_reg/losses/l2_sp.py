@@ -12,7 +12,7 @@ from xtask_reg.losses.penalty import Penalty
 from xtask_reg.losses.precision import at_least_float32
 
 AT_A_TIME = 2**16
-"""So many numbers are summed up one after the other: of millions a CPU would lose digits."""
+"""So many numbers are summed up one after the other on a CPU: of millions it would lose digits."""
 
 
 def l2_sp_penalty(student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> Tensor:
@@ -82,10 +82,8 @@ class _HalfSquaredDistance(torch.autograd.Function):
     @staticmethod
     def forward(*tensors: Tensor) -> Tensor:
         student, teacher = _halves(tensors)
-        differences = torch._foreach_sub(student, teacher)
-        return (
-            torch.stack(torch._foreach_norm([part for each in differences for part in _parts(each)])).square().sum() / 2
-        )
+        parts = [part for each in torch._foreach_sub(student, teacher) for part in _parts(each)]
+        return torch.stack(torch._foreach_norm(parts)).square().sum() / 2
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -104,7 +102,11 @@ class _HalfSquaredDistance(torch.autograd.Function):
 
 
 def _parts(tensor: Tensor) -> Sequence[Tensor]:
-    return tensor.flatten().split(AT_A_TIME) if tensor.numel() > AT_A_TIME else [tensor]
+    """Views, also of the channels last format; the tensor itself where no CPU sums up."""
+    if not tensor.is_cpu or tensor.numel() <= AT_A_TIME:
+        return [tensor]
+    rows = AT_A_TIME * len(tensor) // tensor.numel()
+    return tensor.split(rows) if rows else tensor.flatten().split(AT_A_TIME)
 
 
 def _halves(both: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
