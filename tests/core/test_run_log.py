@@ -131,6 +131,13 @@ def test_a_last_line_that_was_cut_off_is_left_out(tmp_path):
         assert read_log(path) == {"cosine": {"a": [(1, 0.5)]}}
 
 
+def test_a_file_of_one_line_that_is_none_is_no_log_that_was_cut_off(tmp_path):
+    path = tmp_path / "log"
+    path.write_text("a picture")
+    with pytest.raises(ValueError, match="log, line 1: not JSON"):
+        read_log(path)
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
