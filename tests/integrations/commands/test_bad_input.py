@@ -84,7 +84,7 @@ BAD = [
     ("import-vggface2 {source} {out}.safetensors", "."),
     ("predict {config} {source} {image} --out {out}", "s.safetensors .*does not fit"),
     ("predict {config} {unnamed} {image} --out {out}", "unnamed.pth does not name its landmarks"),
-    ("predict {config} {diverged} {image} --out {out}", "diverged.pth: backbone.conv1.weight is not finite"),
+    ("predict {config} {diverged} {image} --out {out}", "diverged.pth: backbone.conv1.weight has NaN"),
     ("predict {config} {pickle} {image} --out {out}", "pickle.pth holds more than tensors"),
     ("predict {base} {checkpoint} {image} --out {out}", "the config has no model"),
     ("export {config} {source} {out}.safetensors", "s.safetensors .*does not fit"),

@@ -55,7 +55,7 @@ def load_student(path: Path, checkpoint: Path, device: str = "cpu") -> BaseModel
     Raises:
         FileNotFoundError: if a file does not exist.
         ValueError: for a config that cannot be built, a checkpoint that cannot be read, belongs to another model, or
-            does not name its landmarks and their mirror images, or weights that are not finite.
+            does not name its landmarks and their mirror images, or weights that are NaN.
     """
     weights = load_weights(checkpoint)
     with redirect_stdout(io.StringIO()), warnings.catch_warnings(), one_line_errors():
@@ -63,7 +63,7 @@ def load_student(path: Path, checkpoint: Path, device: str = "cpu") -> BaseModel
         config = read_config(path)
         model = revert_sync_batchnorm(_build(config, {}))
     load_covering(model, weights, name=str(checkpoint))
-    _check_finite(model, checkpoint)
+    _check_numbers(model, checkpoint)
     model.cfg = config
     model.dataset_meta = _dataset_meta(checkpoint)
     _check_names(model, checkpoint)
@@ -103,10 +103,10 @@ def _dataset_meta(checkpoint: Path) -> dict[str, Any]:
         return {}
 
 
-def _check_finite(model: BaseModel, checkpoint: Path) -> None:
-    spoiled = [name for name, value in model.state_dict().items() if not torch.isfinite(value).all()]
+def _check_numbers(model: BaseModel, checkpoint: Path) -> None:
+    spoiled = [name for name, value in model.state_dict().items() if torch.isnan(value).any()]
     if spoiled:
-        raise ValueError(f"{checkpoint}: {spoiled[0]} is not finite, as after a training that diverged; take another")
+        raise ValueError(f"{checkpoint}: {spoiled[0]} has NaN, as after a training that diverged; take another")
 
 
 def _check_names(model: BaseModel, checkpoint: Path) -> None:
