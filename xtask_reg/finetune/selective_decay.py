@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
@@ -38,13 +38,14 @@ class SelectiveProjectionDecay:
 
     Args:
         optimizer: any ``torch.optim`` optimizer.
-        parameters: the student's parameters by name.
+        parameters: the student's parameters by name, not its state dict, whose tensors have no gradients.
         source: the source's tensors by the same names, copied here; others are ignored. A state dict will do.
         weight: lambda, finite and not negative.
 
     Raises:
         ValueError: for a bad weight, a parameter that the source does not have in its shape, or one that trains but
             is not the optimizer's.
+        TypeError: for a tensor that is no parameter.
 
     Example:
         >>> optimizer = torch.optim.Adam(student.parameters(), lr=1e-3)
@@ -127,6 +128,11 @@ def _wide(parameter: Tensor) -> torch.dtype:
 def _check(optimizer: Optimizer, parameters: Mapping[str, Tensor], source: Mapping[str, Tensor]) -> None:
     optimized = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     for name, parameter in parameters.items():
+        if not (parameter.requires_grad or isinstance(parameter, nn.Parameter)):
+            raise TypeError(
+                f"{name!r} of the student is no parameter, and never has a gradient, as the tensors of a state dict: "
+                "give the parameters themselves, dict(student.named_parameters())"
+            )
         if name not in source:
             raise ValueError(f"the source has no {name!r}: give it the student's names, or leave {name!r} out")
         if source[name].shape != parameter.shape:
