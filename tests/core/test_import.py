@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+REPOSITORY = Path(__file__).parents[2]
 MEASURE = """
 import json, sys, time
 start = time.perf_counter()
@@ -78,3 +80,11 @@ def test_unknown_name_and_modules() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.splitlines() == ["module 'xtask_reg' has no attribute 'nothing'", "True xtask_reg.landmarks"]
+
+
+def test_type_checkers_find_misspelt_names(tmp_path) -> None:
+    (tmp_path / "use.py").write_text("import xtask_reg as xr\nxr.Term\nxr.Therm\n")
+    words = [sys.executable, "-m", "mypy", str(tmp_path / "use.py")]
+    result = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    (error,) = [line for line in result.stdout.splitlines() if "error:" in line]
+    assert 'use.py:3: error: Module has no attribute "Therm"' in error
