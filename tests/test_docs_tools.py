@@ -7,9 +7,11 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
-from griffe import NameResolutionError
+from griffe import Docstring, DocstringSectionReturns, NameResolutionError
+from mkdocs.config import load_config
 
-TOOLS = Path(__file__).parent.parent / "docs" / "tools"
+REPOSITORY = Path(__file__).parent.parent
+TOOLS = REPOSITORY / "docs" / "tools"
 
 
 def load(name: str) -> ModuleType:
@@ -50,3 +52,11 @@ def test_formulas_become_mathml() -> None:
     assert "<mo>&#x0003C;</mo>" in html
     assert '<math xmlns="http://www.w3.org/1998/Math/MathML" display="block"><mrow><mfrac>' in html
     assert html.endswith(r"<code>\(</code>")
+
+
+def test_what_returns_is_one_item_of_several_lines() -> None:
+    handlers = load_config(str(REPOSITORY / "mkdocs.yml")).plugins["mkdocstrings"].config.handlers
+    docstring = Docstring("A.\n\nReturns:\n    The points, and the values\n    of their peaks.", parser="google")
+    _, returns = docstring.parse(**handlers["python"]["options"]["docstring_options"])
+    assert isinstance(returns, DocstringSectionReturns)
+    assert [each.description for each in returns.value] == ["The points, and the values\nof their peaks."]
