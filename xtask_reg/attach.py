@@ -13,6 +13,7 @@ from xtask_reg.sharing import check_nothing_shared
 from xtask_reg.shorthands import shorthand
 from xtask_reg.teacher import FrozenTeacher
 from xtask_reg.term import Term, Weight, is_left_out
+from xtask_reg.two_encoders import check_student
 
 
 def ctd(
@@ -46,14 +47,15 @@ def ctd(
     Raises:
         ValueError: if both networks share a tensor, and what :func:`xtask_reg.shorthand` raises. The teacher is then as
             it was.
-        TypeError: for names that are no string, or a teacher that is no network: several are for
-            :class:`CrossTaskRegularizer`.
+        TypeError: for an argument of another kind, as a teacher in the student's place, or several teachers, which are
+            for :class:`CrossTaskRegularizer`.
 
     Example:
         >>> student, source = torchvision.models.resnet18(), torchvision.models.resnet18()
         >>> keep = ctd(student, source, "ctd-ed")
         ctd_ed: CosineAlignmentLoss, student layer4, teacher layer4, weight 0.002
     """
+    check_student(student)
     one = "one network or xr.FrozenTeacher; xr.CrossTaskRegularizer(student, teachers, terms) takes several"
     check_kind(teacher, (nn.Module, type(None)), "the teacher", one)
     if teacher is not None and not isinstance(teacher, FrozenTeacher):

@@ -23,6 +23,7 @@ def _described(given: object) -> str:
         return f"the class {given.__name__}"
     if inspect.isroutine(given):
         return f"the function {given.__name__}"
-    if isinstance(given, (str, int, float, list, tuple)):
+    each = given if isinstance(given, (list, tuple)) else [given]
+    if given is None or all(isinstance(value, (str, int, float)) for value in each):
         return repr(given)
     return f"an object of the class {type(given).__name__}"

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from xtask_reg.kinds import check_kind
 from xtask_reg.regularizer import CrossTaskRegularizer
 
 
@@ -22,6 +23,7 @@ class Regularized(nn.Module):
     ``unlabelled`` images they are those on these, :meth:`CrossTaskRegularizer.on`.
 
     Raises:
+        TypeError: if the regularizer is none.
         TapError: in the call, as :class:`CrossTaskRegularizer`, whose other errors are passed on as well.
 
     Example:
@@ -32,6 +34,7 @@ class Regularized(nn.Module):
 
     def __init__(self, student: nn.Module, regularizer: CrossTaskRegularizer) -> None:
         super().__init__()
+        check_kind(regularizer, CrossTaskRegularizer, "the regularizer", "xr.ctd(student, ...) for instance")
         self.student = student
         self.regularizer = regularizer
 

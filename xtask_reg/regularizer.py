@@ -33,7 +33,7 @@ from xtask_reg.teachers import FrozenTeachers
 from xtask_reg.term import Read, Term, Weight, is_left_out
 from xtask_reg.term_checks import TermChecks
 from xtask_reg.term_list import check_balanced_apart, check_not_balanced, student_taps, teacher_taps, term_list
-from xtask_reg.two_encoders import TwoEncoders
+from xtask_reg.two_encoders import TwoEncoders, check_student
 from xtask_reg.weights.balanced import Balanced
 
 
@@ -58,7 +58,7 @@ class CrossTaskRegularizer(nn.Module):
     Raises:
         ValueError: for an unknown path, a repeated name, a teacher that is missing or shares a tensor with the student
             or a connector, or an unknown name of a regularizer.
-        TypeError: for a teacher that is not frozen, or a term that is none.
+        TypeError: for a teacher that is not frozen, a term that is none, or another argument of a wrong kind.
 
     Example:
         >>> regularizer = CrossTaskRegularizer(student, FrozenTeacher(source), "ctd-ed")
@@ -77,6 +77,9 @@ class CrossTaskRegularizer(nn.Module):
         super().__init__()
         expected = "xr.FrozenTeacher(source), several of them in a dict by name, or None"
         check_kind(teacher, (FrozenTeacher, FrozenTeachers, Mapping, type(None)), "the teacher", expected)
+        check_kind(monitor, (Monitor, type(None)), "the monitor", "xr.Monitor(every=50) for instance, or None")
+        if student is not None:
+            check_student(student)
         terms = term_list(terms, student, teacher, images)
         self.teacher = FrozenTeachers(teacher) if isinstance(teacher, Mapping) else teacher
         self.terms = nn.ModuleDict({term.name: term for term in terms if not is_left_out(term.weighting)})
@@ -236,6 +239,7 @@ class CrossTaskRegularizer(nn.Module):
                 :meth:`forward` raises.
             ValueError: if a term that reads features is :class:`Balanced`: the task has no gradient on these images.
         """
+        check_kind(images, Tensor, "the argument images", "a tensor (B, C, H, W)")
         if self._student is None:
             raise RuntimeError("the regularizer was made without a student: give regularizer(images, features={...})")
         check_not_balanced(self._terms())
@@ -316,6 +320,9 @@ class CrossTaskRegularizer(nn.Module):
             RuntimeError: without a student; and at the beginning, what :meth:`forward` raises where a teacher runs.
         """
         self._ahead = None
+        check_kind(
+            images, (Tensor, type(None)), "the argument images", "the tensor that the teacher is to see, or None"
+        )
         try:
             with self._taps.recording(*(() if images is None else (images,))):
                 if images is not None and _may_come_first(images):

@@ -124,16 +124,18 @@ def shorthand(
             them; by default black ones, see :func:`find_stages`, with the student's channels for both.
 
     Raises:
-        ValueError: for an unknown name, if no stages are found, if one of those given cannot be tapped, if terms at
-            each stage find different numbers of them, or if the source's scores are wanted and it cannot be followed
-            how it comes to them.
-        TypeError: for names that are no string, or stages that are one.
+        ValueError: for an unknown name, if no stages are found or none given, if one of those given cannot be tapped,
+            if terms at each stage find different numbers of them, or if the source's scores are wanted and it cannot be
+            followed how it comes to them.
+        TypeError: for names that are no string, stages that are one, or a network or images of another kind.
 
     Example:
         >>> [term.student for term in shorthand("ctd-ed", torchvision.models.resnet18(), torchvision.models.resnet18())]
         ['layer4']
     """
     networks = TwoEncoders(student, teacher, stages, images)
+    if stages is not None and not stages:
+        raise ValueError("stages is empty: name at least one, or leave it out for those that are found")
     terms: list[Term] = []
     for name in _single(names):
         make, stated = NAMES[name]

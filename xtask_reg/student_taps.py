@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xtask_reg.kinds import check_kind
 from xtask_reg.submodules import find_module, with_wrapped
 from xtask_reg.taps import Seen, Tap, TapError, TapRecorder, recorders_on
 
@@ -61,6 +62,7 @@ class StudentTaps:
             ValueError: if ``images`` are not what the student was called with, or were since changed in place, or
                 ``features`` lacks a path.
         """
+        check_kind(images, (Tensor, type(None)), "the argument images", "a tensor; outputs go to features={path: ...}")
         if features is None and self._recorder is not None:
             if not torch.compiler.is_compiling():
                 self._check_in_place(paths, self._recorder)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 
 from torch import nn
 from torch.nn.parameter import is_lazy
+
+from xtask_reg.kinds import check_kind
 
 WRAPPERS = ("module", "_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
 """The names under which wrappers have the module inside: ``DistributedDataParallel``, ``torch.compile``, activation
@@ -36,7 +38,7 @@ def with_wrapped(module: nn.Module) -> Iterator[nn.Module]:
 
 def may_be_child(name: str) -> bool:
     """Whether a child of ``nn.ModuleDict`` can have the name."""
-    return bool(name) and "." not in name and not hasattr(nn.ModuleDict(), name)
+    return isinstance(name, str) and bool(name) and "." not in name and not hasattr(nn.ModuleDict(), name)
 
 
 def check_not_lazy(model: nn.Module) -> None:
@@ -50,7 +52,9 @@ def find_module(model: nn.Module, path: str) -> nn.Module:
 
     Raises:
         ValueError: if there is no such submodule; the message names the nearest paths.
+        TypeError: if the path is no string.
     """
+    check_kind(path, str, "a path", "the dotted path of a submodule, 'encoder.layer4' for instance")
     if path:
         with suppress(AttributeError):
             return model.get_submodule(path)
@@ -71,16 +75,17 @@ def plain_path(path: str) -> str:
 
 
 def check_list_of_paths(paths: object) -> None:
-    """Raise ``TypeError`` for a string, whose letters would be taken for paths."""
+    """Raise ``TypeError`` for what is no list, and for a string, whose letters would be taken for paths."""
     if isinstance(paths, str):
         raise TypeError(f"{paths!r} is a string; expected a list of dotted paths, [{paths!r}]")
+    check_kind(paths, Iterable, "the list of paths", "a list of dotted paths, ['encoder.layer4'] for instance")
 
 
 def paired_paths(stages: Mapping[str, str] | Sequence[str]) -> dict[str, str]:
     """The teacher's path by the student's; a list has the paths that are the same in both.
 
     Raises:
-        TypeError: for a string.
+        TypeError: for a string, or what is neither a list nor by name.
     """
     check_list_of_paths(stages)
     return dict(stages) if isinstance(stages, Mapping) else {stage: stage for stage in stages}

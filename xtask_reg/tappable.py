@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xtask_reg.kinds import check_kind
 from xtask_reg.modes import evaluating
 from xtask_reg.submodules import check_not_lazy, unwrap
 
@@ -155,7 +156,8 @@ def _left_out(model: nn.Module) -> dict[str, None]:
 
 
 def as_parameters(images: Tensor, model: nn.Module) -> Tensor:
-    """The images on the model's device and in its precision."""
+    """The images on the model's device and in its precision; ``TypeError`` if they are no tensor."""
+    check_kind(images, Tensor, "the argument images", "a tensor (B, C, H, W)")
     return images.to(next((p for p in model.parameters() if p.is_floating_point()), images))
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from xtask_reg.caching import TeacherCache
 from xtask_reg.conversion import try_conversion
 from xtask_reg.kinds import check_kind
+from xtask_reg.submodules import check_list_of_paths
 from xtask_reg.tapped_pass import TappedPass
 
 
@@ -35,7 +36,7 @@ class FrozenTeacher(nn.Module):
         cache: where :meth:`features` keeps outputs on disk, if the same images come again.
 
     Raises:
-        TypeError: if the network or the adapter is no module.
+        TypeError: if the network or the adapter is no module, or the cache none.
 
     Example:
         >>> teacher = FrozenTeacher(torchvision.models.resnet50())
@@ -57,6 +58,7 @@ class FrozenTeacher(nn.Module):
     ) -> None:
         super().__init__()
         check_kind(network, nn.Module, "the source network", "an nn.Module")
+        check_kind(cache, (TeacherCache, type(None)), "the cache", "xr.TeacherCache(folder, images=...), or None")
         if dtype is not None:
             network.to(dtype)
         if channels_last:
@@ -127,8 +129,11 @@ class FrozenTeacher(nn.Module):
             RuntimeError: if the network is on another device than the images.
             ValueError: for an unknown path, or what :meth:`~xtask_reg.TeacherCache.features` refuses.
             TapError: if a submodule did not give exactly one tensor.
+            TypeError: for a path in the place of a list of them.
             OSError: if the cache cannot be written.
         """
+        for given in (paths, rarely):
+            check_list_of_paths(given)
         paths, others = set(paths), set(rarely)
         if self.cache is None or not paths:
             return self._computed(images, paths | others)

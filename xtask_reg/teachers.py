@@ -19,11 +19,12 @@ class FrozenTeachers(nn.Module):
 
     Raises:
         ValueError: if there are none, or a name has a dot.
-        TypeError: if one is no frozen source network.
+        TypeError: if they are not by name, or one is no frozen source network.
     """
 
     def __init__(self, teachers: Mapping[str, FrozenTeacher]) -> None:
         super().__init__()
+        check_kind(teachers, Mapping, "the argument teachers", "frozen source networks in a dict by name")
         if not teachers or not all(map(may_be_child, teachers)):
             raise ValueError(
                 f"teachers named {list(teachers)}; expected at least one, and non-empty names without dots that "
@@ -50,6 +51,8 @@ class FrozenTeachers(nn.Module):
         }
 
     def _teacher(self, name: str) -> FrozenTeacher:
+        if name not in self.teachers:
+            raise ValueError(f"there is no teacher {name!r}; the teachers are {list(self.teachers)}")
         teacher = self.teachers[name]
         assert isinstance(teacher, FrozenTeacher)
         return teacher

@@ -42,7 +42,7 @@ class Term(nn.Module):
     Raises:
         ValueError: for a weight that is negative or not finite, a name that cannot be used as a key, a penalty with
             connectors, or a loss that compares with a teacher if there is none (or the other way round).
-        TypeError: if the loss or a connector is no module.
+        TypeError: if the loss or a connector is no module, or a path no string.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Term(nn.Module):
             raise ValueError(
                 f"term name {name!r}; expected a non-empty name without dots that nn.ModuleDict does not use"
             )
+        _check_paths(name, student, teacher)
         _check_modules(name, loss, student_connector, teacher_connector)
         self.name = name
         self.student = student
@@ -129,6 +130,12 @@ def _connect(connector: nn.Module, features: Tensor) -> Tensor:
     parameter = next(connector.parameters(), features)
     within_autocast = torch.is_autocast_enabled(features.device.type)
     return connector(features if within_autocast else features.to(parameter.dtype))
+
+
+def _check_paths(name: str, student: object, teacher: object) -> None:
+    expected = "the dotted path of a submodule, 'encoder.layer4' for instance"
+    check_kind(student, str, f"the student of term {name!r}", expected)
+    check_kind(teacher, (str, type(None)), f"the teacher of term {name!r}", f"{expected}, or None")
 
 
 def _check_modules(name: str, loss: object, *connectors: object) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from xtask_reg.connectors import ChannelsFirst, ChannelsLast
 from xtask_reg.first_call import Call, black_images, called_with, first_call
+from xtask_reg.kinds import check_kind
 from xtask_reg.map_layout import last_width, with_channels_last
 from xtask_reg.source_answers import Answers, answers
 from xtask_reg.stages import stage_shapes
@@ -46,6 +47,7 @@ class TwoEncoders:
         stages: Mapping[str, str] | Sequence[str] | None,
         images: Tensor | None,
     ) -> None:
+        check_student(student)
         self.student = student
         self._teacher, self._adapter = teacher, None
         if isinstance(teacher, FrozenTeacher):
@@ -148,6 +150,14 @@ class TwoEncoders:
         return replace(
             found, student_connector=nn.Sequential(turned, *(steps if isinstance(steps, nn.Sequential) else [steps]))
         )
+
+
+def check_student(student: object) -> None:
+    """Raise ``TypeError`` unless it is a network that can be trained."""
+    expected = "the network that is trained, an nn.Module; it comes before the teacher"
+    check_kind(student, nn.Module, "the student", expected)
+    if isinstance(student, FrozenTeacher):
+        raise TypeError(f"the student is a FrozenTeacher; expected {expected}")
 
 
 def _stages(network: nn.Module, call: Call, paths: Sequence[str] | None) -> dict[str, Stage]:

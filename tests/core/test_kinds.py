@@ -6,11 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
 import xtask_reg as xr
+
+IMAGES = torch.rand(2, 3, 64, 64)
 
 
 def network() -> nn.Module:
@@ -24,6 +27,14 @@ def term(loss: Any = None, **changes: Any) -> xr.Term:
 
 def regularizer(teacher: Any, terms: Any = ()) -> xr.CrossTaskRegularizer:
     return xr.CrossTaskRegularizer(network(), teacher, terms)
+
+
+def step() -> xr.CrossTaskRegularizer:
+    """One whose student was just called."""
+    student = network()
+    keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(network()), [term()])
+    student(IMAGES)
+    return keep
 
 
 def absolute(features: Tensor) -> Tensor:
@@ -65,6 +76,37 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "network that is a function": (
         lambda: xr.FrozenTeacher(torchvision.models.resnet18), "source network is the function resnet18; expected an nn"
     ),
+    "teacher as student": (
+        lambda: xr.ctd(xr.FrozenTeacher(network()), network()), "student is a FrozenTeacher; .* before the teacher"
+    ),
+    "no student": (lambda: xr.ctd(None, network()), "the student is None; expected the network that is trained"),
+    "weights as student": (
+        lambda: xr.CrossTaskRegularizer(network().state_dict(), None, []), "student is an .* OrderedDict; expected the"
+    ),
+    "images as monitor": (
+        lambda: xr.CrossTaskRegularizer(network(), None, [], IMAGES), r"monitor is .* Tensor; expected xr.Monitor"
+    ),
+    "steps as monitor": (lambda: xr.ctd(network(), network(), monitor=50), r"monitor is 50; expected xr.Monitor"),
+    "steps as stages": (lambda: xr.Monitor(50), "list of paths is 50; expected a list of dotted paths"),
+    "module as path": (lambda: term(student=network().layer4), "student of term 'ed' is .* Sequential; expected the d"),
+    "module as teacher's path": (lambda: term(teacher=network()), "teacher of term 'ed' is .* ResNet; expected the d"),
+    "module to freeze": (lambda: xr.freeze(network(), [nn.ReLU()]), "a path is .* ReLU; expected the dotted path"),
+    "path as paths": (
+        lambda: xr.FrozenTeacher(network()).features(IMAGES, "layer4"), r"'layer4' is a string; expected.* \['layer4'\]"
+    ),
+    "folder as cache": (lambda: xr.FrozenTeacher(network(), cache="folder"), "cache is 'folder'; expected xr.Teach"),
+    "list of teachers": (
+        lambda: xr.FrozenTeachers([xr.FrozenTeacher(network())]), "teachers is .* list; expected .* in a dict by name"
+    ),
+    "two networks as one": (
+        lambda: xr.Regularized(network(), network()), r"the regularizer is .* ResNet; expected xr.ctd\(student"
+    ),
+    "array to look at": (lambda: xr.find_stages(network(), IMAGES.numpy()), "images is .* ndarray; expected a tensor"),
+    "batches to look at": (lambda: xr.ctd(network(), network(), images=[IMAGES]), "images is .* list; expected a te"),
+    "array in a step": (lambda: step()(IMAGES.numpy()), "images is .* ndarray; expected a tensor"),
+    "features as images": (lambda: step()({"layer4": IMAGES}), r"images is .* dict; .* features=\{path"),
+    "batch without labels": (lambda: step().on({"image": IMAGES}), "images is .* dict; expected a tensor"),
+    "batch to record": (lambda: step().recording({"image": IMAGES}).__enter__(), "images is .* dict; expected the"),
 }  # fmt: skip
 
 
@@ -79,3 +121,14 @@ def test_error_names_what_was_given_and_what_to_give(wrong: str) -> None:
 def test_stages_of_one_name_may_be_a_list() -> None:
     keep = xr.ctd(network(), network(), "at", stages=["layer2", "layer4"], quiet=True)
     assert [(each.student, each.teacher) for each in keep.terms.values()] == [(s, s) for s in ("layer2", "layer4")]
+
+
+def test_no_stages_are_an_error() -> None:
+    with pytest.raises(ValueError, match="stages is empty: name at least one"):
+        xr.ctd(network(), network(), stages=[])
+
+
+def test_unknown_teacher_among_several() -> None:
+    teachers = xr.FrozenTeachers({"faces": xr.FrozenTeacher(network())})
+    with pytest.raises(ValueError, match=r"no teacher 'objects'; the teachers are \['faces'\]"):
+        teachers.features(IMAGES, ["objects.layer4"])
