@@ -46,6 +46,11 @@ def test_mmengine_log(tmp_path):
     }
 
 
+def test_path_as_a_string(tmp_path):
+    file = write(tmp_path / "log.jsonl", {"step": 7, "weight/ed": 0.5})
+    assert read_log(str(file)) == read_log(file)
+
+
 def test_own_loop_log(tmp_path):
     """One file, out of order, with several lines a step of which the last counts; an "iter" counts before a "step"."""
     lines = [

@@ -72,7 +72,7 @@ def test_read_identities(tmp_path, start, between):
     table = tmp_path / "identities.csv"
     lines = "file,identity\na.png,zoe\nb.png,adam\n"
     table.write_text(start + lines.replace(",", between), encoding="utf-8")
-    images, labels, identities = read_identities(table)
+    images, labels, identities = read_identities(str(table))
     assert identities == ["adam", "zoe"]
     assert labels.tolist() == [1, 0]
     assert images[0, :, 0, 0].tolist() == [0, 0, 10]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,7 +21,7 @@ Curves = Mapping[str, Mapping[str, Points]]
 """For each kind of measurement, by stage or term, the steps and values."""
 
 
-def read_log(path: Path) -> Curves:
+def read_log(path: str | os.PathLike[str]) -> Curves:
     """The measurements in a log of JSON lines, such as MMEngine writes.
 
     A log repeats what was measured last until there is news, which is kept where it first stands: that of the stages
@@ -36,6 +37,7 @@ def read_log(path: Path) -> Curves:
         FileNotFoundError: if there is no such file, or the folder has no log.
         ValueError: for a line that is not JSON, a measurement or step that is no number, or a log without measurements.
     """
+    path = Path(path)
     files = scalar_files(path) if path.is_dir() else [path]
     if not files:
         raise FileNotFoundError(f"{path} has no */vis_data/scalars.json: name the work folder of an MMEngine run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from xtask_reg.data.conversion.formats.csv_table import read_rows
 from xtask_reg.inputs import PIXELS, InputAdapter, InputConvention
 
 
-def read_identities(table: Path) -> tuple[Tensor, Tensor, list[str]]:
+def read_identities(table: str | os.PathLike[str]) -> tuple[Tensor, Tensor, list[str]]:
     """Images and labels of a CSV with the columns ``file`` (relative to the table) and ``identity``.
 
     Columns are separated by commas, semicolons or tabs; others are ignored.
@@ -25,6 +26,7 @@ def read_identities(table: Path) -> tuple[Tensor, Tensor, list[str]]:
         FileNotFoundError: if the table is not there.
         ValueError: if it lacks a column, rows or an identity, or an image is unreadable or of another size.
     """
+    table = Path(table)
     header, numbered = read_rows(table)
     if not {"file", "identity"} <= set(header):
         raise ValueError(f"{table} has the columns {header}; expected 'file' and 'identity' among them")

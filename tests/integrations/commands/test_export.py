@@ -136,6 +136,12 @@ def test_bgr_and_no_normalisation(config_file, checkpoint):
     assert export.compare(model, export.HeatmapNetwork(model)) < 1e-6
 
 
+def test_paths_as_strings(config_file, checkpoint, tmp_path):
+    model = load_student(str(config_file), str(checkpoint))
+    assert export.save_student(model, str(config_file), str(tmp_path / "s.safetensors")) < export.LIMIT
+    assert export.save_torch_export(model, str(tmp_path / "s.pt2")) < export.LIMIT
+
+
 def test_missing_package(monkeypatch, config_file, checkpoint, command, tmp_path, capsys):
     import sys
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -51,7 +52,7 @@ class HeatmapNetwork(nn.Module):
         return heatmaps
 
 
-def save_student(model: BaseModel, config: Path, path: Path) -> float:
+def save_student(model: BaseModel, config: str | os.PathLike[str], path: str | os.PathLike[str]) -> float:
     """Write the weights of an estimator, under their own names, to a ``.safetensors`` file.
 
     Its metadata state the names of the landmarks and what the network expects of its images. Read again into a new
@@ -73,7 +74,7 @@ def save_student(model: BaseModel, config: Path, path: Path) -> float:
     return compare(model, HeatmapNetwork(load_student(config, path)))
 
 
-def save_onnx(model: BaseModel, path: Path) -> float:
+def save_onnx(model: BaseModel, path: str | os.PathLike[str]) -> float:
     """Write an ONNX file: ``images`` of any number to ``heatmaps``, as :class:`HeatmapNetwork`. Otherwise as above.
 
     Raises:
@@ -99,7 +100,7 @@ def save_onnx(model: BaseModel, path: Path) -> float:
     return compare(model, lambda images: torch.from_numpy(session.run(["heatmaps"], {"images": images.numpy()})[0]))
 
 
-def save_torch_export(model: BaseModel, path: Path) -> float:
+def save_torch_export(model: BaseModel, path: str | os.PathLike[str]) -> float:
     """Write what ``torch.export.load(path).module()`` reads, a :class:`HeatmapNetwork` for any number of images.
 
     Otherwise as above; ``metadata.json`` among its extra files has the metadata.
@@ -114,7 +115,7 @@ def save_torch_export(model: BaseModel, path: Path) -> float:
         )
         content = io.BytesIO()  # given a path, it does not say that a disk is full
         torch.export.save(program, content, extra_files={"metadata.json": json.dumps(_metadata(model))})
-        path.write_bytes(content.getbuffer())
+        Path(path).write_bytes(content.getbuffer())
         again = torch.export.load(path).module()
     return compare(model, again)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
@@ -40,7 +41,7 @@ def build_student(path: Path, changes: Mapping[str, Any] | None = None) -> BaseM
     return _build(read_config(path), changes or {})
 
 
-def load_student(path: Path, checkpoint: Path, device: str = "cpu") -> BaseModel:
+def load_student(path: str | os.PathLike[str], checkpoint: str | os.PathLike[str], device: str = "cpu") -> BaseModel:
     """A trained estimator as ``mmpose.apis.init_model`` gives it, without its teacher, whose file is not needed.
 
     Args:
@@ -57,6 +58,7 @@ def load_student(path: Path, checkpoint: Path, device: str = "cpu") -> BaseModel
         ValueError: for a config that cannot be built, a checkpoint that cannot be read, belongs to another model, or
             does not name its landmarks and their mirror images, or weights that are NaN.
     """
+    path, checkpoint = Path(path), Path(checkpoint)
     weights = load_weights(checkpoint)
     with redirect_stdout(io.StringIO()), warnings.catch_warnings(), one_line_errors():
         warnings.simplefilter("ignore")
