@@ -100,20 +100,31 @@ class Term(nn.Module):
         self.weighting = weight
 
     def forward(self, student: Read, teacher: Read | None) -> Tensor:
-        """The loss of what was read, not weighted."""
+        """The loss of what was read, not weighted.
+
+        Raises:
+            TypeError: if it is no scalar; and whatever the loss and the connectors raise.
+        """
         try:
             if isinstance(student, Mapping):
-                return self.loss(student, teacher)
+                return self._scalar(self.loss(student, teacher))
             connected = [_connect(self.student_connector, student)]
             if isinstance(teacher, Tensor):
                 connected.append(_connect(self.teacher_connector, teacher))
-            return self.loss(*connected)
+            return self._scalar(self.loss(*connected))
         except (ValueError, RuntimeError, TypeError) as error:
             error.add_note(
                 f"in term {self.name!r}: student {self.student!r} {_shape(student)}, "
                 f"teacher {self.teacher!r} {_shape(teacher)}"
             )
             raise
+
+    def _scalar(self, value: Tensor) -> Tensor:
+        expected = "a tensor with one number, the mean over the images for instance"
+        check_kind(value, Tensor, f"what {type(self.loss).__name__} gives", expected)
+        if value.numel() != 1:
+            raise TypeError(f"{type(self.loss).__name__} gives a tensor {tuple(value.shape)}; expected {expected}")
+        return value
 
     def nothing(self, like: Tensor) -> Tensor:
         """Zero, in whose graph the connectors are: a term that ended leaves no parameter unused."""

@@ -29,10 +29,10 @@ def regularizer(teacher: Any, terms: Any = ()) -> xr.CrossTaskRegularizer:
     return xr.CrossTaskRegularizer(network(), teacher, terms)
 
 
-def step() -> xr.CrossTaskRegularizer:
+def step(loss: nn.Module | None = None) -> xr.CrossTaskRegularizer:
     """One whose student was just called."""
     student = network()
-    keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(network()), [term()])
+    keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(network()), [term(loss)])
     student(IMAGES)
     return keep
 
@@ -121,6 +121,31 @@ def test_error_names_what_was_given_and_what_to_give(wrong: str) -> None:
 def test_stages_of_one_name_may_be_a_list() -> None:
     keep = xr.ctd(network(), network(), "at", stages=["layer2", "layer4"], quiet=True)
     assert [(each.student, each.teacher) for each in keep.terms.values()] == [(s, s) for s in ("layer2", "layer4")]
+
+
+class PerImage(nn.Module):
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        return (student - teacher).square().flatten(1).mean(dim=1)
+
+
+class AsNumber(PerImage):
+    def forward(self, student: Tensor, teacher: Tensor) -> float:
+        return super().forward(student, teacher).mean().item()
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (PerImage(), r"PerImage gives a tensor \(2,\); expected a tensor with one number"),
+        (nn.MSELoss(reduction="none"), r"MSELoss gives a tensor \(2, 512, 2, 2\); expected"),
+        (AsNumber(), r"what AsNumber gives is \d.*; expected a tensor with one number"),
+    ],
+)
+def test_losses_that_give_no_scalar(loss: nn.Module, message: str) -> None:
+    keep = step(loss)
+    with pytest.raises(TypeError, match=message) as error:
+        keep()
+    assert "in term 'ed'" in error.value.__notes__[0]
 
 
 def test_no_stages_are_an_error() -> None:
