@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal
 
 import torch
@@ -14,6 +15,14 @@ from xtask_reg.resized import resized
 from xtask_reg.sizes import two_sides
 
 Triple = tuple[float, float, float]
+
+
+def _are_three(values: Iterable[float]) -> bool:
+    """Whether these are three numbers; NumPy's and tensors' will do."""
+    try:
+        return len([math.isfinite(value) for value in values]) == 3
+    except TypeError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -44,8 +53,10 @@ class InputConvention:
     def __post_init__(self) -> None:
         if self.channels not in ("rgb", "bgr"):
             raise ValueError(f"channels={self.channels!r}; expected 'rgb' or 'bgr'")
-        if len(self.mean) != 3 or len(self.std) != 3:
+        if not (_are_three(self.mean) and _are_three(self.std)):
             raise ValueError(f"mean={self.mean!r} and std={self.std!r} must have three values, one a channel")
+        if not isinstance(self.value_range, Real):
+            raise ValueError(f"value_range={self.value_range!r}; expected the value of a white pixel, 255 or 1 usually")
         finite = all(math.isfinite(value) for value in (*self.mean, *self.std, self.value_range))
         if not finite or min(self.std) <= 0 or self.value_range <= 0:
             raise ValueError(
