@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -66,9 +67,25 @@ def test_a_missing_package_comes_with_the_remedy(command, module, needed, capsys
     assert capsys.readouterr().err == f"xtask-reg {name}: No module named {module!r}: pip install {needed}\n"
 
 
-def test_extras_of_commands_exist():
+def extras() -> dict[str, list[str]]:
     project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
-    assert {"mmpose", *cli.EXTRAS.values()} <= project["optional-dependencies"].keys()
+    return {
+        extra: [re.match(r"[\w-]+", each)[0] for each in packages]
+        for extra, packages in project["optional-dependencies"].items()
+    }
+
+
+def test_extras_of_commands_exist():
+    assert {"mmpose", *cli.EXTRAS.values()} <= extras().keys()
+
+
+def test_the_remedy_has_what_is_missing(tmp_path, capsys, monkeypatch):
+    for module in ("torchvision", "torchvision.models"):
+        monkeypatch.setitem(sys.modules, module, None)
+    (tmp_path / "a.pkl").touch()
+    assert cli.main(["import-vggface2", str(tmp_path / "a.pkl"), str(tmp_path / "a.safetensors")]) == 1
+    extra = re.search(r"torchvision.*: pip install 'xtask-reg\[(\w+)\]'", capsys.readouterr().err)[1]
+    assert "torchvision" in extras()[extra]
 
 
 @pytest.mark.parametrize("epochs", ["0", "-3", "two"])

@@ -249,7 +249,7 @@ def test_missing_safetensors_package(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for name in [name for name in sys.modules if name.partition(".")[0] == "safetensors"]:
         monkeypatch.setitem(sys.modules, name, None)
     for call in (load_weights, load_metadata, lambda path: save_weights(WEIGHTS, path)):
-        with pytest.raises(ImportError, match=r"pip install safetensors, or xtask-reg\[mmpose\]"):
+        with pytest.raises(ImportError, match=r"pip install safetensors, or xtask-reg\[data\]"):
             call(tmp_path / "w.safetensors")
 
 

@@ -127,7 +127,7 @@ def _safetensors() -> ModuleType:
         import safetensors.torch
     except ImportError as error:
         raise ImportError(
-            "a .safetensors file needs the package safetensors: pip install safetensors, or xtask-reg[mmpose]"
+            "a .safetensors file needs the package safetensors: pip install safetensors, or xtask-reg[data]"
         ) from error
     return safetensors
 
