@@ -56,6 +56,13 @@ def test_other_pages_are_run_by_a_test_of_their_own(page, test):
     assert "```" in code
 
 
+@pytest.mark.parametrize("extra", ["huggingface", "lightning", "smp", "timm"])
+def test_pages_of_frameworks_name_the_extras_of_their_examples(extra):
+    text = (REPOSITORY / f"docs/{extra}.md").read_text()
+    assert "from xtask_reg.data import" in text
+    assert f'pip install "xtask-reg[{extra},data]"' in text
+
+
 def test_links_lead_somewhere():
     for page in map(REPOSITORY.joinpath, PAGES):
         for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text()):
