@@ -12,6 +12,7 @@ import torchvision
 from torch import Tensor, nn
 
 import xtask_reg as xr
+from xtask_reg.sources import load_covering
 
 IMAGES = torch.rand(2, 3, 64, 64)
 
@@ -35,6 +36,10 @@ def step(loss: nn.Module | None = None) -> xr.CrossTaskRegularizer:
     keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(network()), [term(loss)])
     student(IMAGES)
     return keep
+
+
+def decay(parameters: Any, source: Any) -> xr.SelectiveProjectionDecay:
+    return xr.SelectiveProjectionDecay(torch.optim.Adam(network().parameters()), parameters, source)
 
 
 def absolute(features: Tensor) -> Tensor:
@@ -107,6 +112,15 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "features as images": (lambda: step()({"layer4": IMAGES}), r"images is .* dict; .* features=\{path"),
     "batch without labels": (lambda: step().on({"image": IMAGES}), "images is .* dict; expected a tensor"),
     "batch to record": (lambda: step().recording({"image": IMAGES}).__enter__(), "images is .* dict; expected the"),
+    "path as weights": (lambda: load_covering(network(), "a.pth"), r"is 'a.pth'; .*, load_weights\(path\)"),
+    "network as weights": (lambda: load_covering(network(), network()), "is .* ResNet; expected tensors by name"),
+    "networks to interpolate": (
+        lambda: xr.interpolate(network(), network(), 0.5), r"argument source is .* ResNet; .*network.state_dict\(\)"
+    ),
+    "parameters without a dict": (
+        lambda: decay(network().named_parameters(), {}), r"parameters is .* generator; .* dict\(student.named"
+    ),
+    "network as source": (lambda: decay({}, network()), r"argument source is .* ResNet; .*source.state_dict\(\)"),
 }  # fmt: skip
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xtask_reg.kinds import check_kind
+
 _SHOWN = 5
 _EXTRA_STATE = "_extra_state"
 """Under this name a state dict has what a module keeps beside its tensors."""
@@ -37,6 +39,7 @@ def interpolate(source: Mapping[str, Tensor], tuned: Mapping[str, Tensor], alpha
     Raises:
         ValueError: for an alpha outside of [0, 1], or floating point or complex tensors that are in one of both alone
             or of different shapes.
+        TypeError: for a network in the place of its state dict.
 
     Example:
         >>> interpolate({"weight": torch.zeros(2)}, {"weight": torch.ones(2)}, 0.25)
@@ -44,6 +47,8 @@ def interpolate(source: Mapping[str, Tensor], tuned: Mapping[str, Tensor], alpha
     """
     if not (isinstance(alpha, Real) and 0 <= alpha <= 1):
         raise ValueError(f"alpha={alpha!r}; expected a number from 0 (the source) to 1 (the tuned network)")
+    for name, weights in (("source", source), ("tuned", tuned)):
+        check_kind(weights, Mapping, f"the argument {name}", "tensors by name, network.state_dict()")
     _check_same(source, tuned)
     return {
         name: _between(source[name], value, float(alpha)) if _is_weight(name, value) else _copied(value)

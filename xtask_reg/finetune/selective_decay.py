@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from xtask_reg.kinds import check_kind
 from xtask_reg.weights.schedule import check_value
 
 
@@ -45,7 +46,7 @@ class SelectiveProjectionDecay:
     Raises:
         ValueError: for a bad weight, a parameter that the source does not have in its shape, or one that trains but
             is not the optimizer's.
-        TypeError: for a tensor that is no parameter.
+        TypeError: for a tensor that is no parameter, or what is not by name.
 
     Example:
         >>> optimizer = torch.optim.Adam(student.parameters(), lr=1e-3)
@@ -126,6 +127,8 @@ def _wide(parameter: Tensor) -> torch.dtype:
 
 
 def _check(optimizer: Optimizer, parameters: Mapping[str, Tensor], source: Mapping[str, Tensor]) -> None:
+    check_kind(parameters, Mapping, "the argument parameters", "them by name, dict(student.named_parameters())")
+    check_kind(source, Mapping, "the argument source", "tensors by name, source.state_dict()")
     optimized = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     for name, parameter in parameters.items():
         if not (parameter.requires_grad or isinstance(parameter, nn.Parameter)):

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from xtask_reg.kinds import check_kind
+
 _SHOWN = 10
 
 
@@ -33,7 +35,9 @@ def load_covering(
     Raises:
         ValueError: for missing, misshapen or extra entries, integers where floating point numbers belong (or the
             reverse), and modules without anything to fill; it suggests another prefix if that fits.
+        TypeError: for a path, or a network, in the place of the weights.
     """
+    check_kind(weights, Mapping, f"what {name!r} names", "tensors by name, load_weights(path) for instance")
     targets = _targets(module)
     entries = part_of(weights, prefix, ignore)
     if targets.keys().isdisjoint(entries):
