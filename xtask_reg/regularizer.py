@@ -22,6 +22,7 @@ from xtask_reg.measuring.meter import Meter
 from xtask_reg.measuring.monitor import Monitor
 from xtask_reg.modes import evaluating
 from xtask_reg.parameters import CommonParameters
+from xtask_reg.reused_terms import check_made_anew
 from xtask_reg.sharing import check_nothing_shared
 from xtask_reg.student_taps import StudentTaps
 from xtask_reg.submodules import find_module, unwrap
@@ -87,6 +88,8 @@ class CrossTaskRegularizer(nn.Module):
         self._progress: float | None = None
         self._check_teacher()
         student = None if student is None else unwrap(student)
+        if student is not None:
+            check_made_anew(terms, student)
         self._student = None if student is None else HeldStudent(student)
         self._parameters_of = {
             term.name: self._common_parameters(student, term) for term in self._terms() if term.reads_parameters
