@@ -40,6 +40,21 @@ def test_of_many_normal_differences_it_is_the_t_test(shift):
     assert (found.less, found.images) == (sum(own < other), 400)
 
 
+def test_of_skewed_differences_the_interval_is_efrons():
+    """Its ends by the bias of the draws, and by the acceleration that leaving out one image at a time shows."""
+    differences = np.random.default_rng(0).gamma(0.5, 1, size=30) - 0.4
+    mean, count = differences.mean(), len(differences)
+    drawn = np.random.default_rng(1).choice(differences, (100_000, count)).mean(axis=1)
+    bias = stats.norm.ppf((drawn < mean).mean())
+    without = mean - (differences.sum() - differences) / (count - 1)
+    acceleration = (without**3).sum() / (6 * (without**2).sum() ** 1.5)
+    ends = bias + stats.norm.ppf([0.025, 0.975])
+    low, high = np.quantile(drawn, stats.norm.cdf(bias + ends / (1 - acceleration * ends)))
+    found = paired_difference(differences, np.zeros(count))
+    assert abs(found.low - low) < 0.03 * (high - low)
+    assert abs(found.high - high) < 0.03 * (high - low)
+
+
 def test_the_interval_has_the_mean_as_often_as_it_says():
     held = sum(
         found.low <= 0.1 <= found.high for found in (paired_difference(*errors(40, 0.1, seed)) for seed in range(100))
