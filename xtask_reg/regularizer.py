@@ -5,7 +5,6 @@ total loss = task loss + sum over terms of weight * loss(student_connector(stude
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -21,6 +20,7 @@ from xtask_reg.kinds import check_kind
 from xtask_reg.measuring.meter import Meter
 from xtask_reg.measuring.monitor import Monitor
 from xtask_reg.modes import evaluating
+from xtask_reg.monitored_stages import monitored_stages
 from xtask_reg.parameters import CommonParameters
 from xtask_reg.reused_terms import check_made_anew
 from xtask_reg.sharing import check_nothing_shared
@@ -34,7 +34,7 @@ from xtask_reg.teachers import FrozenTeachers
 from xtask_reg.term import Read, Term, Weight, is_left_out
 from xtask_reg.term_checks import TermChecks
 from xtask_reg.term_list import check_balanced_apart, check_not_balanced, student_taps, teacher_taps, term_list
-from xtask_reg.two_encoders import TwoEncoders, check_student
+from xtask_reg.two_encoders import check_student
 from xtask_reg.weights.balanced import Balanced
 
 
@@ -84,7 +84,7 @@ class CrossTaskRegularizer(nn.Module):
         terms = term_list(terms, student, teacher, images)
         self.teacher = FrozenTeachers(teacher) if isinstance(teacher, Mapping) else teacher
         self.terms = nn.ModuleDict({term.name: term for term in terms if not is_left_out(term.weighting)})
-        self._meter = Meter(monitor, [] if monitor is None else self._pairs(monitor, student, images))
+        self._meter = Meter(monitor, monitored_stages(monitor, student, self.teacher, images))
         self._progress: float | None = None
         self._check_teacher()
         student = None if student is None else unwrap(student)
@@ -103,18 +103,6 @@ class CrossTaskRegularizer(nn.Module):
         self._ahead: TeacherAhead | None = None
         self._computed_again = ComputedAgain()
         self.register_state_dict_pre_hook(_settle)  # type: ignore[no-untyped-call]  # torch's has no types
-
-    def _pairs(self, monitor: Monitor, student: nn.Module | None, images: Tensor | None) -> Sequence[Mapping[str, Any]]:
-        """The stages that the monitor compares, with what brings their channels to where it takes them from."""
-        message = "the monitor compares no stages: without one teacher and a student, name them"
-        if isinstance(self.teacher, FrozenTeacher) and student is not None:
-            try:
-                return TwoEncoders(student, self.teacher, monitor.stages, images).monitored()
-            except ValueError as error:
-                message = f"the monitor compares no stages of student and teacher: {error}"
-        if monitor.stages is None:
-            warnings.warn(message)
-        return [{"student": own, "teacher": other} for own, other in (monitor.stages or {}).items()]
 
     def _check_teacher(self) -> None:
         paths = [*teacher_taps(self._terms()), *self._meter.stages.values()]

@@ -56,7 +56,7 @@ def landmark_names(path: Path) -> LandmarkNames:
         raise ValueError(f"{path}: landmark names cannot be told apart: {sorted(set(given))}")
     stated = category.get("flip_index") or range(len(names))
     flip = tuple(stated) if isinstance(stated, (list, range)) else (stated,)
-    faults = [i for i, j in enumerate(flip) if not (isinstance(j, int) and 0 <= j < len(flip) and flip[j] == i)]
+    faults = _not_mutual(flip)
     if len(flip) != len(names) or faults:
         raise ValueError(
             f"{path}: flip_index must pair the {len(names)} landmarks mutually; "
@@ -67,9 +67,11 @@ def landmark_names(path: Path) -> LandmarkNames:
 
 def is_pairing(flip: Sequence[object], count: int) -> bool:
     """Whether each of ``count`` landmarks has one for its mirror image that has it for its own."""
-    return len(flip) == count and all(
-        isinstance(j, int) and 0 <= j < count and flip[j] == i for i, j in enumerate(flip)
-    )
+    return len(flip) == count and not _not_mutual(flip)
+
+
+def _not_mutual(flip: Sequence[object]) -> list[int]:
+    return [i for i, j in enumerate(flip) if not (isinstance(j, int) and 0 <= j < len(flip) and flip[j] == i)]
 
 
 def difference(names: Sequence[str], others: Sequence[str]) -> str:
