@@ -306,13 +306,15 @@ CELLS = [
 
 @pytest.mark.parametrize(("codec", "arguments", "cell"), CELLS)
 def test_metric_counts_in_the_pixels_of_the_codecs_heatmaps(tmp_path, codec, arguments, cell):
-    evaluator = METRICS.build(dict(type="LandmarkMetric", **arguments))
+    out = tmp_path / "predictions.json"
+    evaluator = METRICS.build(dict(type="LandmarkMetric", outfile=str(out), **arguments))
     evaluator.use_codec(KEYPOINT_CODECS.build(codec))
     data = face(tmp_path, [[16, 16, 2]], size=(64, 96), bbox=(0, 0, 64, 96))
     sample = DATASETS.build({**data, "pipeline": crop((64, 96))})[0]["data_samples"].to_dict()
     sample["pred_instances"] = {"keypoints": sample["gt_instances"]["keypoints"] + np.array([3, 4])}
     evaluator.process({}, [sample])
     assert evaluator.evaluate(1)["landmark/ME"] == pytest.approx(math.hypot(3 / cell[0], 4 / cell[1]), rel=1e-5)
+    assert json.loads(out.read_text())["extent"] == pytest.approx([64 / cell[0], 96 / cell[1]])
 
 
 UDP = dict(type="UDPHeatmap", sigma=2, **SIZES)
@@ -374,7 +376,7 @@ def test_outfile(tmp_path):
     scored(face(tmp_path, **CROPPED), OFFSETS, outfile=str(out), success_at=[4, 6])
     content = json.loads(out.read_text())
     assert {key: content[key] for key in content if key != "images"} == {
-        "space": "heatmap", "reduction": "mean_distance", "threshold": 1.2, "success_at": [4, 6],
+        "space": "heatmap", "reduction": "mean_distance", "threshold": 1.2, "success_at": [4, 6], "extent": [16, 24],
         "landmarks": ["1", "2", "3"],
     }  # fmt: skip
     first = content["images"][0]

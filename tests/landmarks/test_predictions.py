@@ -19,7 +19,7 @@ def predictions(errors) -> Predictions:
     visible = np.stack([known, np.zeros(count, dtype=bool)], axis=1)
     scale = np.where(known, np.nan_to_num(errors, nan=1) / 5, 1)[:, None].repeat(2, axis=1)
     names = [f"{number}.png" for number in range(count)]
-    reading = Reading("mean_distance", "heatmap", 1.2, [0.5, 2])
+    reading = Reading("mean_distance", "heatmap", 1.2, [0.5, 2], [64, 48.5])
     return Predictions(names, ["eye", "nose"], points, points + [3, 4], visible, scale, reading)
 
 
@@ -35,6 +35,7 @@ def test_written_and_read(tmp_path):
     assert (read.images, read.landmarks, read.reading) == (written.images, ["eye", "nose"], written.reading)
     assert (read.scores.me, read.scores.fr, read.scores.skipped) == (1.25, 0.5, 1)
     assert read.success_rates == {0.5: 0.5, 2.0: 1.0}
+    assert read.reading.unit == "heatmap px (64 x 48.5)"
 
 
 def test_landmarks_by_hand():
@@ -87,6 +88,10 @@ def test_scores_of_none_are_refused_with_the_file(tmp_path):
         (("reduction",), ["mean_distance"]),
         (("success_at",), [0]),
         (("success_at",), "2"),
+        (("extent",), [64]),
+        (("extent",), [64, 0]),
+        (("extent",), "64"),
+        (("extent",), 64),
         (("landmarks",), ["eye"]),
         (("images", 0, "scale"), [1]),
         (("images", 0, "scale"), [1, 0]),

@@ -156,8 +156,12 @@ def test_pictures_are_left_out(runs, images, tmp_path):
 
 def test_runs_that_were_read_differently_have_pictures_of_their_own(make_run, tmp_path):
     runs = [make_run("a", [1.0, 2.0]), make_run("b", [1.0, 2.0], threshold=2.5), make_run("c", [1.0])]
+    runs += [make_run(f"px{size}", [1.0], space="heatmap", extent=[size, size]) for size in (32, 64)]
     assert report(*runs, "--html", tmp_path / "r.html") == 0
-    assert len(Page(tmp_path / "r.html").pictures) == 2 + 2 + 2  # two CEDs, two sets of images, two of curves
+    page = Page(tmp_path / "r.html")
+    assert len(page.pictures) == 4 + 2 + 2  # four CEDs, two sets of images, two of curves
+    assert [row[6] for row in page.rows[4:6]] == [f"mean distance, heatmap px ({size} x {size})" for size in (32, 64)]
+    assert all(f"1 landmark, error in heatmap px ({size} x {size})" in page.text for size in (32, 64))
 
 
 def test_a_run_that_was_not_tested(make_run, tmp_path, capsys):

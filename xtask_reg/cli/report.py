@@ -36,11 +36,12 @@ def _run(options: argparse.Namespace) -> None:
 
     with whole_file(options.html) as part:
         runs = [read_run(name, folder) for name, folder in by_name(options.runs).items()]
-        page = render_page(runs, options.title, not options.no_pictures)
+        compared = list(comparisons(runs))
+        page = render_page(runs, compared, options.title, not options.no_pictures)
         part.write_text(page, encoding="utf-8")
     if options.json:
         scores = {run.name: _scores(run.predictions) if run.predictions else None for run in runs}
-        differences = [asdict(comparison) for comparison in comparisons(runs)]
+        differences = [asdict(comparison) for comparison in compared]
         print(json.dumps(_known({"page": str(options.html), "runs": scores, "differences": differences})))
         return
     for run in runs:

@@ -34,12 +34,20 @@ class Reading:
         space: what errors count in.
         threshold: error above which an image is a failure, in that unit.
         success_at: distances of the successful detection rates, in that unit.
+        extent: width and height of the network's input in pixels of the heatmap or of the input, if errors count in
+            these: how large such a pixel is. None for ``'image'`` and ``'mm'``.
     """
 
     reduction: Reduction
     space: Space
     threshold: float
     success_at: Sequence[float] = ()
+    extent: Sequence[float] | None = None
+
+    @property
+    def unit(self) -> str:
+        """What errors count in, as ``'heatmap px (64 x 64)'``."""
+        return unit(self.space) + (f" ({self.extent[0]:g} x {self.extent[1]:g})" if self.extent else "")
 
 
 @dataclass(frozen=True)
@@ -171,6 +179,9 @@ def _check(read: Predictions) -> None:
     """Raise if something does not fit together, or cannot be scored."""
     if read.scale.shape != (len(read.images), 2) or not (np.isfinite(read.scale) & (read.scale > 0)).all():
         raise ValueError("scale: expected two numbers above 0 for each image")
+    extent = read.reading.extent
+    if extent is not None and not (np.shape(extent) == (2,) and (np.asarray(extent, dtype=float) > 0).all()):
+        raise ValueError(f"extent={extent!r}: expected two numbers above 0, or null")
     read.scores  # noqa: B018  (looks at points, errors and their reading,)
     read.success_rates  # noqa: B018  (and this at its distances)
     if len(read.landmarks) != read.target.shape[1]:

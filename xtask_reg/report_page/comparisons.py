@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from xtask_reg.landmarks.comparison import PairedDifference, paired_difference
-from xtask_reg.landmarks.metrics import unit
 from xtask_reg.landmarks.predictions import Predictions
 from xtask_reg.report_page.run import Run, tested_alike
 
@@ -33,7 +32,7 @@ def comparisons(runs: Sequence[Run]) -> Iterator[Comparison]:
         (reference, first), *others = group.items()
         if others:
             differences = {name: paired_difference(other.errors, first.errors) for name, other in others}
-            yield Comparison(reference, unit(first.reading.space), differences)
+            yield Comparison(reference, first.reading.unit, differences)
 
 
 def _test(predictions: Predictions) -> tuple[Any, ...]:

@@ -26,7 +26,7 @@ QUANTILES = {"best": 0.0, "median": 0.5, "90 %": 0.9, "worst": 1.0}
 
 def ced_figures(runs: Sequence[Run]) -> Iterator[str]:
     """Cumulative error distributions, one picture for the runs whose errors are read alike."""
-    for (reduction, space, threshold), group in tested_alike(runs, _reading):
+    for (reduction, space, threshold, _), group in tested_alike(runs, _reading):
         errors = {name: predictions.errors for name, predictions in group.items()}
         yield _address(plot_ced(errors, threshold, space=space, reduction=reduction))
 
@@ -83,8 +83,9 @@ def picture_figures(runs: Sequence[Run]) -> Iterator[str]:
         yield _address(figure)
 
 
-def _reading(predictions: Predictions) -> tuple[str, str, float]:
-    return predictions.reading.reduction, predictions.reading.space, predictions.reading.threshold
+def _reading(predictions: Predictions) -> tuple[str, str, float, str]:
+    reading = predictions.reading
+    return reading.reduction, reading.space, reading.threshold, reading.unit
 
 
 def _address(figure: Figure) -> str:

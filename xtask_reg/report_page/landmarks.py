@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from xtask_reg.landmarks.metrics import unit
 from xtask_reg.landmarks.predictions import LandmarkError, Predictions
 from xtask_reg.report_page.run import Run, tested_alike
 
@@ -27,11 +26,11 @@ class LandmarkTable:
 
 def landmark_tables(runs: Sequence[Run]) -> Iterator[LandmarkTable]:
     """One table for each unit and list of landmarks."""
-    for (space, _), group in tested_alike(runs, _landmarks):
+    for (unit, _), group in tested_alike(runs, _landmarks):
         found = [predictions.by_landmark for predictions in group.values()]
         rows = sorted(zip(*found, strict=True), key=lambda row: row[0].mean if row[0].images else -1, reverse=True)
-        yield LandmarkTable(unit(space), list(group), {row[0].name: row for row in rows})
+        yield LandmarkTable(unit, list(group), {row[0].name: row for row in rows})
 
 
 def _landmarks(predictions: Predictions) -> tuple[str, tuple[str, ...]]:
-    return predictions.reading.space, tuple(predictions.landmarks)
+    return predictions.reading.unit, tuple(predictions.landmarks)

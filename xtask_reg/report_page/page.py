@@ -12,25 +12,25 @@ from typing import Any
 
 import jinja2
 
-from xtask_reg.landmarks.metrics import unit
 from xtask_reg.report_page import figures
-from xtask_reg.report_page.comparisons import comparisons
+from xtask_reg.report_page.comparisons import Comparison
 from xtask_reg.report_page.landmarks import landmark_tables
 from xtask_reg.report_page.run import PREDICTIONS, Run
 
 
-def render_page(runs: Sequence[Run], title: str, with_pictures: bool = True) -> str:
+def render_page(runs: Sequence[Run], comparisons: Sequence[Comparison], title: str, with_pictures: bool = True) -> str:
     """One HTML document that needs nothing else: scores, CED, landmarks, curves, pictures, configs, versions.
 
     Args:
         runs: what is reported, in this order; the first is what the others' configs are compared with.
+        comparisons: of these runs.
         title: its heading.
         with_pictures: show some test images; leave them out where photographs must not be passed on.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("xtask_reg.report_page", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"number": lambda value: f"{value:.4g}", "unit": unit}
+    environment.filters["number"] = lambda value: f"{value:.4g}"
     pictures, notes = _pictures(runs) if with_pictures else ([], ["Pictures were left out."])
     untested = [run.name for run in runs if run.predictions is None]
     if untested:
@@ -46,7 +46,7 @@ def render_page(runs: Sequence[Run], title: str, with_pictures: bool = True) -> 
         validated=list(dict.fromkeys(chain.from_iterable(run.validation for run in runs))),
         success_at=sorted({each for run in runs if run.predictions for each in run.predictions.success_rates}),
         ced=list(figures.ced_figures(runs)),
-        comparisons=list(comparisons(runs)),
+        comparisons=comparisons,
         landmarks=list(landmark_tables(runs)),
         validation=figures.curve_figure(runs, "validation", "epoch"),
         training=figures.curve_figure(runs, "training", "training step"),

@@ -103,6 +103,7 @@ class LandmarkMetric(BaseMetric):
                     "target": np.asarray(truth["keypoints"])[0, :, :2],
                     "visible": (visible if visible.ndim == 1 else visible[:, 0]) > 0,
                     "scale": self._scale(sample),
+                    "extent": self._extent(sample),
                 }
             )
 
@@ -112,15 +113,21 @@ class LandmarkMetric(BaseMetric):
             return np.ones(2)
         if self.space == "mm":
             return np.full(2, _mm_per_pixel(sample))
-        to_input = np.asarray(sample["input_size"], dtype=float) / np.asarray(sample["input_scale"], dtype=float)
+        return self._extent(sample) / np.asarray(sample["input_scale"], dtype=float)
+
+    def _extent(self, sample: dict[str, Any]) -> np.ndarray | None:
+        """Width and height of the network's input in ``space``; None if that is not the network's."""
+        if self.space in ("image", "mm"):
+            return None
+        input_size = np.asarray(sample["input_size"], dtype=float)
         if self.space == "input":
-            return to_input
+            return input_size
         if self._pixels_per_cell is None:
             raise ValueError(
                 "LandmarkMetric counts in heatmap pixels, but nothing told it their size: add "
                 "dict(type='CrossTaskHook') to custom_hooks, or give it a stride (input pixels per heatmap pixel)"
             )
-        return to_input / self._pixels_per_cell
+        return input_size / self._pixels_per_cell
 
     def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
         """The scores over all images."""
@@ -128,7 +135,7 @@ class LandmarkMetric(BaseMetric):
         found = Predictions(
             images=[result["image"] for result in results],
             landmarks=self._landmarks(arrays["target"].shape[1]),
-            reading=Reading(self.reduction, self.space, self.threshold, self.success_at),
+            reading=self._reading(results[0]["extent"]),
             **arrays,
         )
         scores = found.scores
@@ -137,6 +144,10 @@ class LandmarkMetric(BaseMetric):
             found.write(Path(self.outfile))
         rates = {f"SDR@{distance:g}": 100 * rate for distance, rate in found.success_rates.items()}
         return {"ME": scores.me, "SD": scores.sd, "FR": 100 * scores.fr, "AUC": scores.auc, **rates}
+
+    def _reading(self, extent: np.ndarray | None) -> Reading:
+        of_network = None if extent is None else extent.tolist()
+        return Reading(self.reduction, self.space, self.threshold, self.success_at, of_network)
 
     def _landmarks(self, count: int) -> list[str]:
         """Their names, or else their numbers from 1."""
