@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import copy
+import math
 import warnings
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from xtask_reg.map_layout import last_width
+from xtask_reg.on_noise import value_on_noise
 from xtask_reg.term import Read, Term
 
 ADVICE = {
@@ -52,25 +52,7 @@ class ChannelOrder:
             )
 
 
-@torch.no_grad()
 def _minds(term: Term, student: Tensor, teacher: Tensor | None) -> bool:
-    """Whether the loss is another one with the channels in dimension 1; on noise, as features may still be equal.
-
-    A copy of the term is called: what a loss keeps or draws stays as it is.
-    """
-    random = torch.Generator().manual_seed(0)
-    noise = [
-        each if each is None else torch.randn(each.shape, generator=random).to(each) for each in (student, teacher)
-    ]
-    turned = [each if each is None else each.movedim(-1, 1) for each in noise]
-    with torch.random.fork_rng(devices=[student.device] if student.is_cuda else []):
-        try:
-            return not torch.isclose(_value(term, noise), _value(term, turned), rtol=1e-4, atol=1e-7).item()
-        except (ValueError, RuntimeError, TypeError):
-            return True
-
-
-def _value(term: Term, features: list[Tensor | None]) -> Tensor:
-    torch.manual_seed(0)
-    value: Tensor = copy.deepcopy(term)(*features)
-    return value
+    """Whether the loss is another one with the channels in dimension 1; on noise, as features may still be equal."""
+    first, last = (value_on_noise(term, student, teacher, channels=dimension) for dimension in (1, -1))
+    return not math.isclose(first, last, rel_tol=1e-4, abs_tol=1e-7)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from xtask_reg.channel_order import ChannelOrder
 from xtask_reg.faint_teacher import FaintTeacher
 from xtask_reg.gradient_reach import GradientReach
+from xtask_reg.single_location import SingleLocation
 from xtask_reg.term import Read, Term
 from xtask_reg.untrained import UntrainedConnectors
 
@@ -23,6 +24,7 @@ class TermChecks:
     def __init__(self, modules: Mapping[str, nn.Module]) -> None:
         self._reach, self._faint = GradientReach(), FaintTeacher()
         self._untrained, self._order = UntrainedConnectors(), ChannelOrder(modules)
+        self._single = SingleLocation()
 
     def check(self, term: Term, student: Read, teacher: Read | None, trained: Sequence[Tensor]) -> None:
         """Look at what a term is about to compare.
@@ -37,3 +39,4 @@ class TermChecks:
         self._faint.check(term, teacher)
         self._untrained.check(term, trained)
         self._order.check(term, student, teacher)
+        self._single.check(term, student, teacher)
