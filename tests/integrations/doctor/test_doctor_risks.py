@@ -131,6 +131,24 @@ def test_cured(diagnose, name, changes, risks):
     assert name not in risks(diagnose(changes))
 
 
+@pytest.mark.parametrize(("shift", "is_far"), [(3, True), (0.1, False)])
+def test_batch_statistics_far_from_those_of_the_source(diagnose, source, tmp_path, risks, shift, is_far):
+    """A source whose last running means are larger than those of these images: its own features are smaller."""
+    weights = load_weights(source)
+    probe = diagnose().facts.losses.terms[1]
+    for key in weights:
+        if key.startswith("layer4") and key.endswith("running_mean"):
+            weights[key] += shift
+    save_weights(weights, tmp_path / "source.safetensors")
+    examination = diagnose({"model.backbone.init_cfg.checkpoint": str(tmp_path / "source.safetensors")})
+    term, found = examination.facts.losses.terms[1], risks(examination)
+    assert (term.apart > 1, probe.apart > 1) == (is_far, False), (term.apart, probe.apart)
+    assert ("batch-statistics" in found) == is_far
+    if is_far:
+        away = f"features at backbone.layer4 that are {term.apart:.0%} of their length away from the teacher's"
+        assert f"from 4 images: with the weights of its source the student gives {away}" in found["batch-statistics"]
+
+
 @pytest.mark.parametrize("evaluator", [{"stride": 4}, {"stride": 8, "space": "input"}])
 def test_a_stride_that_changes_nothing_is_no_risk(diagnose, risks, evaluator):
     changes = {f"test_evaluator.{key}": value for key, value in evaluator.items()}

@@ -8,6 +8,8 @@ from xtask_reg.integrations.mmpose.doctor.facts import CodecFacts, Facts, Risk
 from xtask_reg.integrations.mmpose.doctor.tables import some
 
 SMALL_BATCH = 2
+FAR = 1.0
+"""Relative difference above which features of equal weights are called far apart: no features would be nearer."""
 
 
 def data_risks(facts: Facts) -> Iterator[Risk]:
@@ -20,13 +22,27 @@ def data_risks(facts: Facts) -> Iterator[Risk]:
             f"training would end, but testing would fail: {facts.data.test_error}",
             "mend that, or set test_dataloader as train_dataloader and val_dataloader are",
         )
+    if facts.parameters.batch_statistics_in_backbone:
+        yield from _batch_statistics(facts)
+
+
+def _batch_statistics(facts: Facts) -> Iterator[Risk]:
     batch = facts.data.batch_shape[0]
-    if batch <= SMALL_BATCH and facts.parameters.batch_statistics_in_backbone:
+    found = (
+        f"{facts.parameters.batch_statistics_in_backbone} batch norms of the encoder take their statistics from "
+        f"{batch} image{'s' * (batch > 1)}"
+    )
+    cure = "set model.backbone.norm_eval=True (the source's statistics), or a larger train_dataloader.batch_size"
+    alike = [name for name, teacher in facts.teachers.items() if teacher.in_common and not teacher.differing]
+    far = [term for term in facts.losses.terms if alike and term.apart is not None and term.apart > FAR]
+    if batch <= SMALL_BATCH:
+        yield Risk("batch-statistics", found, cure)
+    elif far:
         yield Risk(
             "batch-statistics",
-            f"{facts.parameters.batch_statistics_in_backbone} batch norms of the encoder take their statistics from "
-            f"{batch} image{'s' * (batch > 1)}",
-            "set model.backbone.norm_eval=True (the source's statistics), or a larger train_dataloader.batch_size",
+            f"{found}: with the weights of its source the student gives features at {far[0].student.path} that are "
+            f"{far[0].apart:.0%} of their length away from the teacher's",
+            cure,
         )
 
 

@@ -56,6 +56,7 @@ def _term_facts(name: str, step: Step, total: float) -> TermFacts:
         student=_tap_facts(term.student, student if term.reads_parameters else step.outputs[term.student]),
         teacher=None if term.teacher is None or teacher is None else _tap_facts(term.teacher, teacher),
         difference=_difference(watch.compared),
+        apart=None if teacher is None or term.reads_parameters else _difference((student, teacher)),
         at_tap=_pull(own.places[name], task.places[name]),
         at_first_layer=_pull(own.places[FIRST_LAYER], task.places[FIRST_LAYER]),
         error=watch.error,

@@ -58,6 +58,7 @@ class TermFacts:
         teacher: what is read of the teacher; None for a loss of the student alone.
         difference: ‖student - teacher‖ / ‖teacher‖ of what the loss compares (behind the connectors); None if the
             shapes differ, or nothing is compared.
+        apart: the same of what the taps give; None for parameters, too.
         at_tap: its gradient at the student's tap, or at the parameters that it compares.
         at_first_layer: its gradient at the parameters of the first layer that trains.
         error: why it could not be computed.
@@ -74,6 +75,7 @@ class TermFacts:
     student: TapFacts
     teacher: TapFacts | None
     difference: float | None
+    apart: float | None
     at_tap: Pull
     at_first_layer: Pull
     error: str | None
