@@ -1,4 +1,4 @@
-"""Does the source's help help? The grid of trainings behind docs/results.md.
+"""Does regularization towards the source help? The grid of trainings behind docs/results.md.
 
 python benchmarks/few_labels.py prepare --data-root DATA   # the source networks' files, once
 python benchmarks/few_labels.py tune --data-root DATA      # the settings of each method
