@@ -69,6 +69,15 @@ def test_links_lead_somewhere():
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_rows_of_tables_have_the_cells_of_their_header():
+    """One more, and what a reader looks for stands in another column, or in none."""
+    for page in PAGES:
+        text = re.sub(r"^```.*?^```", "", (REPOSITORY / page).read_text(), flags=re.DOTALL | re.MULTILINE)
+        for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+            header, *rows = [len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()]
+            assert {*rows} == {header}, f"{page}: {table.splitlines()[0]}"
+
+
 def test_the_map_of_the_house_has_every_room():
     rooms = {
         path.name + "/" * path.is_dir()
