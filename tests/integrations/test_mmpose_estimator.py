@@ -187,7 +187,7 @@ def test_ed_at_the_very_start(model_config, landmarks, norm_eval):
     at_start = losses(model, batch(landmarks))["loss_ed"].item()
     assert at_start == pytest.approx(0, abs=1e-6) if norm_eval else at_start > 1e-3
     page = (Path(__file__).parents[2] / "docs/paper.md").read_text()
-    assert "but L_ED is 0 with `model.backbone.norm_eval=True` only" in " ".join(page.split())
+    assert "but L_ED is 0 only with `model.backbone.norm_eval=True`" in " ".join(page.split())
 
 
 @pytest.mark.parametrize("conversion", [dict(bgr_to_rgb=True), dict(rgb_to_bgr=True), {}])
