@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmpose.codecs import MSRAHeatmap
+from mmpose.codecs import MSRAHeatmap, UDPHeatmap
 from mmpose.registry import DATASETS, KEYPOINT_CODECS, METRICS, MODELS
 
 from xtask_reg.data.conversion.crops import Square
@@ -79,18 +79,39 @@ def test_pipeline_heatmap_is_the_formula(tmp_path, x, y):
     assert sample.gt_instance_labels.keypoint_weights.tolist() == [[1, 1]]
 
 
-@pytest.mark.parametrize(("centre", "msra_peak"), [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (5, 5), (13, 13), (15, 15)])
+@pytest.mark.parametrize(("centre", "wrong"), [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (5, 5), (13, 13), (15, 15)])
 @pytest.mark.parametrize("axis", [0, 1])
-def test_msra_is_wrong_near_the_border_where_exact_is_not(centre, msra_peak, axis):
+def test_msra_and_udp_are_wrong_near_the_border_where_exact_is_not(centre, wrong, axis):
     point = np.full((1, 1, 2), 8.0)
     point[0, 0, axis] = centre
     visible = np.ones((1, 1))
     codecs = {
         "msra": MSRAHeatmap((64, 64), (16, 16), sigma=SIGMA).encode(point * STRIDE, visible)["heatmaps"],
+        "udp": UDPHeatmap((64, 64), (16, 16), sigma=SIGMA).encode(point * 63 / 15, visible)["heatmaps"],
         "exact": KEYPOINT_CODECS.build(EXACT).encode(point * STRIDE, visible, input_size=(64, 64))["heatmaps"],
     }
     peaks = {name: np.unravel_index(maps[0].argmax(), (16, 16))[1 - axis] for name, maps in codecs.items()}
-    assert peaks == {"msra": msra_peak, "exact": centre}
+    assert peaks == {"msra": wrong, "udp": wrong, "exact": centre}
+
+
+def test_exact_is_msra_s_unbiased_heatmap():
+    points = np.random.default_rng(2).uniform([-4, -4], [19, 15], (200, 2))[None]
+    visible = np.ones((1, 200))
+    own = KEYPOINT_CODECS.build(EXACT).encode(points * STRIDE, visible, input_size=(64, 48))
+    theirs = MSRAHeatmap((64, 48), (16, 12), sigma=SIGMA, unbiased=True).encode(points * STRIDE, visible)
+    np.testing.assert_allclose(own["heatmaps"], theirs["heatmaps"], atol=1e-6)
+    np.testing.assert_array_equal(own["keypoint_weights"], theirs["keypoint_weights"])
+
+
+def test_quarter_offset_is_msra_s_but_near_the_border():
+    heatmaps = np.random.default_rng(3).random((2000, 12, 16), dtype=np.float32)
+    own, _ = KEYPOINT_CODECS.build({**EXACT, "decode": "quarter_offset"}).decode(heatmaps)
+    theirs, _ = MSRAHeatmap((64, 48), (16, 12), sigma=SIGMA).decode(heatmaps)
+    y, x = np.divmod(heatmaps.reshape(2000, -1).argmax(axis=1), 16)
+    same = (own[0] == theirs[0]).all(axis=1)
+    inside = (x > 1) & (x < 15) & (y > 1) & (y < 11)
+    assert same[inside].all()
+    assert not same[~inside].all()
 
 
 def test_pipeline_crop_moves_the_centre(tmp_path):

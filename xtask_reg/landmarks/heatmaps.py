@@ -58,10 +58,12 @@ def decode_heatmaps(heatmaps: np.ndarray, method: DecodeMethod = "argmax") -> tu
     ``'argmax'`` is the centre of the highest cell (the first one in row order among equals), as in the paper.
     ``'quarter_offset'`` moves it by 0.25 pixel in x and in y towards the higher of the two neighbouring cells, as
     SimpleBaseline does (Xiao et al., ECCV 2018); not along an axis on whose border the peak lies or whose neighbours
-    are equal.
+    are equal. The code of SimpleBaseline leaves a peak in the first two or the last rows or columns where it is;
+    MMPose's does so in that direction only, and in both in the first row or column.
 
     Args:
-        heatmaps: ``(..., K, H, W)``. A heatmap without a positive value has a peak like any other.
+        heatmaps: ``(..., K, H, W)``. A heatmap without a positive value has a peak like any other; the code of
+            SimpleBaseline puts it at (0, 0), MMPose's at (-1, -1).
         method: ``'argmax'`` or ``'quarter_offset'``.
 
     Returns:

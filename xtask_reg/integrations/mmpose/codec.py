@@ -23,6 +23,9 @@ class ExactHeatmap(BaseKeypointCodec):
 
     A landmark that is invisible, or further than 3 sigma outside the heatmap, has weight 0.
 
+    The heatmaps are those of ``MSRAHeatmap(unbiased=True)``. Where 3 sigma is no whole number, as with 1.5,
+    ``MSRAHeatmap`` without it and ``UDPHeatmap`` move a landmark within 3 sigma of the left or top border by a cell.
+
     Raises:
         ValueError: for a sigma or stride that is not positive, or an unknown way to decode.
     """
