@@ -8,9 +8,11 @@ from torch import Tensor, nn
 class Projection(nn.Module):
     """A 1x1 convolution for features of any number of spatial dimensions, none included.
 
-    On the student's side it is the regressor of FitNets (Romero et al., "FitNets: Hints for Thin Deep Nets", ICLR
-    2015), which brings the student to the teacher's channels; there the loss is :class:`xtask_reg.HintLoss`. It trains
-    with the student and is dropped after training.
+    On the student's side it takes the place of the regressor of FitNets (Romero et al., "FitNets: Hints for Thin Deep
+    Nets", ICLR 2015), which brings the student to the teacher's channels; there the loss is
+    :class:`xtask_reg.HintLoss`. Theirs is a convolution without padding, as large as it takes to give the maps the
+    teacher's size, and has the non-linearity of the teacher's layer; this is linear, and leaves the size to
+    :class:`xtask_reg.Resize`. It trains with the student and is dropped after training.
 
     Args:
         in_channels: C, the channels of the features.

@@ -27,6 +27,9 @@ def delta_loss(
     The paper's equation has no :math:`1/HW`: it is H W times this. The authors' code divides by H W, multiplies by
     C / 2 and sums over the images: ``reduction='sum'`` times C / 2; it adds several layers up, each a term here.
     Without attention it halves the sum over all: ``reduction='sum'`` and ``channel_weights=None``, times C H W / 2.
+    Its taps are the last convolutions of four stages, before batch norm and shortcut: ``'layer1.2.conv3'`` and so on in
+    a ResNet-50. Half the squared norm of the new head is added, times 0.01: ``weight_decay`` as of
+    :func:`~xtask_reg.losses.l2_sp.l2_sp_penalty`.
 
     Args:
         student: features of the student, shape ``(B, C, *spatial)`` or ``(B, C)``.

@@ -19,7 +19,8 @@ def gram_anchoring_loss(student: Tensor, teacher: Tensor, reduction: Reduction =
 
     Source: Siméoni et al., "DINOv3", 2025 (Gram anchoring). The equation there has the Frobenius norm without
     1 / P^2; like the authors' code, this takes the mean, so that a weight means the same for every resolution. Their
-    teacher is an earlier state of the student; here it is any network.
+    teacher is an earlier state of the student; here it is any network. Their class makes similarities below 0 a 0,
+    but for ``remove_neg=False``, which the configuration of their training has; here they stay.
 
     A location whose features are all 0 has the similarity 0 with all, and gets no gradient. The memory is that of P x P
     numbers an image.

@@ -22,7 +22,8 @@ def rkd_angle_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
     Source: Park et al., "Relational Knowledge Distillation", CVPR 2019 (RKD-A). There the triplets are summed; here is
     their mean, so that a weight means the same for every batch size. The authors' code averages over all B x B x B
-    entries, which for images that all differ is (B - 1) (B - 2) / B^2 of this.
+    entries, which for images that all differ is (B - 1) (B - 2) / B^2 of this. Embeddings are
+    compared as they are; of the authors' lengths see :func:`~xtask_reg.losses.rkd_distance.rkd_distance_loss`.
 
     One or two images form no angle, and give 0. Where two images of a triplet coincide, the cosine counts as 0, without
     gradient. The memory is that of B x B embeddings.

@@ -23,6 +23,9 @@ def rkd_distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
     their mean, so that a weight means the same for every batch size. The authors' code averages over all B x B entries,
     which is (B - 1) / B of this.
 
+    Embeddings are compared as they are. The authors' teachers of metric learning end in embeddings of length 1, and
+    beside a cross-entropy their code divides those of both by their length first, which a connector can do here.
+
     One image has no pairs, and gives 0. Images that all coincide have the distances 0, without gradient. There is no
     second derivative: ``torch.cdist`` has none.
 
