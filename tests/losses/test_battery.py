@@ -98,6 +98,19 @@ def test_second_derivative_beside_features_without_a_direction(case: Case) -> No
         assert second.isfinite().all()
 
 
+@over_options()
+def test_the_teacher_may_come_from_inference_mode(case: Case, options) -> None:
+    student, teacher = pair(case)
+    with torch.inference_mode():
+        inert = teacher.clone()
+    found = []
+    for given in (teacher, inert):
+        value = case.call(case.function, student, given, **options)
+        found.append((value, *torch.autograd.grad(value, student)))
+    for usual, other in zip(*found, strict=True):
+        assert torch.equal(usual, other)
+
+
 @each_device
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @over_alike()
