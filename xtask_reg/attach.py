@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from torch import Tensor, nn
 
@@ -61,11 +62,27 @@ def ctd(
     if teacher is not None and not isinstance(teacher, FrozenTeacher):
         check_nothing_shared(teacher, student=student)
     terms = shorthand(names, student, teacher, weight, stages=stages, images=images)
-    source = teacher if teacher is None or isinstance(teacher, FrozenTeacher) else FrozenTeacher(teacher)
-    regularizer = CrossTaskRegularizer(student, source, terms, monitor, images)
+    with _unchanged_by_errors(teacher):
+        source = teacher if teacher is None or isinstance(teacher, FrozenTeacher) else FrozenTeacher(teacher)
+        regularizer = CrossTaskRegularizer(student, source, terms, monitor, images)
     if not quiet:
         print("\n".join(map(_description, terms)))
     return regularizer
+
+
+@contextmanager
+def _unchanged_by_errors(network: nn.Module | None) -> Iterator[None]:
+    """If the block raises, each part of the network trains again that did before."""
+    training = [] if network is None else [module for module in network.modules() if module.training]
+    required = [] if network is None else [each for each in network.parameters() if each.requires_grad]
+    try:
+        yield
+    except BaseException:
+        for module in training:
+            module.training = True
+        for parameter in required:
+            parameter.requires_grad_(True)
+        raise
 
 
 def _description(term: Term) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from numbers import Real
 from typing import Any
 
 import torch
@@ -164,7 +165,7 @@ class CrossTaskRegularizer(nn.Module):
 
     @progress.setter
     def progress(self, progress: float) -> None:
-        if not 0 <= progress <= 1:
+        if not (isinstance(progress, Real) and 0 <= progress <= 1):
             raise ValueError(f"progress={progress!r}; expected a number from 0 (first step) to 1 (end of the training)")
         self._progress = progress
         for term in self._terms():

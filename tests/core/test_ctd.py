@@ -162,6 +162,11 @@ FAILURES = {
     "a part of the student": (lambda student, source: xr.ctd(nn.Sequential(source), source), "teacher's own tensor"),
     "unknown name": (lambda student, source: xr.ctd(student, source, "nonsense"), "no regularizer 'nonsense'"),
     "unknown stage": (lambda student, source: xr.ctd(student, source, stages={"layer9": "layer4"}), "layer9"),
+    "twice the same": (lambda student, source: xr.ctd(student, source, "ctd-ed + ctd-ed"), "ctd_ed"),
+    "unknown stage of a monitor": (
+        lambda student, source: xr.ctd(student, source, monitor=xr.Monitor(["layer9"])),
+        "layer9",
+    ),
 }
 
 

@@ -156,7 +156,7 @@ def test_constant_weights_need_no_progress(scheduled, images) -> None:
     assert set(scheduled(ed=0.1, cd=xr.Balanced())(images)[1]) == {"ed", "cd"}
 
 
-@pytest.mark.parametrize("progress", [-0.1, 1.01, 5, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("progress", [-0.1, 1.01, 5, math.nan, math.inf, -math.inf, "0.5", None])
 def test_progress_out_of_range(scheduled, images, progress) -> None:
     reg = scheduled(ed=xr.LinearDecay(1.0)).regularizer
     reg.progress = 0.25
