@@ -23,4 +23,4 @@ else:  # with a __getattr__ every name would be right for type checkers
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *import_module(f"{__name__}.api").__all__})
+    return ["__version__", *import_module(f"{__name__}.api").__all__]

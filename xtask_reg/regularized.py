@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -31,6 +32,8 @@ class Regularized(nn.Module):
         >>> output, terms = model(images)
         >>> (criterion(output, target) + sum(terms.values())).backward()
     """
+
+    __call__: Callable[..., tuple[Any, dict[str, Tensor]]]
 
     def __init__(self, student: nn.Module, regularizer: CrossTaskRegularizer) -> None:
         super().__init__()

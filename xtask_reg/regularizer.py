@@ -68,6 +68,10 @@ class CrossTaskRegularizer(nn.Module):
         >>> sum(losses.values()).backward()
     """
 
+    teacher: FrozenTeacher | FrozenTeachers | None
+    terms: nn.ModuleDict
+    __call__: Callable[..., dict[str, Tensor]]
+
     def __init__(
         self,
         student: nn.Module | None,

@@ -32,7 +32,7 @@ class FrozenTeachers(nn.Module):
             )
         for name, teacher in teachers.items():
             check_kind(teacher, FrozenTeacher, f"the teacher {name!r}", "xr.FrozenTeacher(source)")
-        self.teachers = nn.ModuleDict(teachers)
+        self.teachers: nn.ModuleDict = nn.ModuleDict(teachers)
 
     @property
     def network(self) -> nn.ModuleDict:

@@ -69,8 +69,8 @@ class Term(nn.Module):
         self.progress: float | None = None
         self.weighting = check_weight(weight, name)
         self.loss = loss
-        self.student_connector = student_connector if student_connector is not None else nn.Identity()
-        self.teacher_connector = teacher_connector if teacher_connector is not None else nn.Identity()
+        self.student_connector: nn.Module = nn.Identity() if student_connector is None else student_connector
+        self.teacher_connector: nn.Module = nn.Identity() if teacher_connector is None else teacher_connector
         if self.reads_parameters and (student_connector or teacher_connector):
             raise ValueError(f"term {name!r} compares parameters: it takes no connectors")
         if teacher is None and teacher_connector:

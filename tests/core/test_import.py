@@ -59,7 +59,7 @@ def test_exports_what_it_says() -> None:
     import xtask_reg
 
     assert all(hasattr(xtask_reg, name) for name in xtask_reg.__all__)
-    assert set(xtask_reg.__all__) <= set(dir(xtask_reg))
+    assert dir(xtask_reg) == sorted(["__version__", *xtask_reg.__all__])
 
 
 @pytest.mark.parametrize("first", ["xtask_reg.shorthands", "xtask_reg.api", "xtask_reg.losses", "xtask_reg.taps"])
@@ -82,10 +82,24 @@ def test_unknown_name_and_modules() -> None:
     assert result.stdout.splitlines() == ["module 'xtask_reg' has no attribute 'nothing'", "True xtask_reg.landmarks"]
 
 
-def test_type_checkers_find_misspelt_names(tmp_path) -> None:
+USE = """
+import torch, xtask_reg as xr
+xr.Therm
+def train(keep: xr.CrossTaskRegularizer, model: xr.Regularized, images: torch.Tensor) -> None:
+    reveal_type(keep())
+    reveal_type(model(images)[1])
+    reveal_type(sum(keep().values(), images.mean()))
+"""
+
+
+def test_type_checkers_know_the_names_and_what_a_call_gives(tmp_path) -> None:
     pytest.importorskip("mypy")
-    (tmp_path / "use.py").write_text("import xtask_reg as xr\nxr.Term\nxr.Therm\n")
+    (tmp_path / "use.py").write_text(USE)
     words = [sys.executable, "-m", "mypy", str(tmp_path / "use.py")]
     result = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     (error,) = [line for line in result.stdout.splitlines() if "error:" in line]
     assert 'use.py:3: error: Module has no attribute "Therm"' in error
+    revealed = [
+        line.split('"')[1].replace("torch._tensor.", "") for line in result.stdout.splitlines() if "Rev" in line
+    ]
+    assert revealed == ["dict[str, Tensor]", "dict[str, Tensor]", "Tensor"]

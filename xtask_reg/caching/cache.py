@@ -63,7 +63,7 @@ class TeacherCache:
         chosen = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
         if chosen is not None and chosen not in _DTYPES:
             raise ValueError(f"TeacherCache: dtype={dtype!r}; expected one of {_DTYPES}, or None")
-        self.folder = Path(folder).absolute()
+        self.folder: Path = Path(folder).absolute()
         self.images = images
         self.versions = versions
         self.dtype = chosen

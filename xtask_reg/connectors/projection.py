@@ -31,7 +31,7 @@ class Projection(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
         super().__init__()
-        self.linear = nn.Linear(in_channels, out_channels, bias)
+        self.linear: nn.Linear = nn.Linear(in_channels, out_channels, bias)
 
     def forward(self, features: Tensor) -> Tensor:
         if features.ndim < 2 or features.shape[1] != self.linear.in_features:

@@ -31,7 +31,7 @@ class Resize(nn.Module):
         super().__init__()
         if type(size) is int and size > 0:
             size = (size, size)
-        self.size = two_sides(size, "height and width in cells", "one for both")
+        self.size: tuple[int, int] = two_sides(size, "height and width in cells", "one for both")
 
     def forward(self, features: Tensor) -> Tensor:
         if features.ndim != 4:

@@ -28,6 +28,8 @@ class TokensToMap(nn.Module):
         torch.Size([2, 384, 14, 14])
     """
 
+    size: tuple[int, int] | None
+
     def __init__(self, skip: int = 1, size: tuple[int, int] | None = None) -> None:
         super().__init__()
         if type(skip) is not int or skip < 0:

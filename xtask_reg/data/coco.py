@@ -12,7 +12,7 @@ from typing import Any
 
 MM_PER_PIXEL = "mm_per_pixel"
 """Optional field of an image: how large its pixels are."""
-FIELDS = {
+FIELDS: dict[str, tuple[str, ...]] = {
     "images": ("id", "file_name", "width", "height"),
     "annotations": ("id", "image_id", "category_id", "bbox", "keypoints"),
 }

@@ -55,8 +55,8 @@ class Balanced(nn.Module):
         self.every = every
         self.window = window
         self.calibrate = calibrate
-        self.steps = 0
-        self.measurements = 0
+        self.steps: int = 0
+        self.measurements: int = 0
         self.quotients: list[float] = []
 
     @property

@@ -27,7 +27,7 @@ class Pose:
     def __init__(self, view: View) -> None:
         self._turn = np.array([view.yaw, view.pitch])
         self._roll = view.roll
-        self.scale = view.scale
+        self.scale: float = view.scale
         self._origin = _CENTRE + (view.shift_x, view.shift_y)
 
     def head(self, points: Points, *, behind: float = 0.0) -> Points:
