@@ -120,7 +120,7 @@ class InputAdapter(nn.Module):
         super().__init__()
         self.student = student
         self.teacher = teacher
-        self.swap = student.channels != teacher.channels
+        self.swap: bool = student.channels != teacher.channels
         mean_s, std_s = (_in_order(values, self.swap) / student.value_range for values in (student.mean, student.std))
         mean_t, std_t = (_in_order(values, False) / teacher.value_range for values in (teacher.mean, teacher.std))
         self.register_buffer("scale", (std_s / std_t).float().view(3, 1, 1))
@@ -141,6 +141,9 @@ class InputAdapter(nn.Module):
         if size is not None and tuple(images.shape[2:]) != tuple(size):
             images = resized(images, size)
         return images
+
+    def extra_repr(self) -> str:
+        return f"student={self.student}, teacher={self.teacher}"
 
 
 def _in_order(values: Triple, reverse: bool) -> Tensor:

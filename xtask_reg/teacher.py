@@ -208,7 +208,9 @@ class FrozenTeacher(nn.Module):
         return shared
 
     def extra_repr(self) -> str:
-        return f"network={type(self.network).__name__}"
+        given = {"adapter": self.adapter and type(self.adapter).__name__, "cache": self.cache}
+        options = [f"{name}={value}" for name, value in given.items() if value is not None]
+        return ", ".join([f"network={type(self.network).__name__}", *options])
 
 
 def _evaluates(module: nn.Module) -> bool:

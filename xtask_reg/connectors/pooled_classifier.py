@@ -52,6 +52,9 @@ class PooledClassifier(nn.Module):
         autocast = torch.is_autocast_enabled(pooled.device.type)
         return self.fc(pooled if autocast else pooled.to(self.fc.weight.dtype)).flatten(1)
 
+    def extra_repr(self) -> str:
+        return f"window={self.window}"
+
 
 def _sliding_average(features: Tensor, window: int) -> Tensor:
     if features.ndim != 4 or min(features.shape[2:]) < window:

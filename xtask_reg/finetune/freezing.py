@@ -82,6 +82,9 @@ class Frozen:
         for frozen in self._modules:
             frozen.training = False
 
+    def __repr__(self) -> str:
+        return f"<Frozen: {len(self._modules)} modules>"
+
     def release(self) -> None:
         """Let the modules train again: those parameters require gradients that did before. A second time does nothing.
 

@@ -76,6 +76,9 @@ class SelectiveProjectionDecay:
             optimizer.register_step_post_hook(self._step_ends),
         ]
 
+    def __repr__(self) -> str:
+        return f"<SelectiveProjectionDecay: weight {self.weight}, {len(self._pairs)} parameters>"
+
     def remove(self) -> None:
         """Detach from the optimizer."""
         for handle in self._handles:

@@ -27,5 +27,8 @@ class Monitor:
     def __init__(self, stages: Mapping[str, str] | Sequence[str] | None = None, every: int = 50) -> None:
         if type(every) is not int or every < 1:
             raise ValueError(f"every={every!r}; expected a whole number of steps above 0")
-        self.stages = None if stages is None else paired_paths(stages)
+        self.stages: dict[str, str] | None = None if stages is None else paired_paths(stages)
         self.every = every
+
+    def __repr__(self) -> str:
+        return f"Monitor(stages={self.stages}, every={self.every})"
