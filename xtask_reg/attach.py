@@ -28,28 +28,30 @@ def ctd(
     monitor: Monitor | None = None,
     quiet: bool = False,
 ) -> CrossTaskRegularizer:
-    """A regularizer attached to the student, its taps found; prints what it chose.
+    """Attach a regularizer to the student, with taps that are found, and print what was chosen.
 
-    The student trains; call it, then the regularizer, and add what that returns to the loss of the task.
+    Train the student as usual: call it, then call the regularizer, and add the terms that it returns to the task's
+    loss. If ``ctd`` fails, the teacher is left as it was.
 
     Args:
-        student: a network with an encoder: ResNet-like, of timm, of segmentation_models_pytorch, a ViT, a Swin.
-        teacher: the source network, which is frozen; or a :class:`FrozenTeacher`, perhaps with an input adapter; None
-            if nothing compares with it, as ``"bss"``.
-        names: of one or several regularizers, joined by ``+``; see :func:`xtask_reg.shorthand`.
-        weight: of each term, in place of the default.
-        stages: the teacher's taps by the student's, from shallow to deep, in place of those found; a list if they are
-            the same.
-        images: what the networks are called with to find them and the monitor's stages, ``(B, C, H, W)``: some of the
-            training's. By default black ones that they take.
-        monitor: what else to look at from time to time.
+        student: the network to train. It has an encoder: ResNet-like, of timm, of segmentation_models_pytorch, a ViT, a
+            Swin.
+        teacher: the source network, which is then frozen; or a :class:`FrozenTeacher`, for instance with an input
+            adapter. None if no term compares with a teacher, as for ``"bss"``.
+        names: the name of a regularizer, or several joined by ``+``; see :func:`xtask_reg.shorthand`.
+        weight: the weight of every term, instead of the default.
+        stages: the taps to use instead of those found, from shallow to deep: the teacher's paths by the student's, or a
+            list if they are the same.
+        images: some of the training images, ``(B, C, H, W)``: the networks are called with them to find the taps and
+            the monitor's stages. By default with black images that they accept.
+        monitor: what else to measure from time to time.
         quiet: print nothing.
 
     Raises:
-        ValueError: if both networks share a tensor, and what :func:`xtask_reg.shorthand` raises. The teacher is then as
-            it was.
-        TypeError: for an argument of another kind, as a teacher in the student's place, or several teachers, which are
-            for :class:`CrossTaskRegularizer`.
+        ValueError: if the networks share a tensor, the monitor names an unknown stage, or for what
+            :func:`xtask_reg.shorthand` refuses.
+        TypeError: for an argument of the wrong kind, such as a teacher in the student's place, or several teachers,
+            which :class:`CrossTaskRegularizer` takes.
 
     Example:
         >>> student, source = torchvision.models.resnet18(), torchvision.models.resnet18()

@@ -27,18 +27,18 @@ def _are_three(values: Iterable[float]) -> bool:
 
 @dataclass(frozen=True)
 class InputConvention:
-    """How a network wants its images: ``(pixel / 255 * value_range - mean) / std`` per channel.
+    """What a network expects of its images: ``(pixel / 255 * value_range - mean) / std`` in each channel.
 
     Args:
         mean: subtracted from each channel, in units of ``value_range``, in the order of ``channels``.
         std: divides each channel, likewise.
         channels: channel order of the tensor, ``'rgb'`` or ``'bgr'``.
         value_range: the value of a white pixel before the mean is subtracted: 255 or 1, usually.
-        size: ``(height, width)`` in pixels that the network needs; None where any size will do.
+        size: ``(height, width)`` in pixels that the network needs; None if any size will do.
 
     Raises:
-        ValueError: for a channel order other than these, a number that is not finite, a std or value range
-            that is not positive, or a bad size.
+        ValueError: for another channel order, a number that is not finite, a std or value range that is not positive,
+            or a bad size.
 
     Example:
         >>> vggface2 = InputConvention(mean=(131.0912, 103.8827, 91.4953), std=(1, 1, 1), value_range=255)
@@ -74,10 +74,10 @@ class InputConvention:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> InputConvention | None:
-        """The convention that the metadata of a file states by all of its names; None if it states none.
+        """The convention that the metadata of a file states under all of its names; None if it does not.
 
         Raises:
-            ValueError: if its values are none.
+            ValueError: if the values do not make a convention.
         """
         needed = {"channels", "mean", "std", "value_range"}
         if not needed <= metadata.keys():
@@ -103,11 +103,12 @@ PIXELS = InputConvention(mean=(0, 0, 0), std=(1, 1, 1), value_range=255)
 class InputAdapter(nn.Module):
     """Converts images ``(B, 3, H, W)`` from the student's input convention to the teacher's.
 
-    Where the conventions agree the very same tensor is returned.
+    If the conventions agree, it returns the very tensor that it was given.
 
     Args:
-        student: what the student expects: how the images come.
-        teacher: what the source expects: how they are given to it, enlarged or reduced to its ``size`` if it has one.
+        student: what the student expects, and so what the images are.
+        teacher: what the source expects, and so what it is given; the images are resized to its ``size``, if it has
+            one.
 
     Raises:
         ValueError: in the call, if the images are not ``(B, 3, H, W)``.
@@ -129,7 +130,7 @@ class InputAdapter(nn.Module):
 
     @property
     def changes_nothing(self) -> bool:
-        """Whether both conventions are the same, whatever the images' size."""
+        """Whether both conventions are the same, whatever the size of the images."""
         return self._same_values and self.teacher.size is None
 
     def forward(self, images: Tensor) -> Tensor:

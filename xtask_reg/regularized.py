@@ -12,20 +12,20 @@ from xtask_reg.regularizer import CrossTaskRegularizer
 
 
 class Regularized(nn.Module):
-    """A student and its regularizer as one module: what is wrapped in ``DistributedDataParallel``.
+    """A student and its regularizer as one module, which is what ``DistributedDataParallel`` wraps.
+
+    It is called like the student, and returns the student's output and the weighted terms by name. With ``unlabelled``
+    images the terms are those on these images, see :meth:`CrossTaskRegularizer.on`.
 
     Under FSDP, ``fully_shard`` its ``regularizer`` as well as the student's layers, before the whole.
 
     Args:
-        student: the network that is trained.
-        regularizer: made for this student, in whose call it is read.
-
-    A call, with whatever the student takes, returns the student's output, and the weighted terms by name. With
-    ``unlabelled`` images they are those on these, :meth:`CrossTaskRegularizer.on`.
+        student: the network to train.
+        regularizer: the one made for this student.
 
     Raises:
-        TypeError: if the regularizer is none.
-        TapError: in the call, as :class:`CrossTaskRegularizer`, whose other errors are passed on as well.
+        TypeError: if ``regularizer`` is not a :class:`CrossTaskRegularizer`.
+        TapError: in the call, as :class:`CrossTaskRegularizer` does, whose other errors are passed on as well.
 
     Example:
         >>> model = DistributedDataParallel(Regularized(student, regularizer))

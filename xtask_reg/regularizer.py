@@ -40,32 +40,32 @@ from xtask_reg.weights.balanced import Balanced
 
 
 class CrossTaskRegularizer(nn.Module):
-    """Keeps a student near its source: the weighted terms of one step, as a dict of scalars.
+    """Keeps a student near its source: a call returns the weighted terms of one step, scalars by name.
 
-    Call the student, then the regularizer: that is one step. What a call of the student leaves unread is forgotten at
-    the next one. The parameters of the connectors are the regularizer's own: give them to the optimizer. Its hooks on
-    the student go with :meth:`remove`, or with itself.
+    One step is a call of the student and then a call of the regularizer. What a call of the student left unread is
+    discarded at its next call. The parameters of the connectors are the regularizer's own: give them to the optimizer.
+    Its hooks on the student go with :meth:`remove`, or when the regularizer itself is deleted.
 
     Args:
-        student: the network that is trained, wrapped or not. Hooks are put on it; it is not a submodule. None if every
-            call is given the student's ``features``.
-        teacher: the frozen source network, or several by name: then a term's teacher path begins with that name. None
-            if no term compares with one.
-        terms: what to compare. Those of weight 0 are left out, and without any the teacher never runs. A string is the
-            name of a regularizer whose taps are found, or several joined by ``+``: :func:`xtask_reg.shorthand`.
-        monitor: what else to look at from time to time, for :attr:`report`.
-        images: what the networks are called with where taps or stages have to be found, as in
-            :func:`xtask_reg.shorthand`; not kept.
+        student: the network to train, wrapped or not. It gets hooks, but is not a submodule. None if every call is
+            given the student's ``features``.
+        teacher: the frozen source network; or several by name, with which a term's teacher path then begins. None if no
+            term compares with a teacher.
+        terms: what to compare. Terms of weight 0 are left out, and without any other the teacher never runs. A string
+            names one or several regularizers, whose taps are found: see :func:`xtask_reg.shorthand`.
+        monitor: what else to measure from time to time, for :attr:`report`.
+        images: what the networks are called with if taps or stages have to be found, as in :func:`xtask_reg.shorthand`;
+            they are not kept.
 
     Raises:
-        ValueError: for an unknown path, a repeated name, a teacher that is missing or shares a tensor with the student
-            or a connector, or an unknown name of a regularizer.
-        TypeError: for a teacher that is not frozen, a term that is none, or another argument of a wrong kind.
+        ValueError: for an unknown path, a repeated name, an unknown name of a regularizer, or a teacher that is missing
+            or shares a tensor with the student or a connector.
+        TypeError: for a teacher that is not frozen, something that is not a term, or another argument of a wrong kind.
 
     Example:
         >>> regularizer = CrossTaskRegularizer(student, FrozenTeacher(source), "ctd-ed")
-        >>> losses = {"task": criterion(student(images), target), **regularizer()}
-        >>> sum(losses.values()).backward()
+        >>> loss = criterion(student(images), target)
+        >>> sum(regularizer().values(), loss).backward()
     """
 
     teacher: FrozenTeacher | FrozenTeachers | None
@@ -146,17 +146,17 @@ class CrossTaskRegularizer(nn.Module):
 
     @property
     def needs_images(self) -> bool:
-        """Whether a teacher is ever run: a term, or the monitor, compares with its outputs."""
+        """Whether a teacher is ever run: whether a term or the monitor compares with its outputs."""
         return bool(self._meter.stages or teacher_taps(self._terms()))
 
     @property
     def student_paths(self) -> set[str]:
-        """The student's submodules whose outputs a step may read."""
+        """Paths of the student's submodules whose outputs a step may read."""
         return student_taps(self._terms()) | self._meter.stages.keys()
 
     @property
     def reads_features(self) -> bool:
-        """Whether, as the weights are now, a term or the monitor reads outputs of the student."""
+        """Whether, with the current weights, a term or the monitor reads outputs of the student."""
         return bool(self._meter.stages) or any(term.weight > 0 and not term.reads_parameters for term in self._terms())
 
     @property
@@ -180,17 +180,17 @@ class CrossTaskRegularizer(nn.Module):
 
         Args:
             images: what the teacher is given, ``(B, C, H, W)``; by default the first tensor that the student was called
-                with. Only needed where that is not the images, or the student changes it in place, and a teacher runs.
-            features: the student's outputs at the terms' taps, by path, where the student returns them itself: then no
-                hook is read, and ``images`` must be given.
+                with. Needed only if a teacher runs and that is not the images, or the student changes it in place.
+            features: the student's outputs at the terms' taps, by path, if the student returns them itself. Hooks are
+                then not read, and ``images`` must be given.
 
         Raises:
             TapError: if the student was not called, a tap did not give exactly one tensor, or a tapped module was
                 replaced.
             ValueError: if ``images`` does not match what the student was called with, ``features`` lacks a tap, or the
                 student has come to share a tensor with the teacher.
-            RuntimeError: if a parameter that a term compares has left the student, connectors would train
-                unsynchronised in a distributed run, or a weight needs the progress of training and there is none.
+            RuntimeError: if a parameter that a term compares is no longer in the student, connectors would train
+                unsynchronised in a distributed run, or a weight needs :attr:`progress` and it was never set.
         """
         ahead, self._ahead = self._ahead, None
         if not (self.terms or self._meter.stages):
@@ -217,21 +217,21 @@ class CrossTaskRegularizer(nn.Module):
         return losses
 
     def on(self, images: Tensor, call: Callable[[Tensor], object] | None = None) -> dict[str, Tensor]:
-        """The weighted value of each term on images of their own, without labels: such as the source was trained on.
+        """The weighted value of each term on other images, without labels, such as the source was trained on.
 
-        The student is called with a copy of them in eval mode, so that dropout is off, and batch norms have the running
-        statistics and do not change them. What another call in the step left at the taps is discarded, but not for
-        other regularizers of the student. Where no term reads features, all weights being 0 or of penalties, the
-        student is not called.
+        The student is called with a copy of them in eval mode: dropout is off, and batch norms use their running
+        statistics and leave them unchanged. What another call in the same step left at the taps is discarded, though
+        not for other regularizers of the student. If no term reads features, since all weights are 0 or of penalties,
+        the student is not called.
 
         Args:
             images: what student and teacher are called with.
-            call: what to call in the place of the student: the part of it that the terms read, for instance. A student
-                that ``torch.compile`` has wrapped is called without it.
+            call: what to call instead of the student, for instance the part of it that the terms read. By default a
+                student wrapped by ``torch.compile`` is called without the wrapper.
 
         Raises:
-            RuntimeError: if the regularizer was made without a student, or parts of it are computed again in the
-                backward pass (reentrant activation checkpointing), where they are no longer in eval mode; and what
+            RuntimeError: if the regularizer was made without a student; if the backward pass computes parts of the
+                student again (reentrant activation checkpointing), when they are no longer in eval mode; and what
                 :meth:`forward` raises.
             ValueError: if a term that reads features is :class:`Balanced`: the task has no gradient on these images.
         """
@@ -273,23 +273,23 @@ class CrossTaskRegularizer(nn.Module):
 
     @property
     def report(self) -> dict[str, float]:
-        """What was measured last, by name.
+        """The last measurements, by name.
 
-        ``value/<term>``, not weighted; ``weight/<term>``; ``ratio/<term>``, the norm of the weighted term's gradient
-        over that of all else, at its tap, NaN where all else is no more than rounding; ``cka/<stage>`` between student
-        and teacher, and ``cosine/<stage>`` where both have one shape. Terms are measured in the monitor's steps,
-        balanced ones and their neighbours at the same tap also in those of the balance. In a distributed run a process
-        reads its own batch's numbers until the next step begins.
+        ``value/<term>``, before it is weighted; ``weight/<term>``; ``ratio/<term>``, the norm of the weighted term's
+        gradient at its tap over that of everything else, NaN if the latter is no more than rounding; ``cka/<stage>``
+        between student and teacher, and ``cosine/<stage>`` if both have the same shape there. Terms are measured in the
+        monitor's steps; balanced terms, and others at their taps, also when the balance measures. In a distributed run,
+        each process reads the numbers of its own batch until the next step begins.
         """
         return self._meter.report()
 
     @property
     def was_measured(self) -> bool:
-        """Whether the last step was measured, and :attr:`report` has news."""
+        """Whether the last step was measured, so that :attr:`report` is new."""
         return self._meter.was_measured
 
     def set_weight(self, name: str, weight: Weight) -> None:
-        """Change a term's weight during training. With 0 the term ends: the teacher no longer runs for it.
+        """Change a term's weight during training. A weight of 0 ends the term: the teacher no longer runs for it.
 
         Raises:
             ValueError: for an unknown name (a term built with weight 0 does not exist), a bad weight, or the
@@ -303,17 +303,17 @@ class CrossTaskRegularizer(nn.Module):
 
     @contextmanager
     def recording(self, images: Tensor | None = None) -> Iterator[None]:
-        """Take the student's taps inside the block as one step, where the student is not simply called.
+        """Take what happens inside the block as one step, if the student is not simply called.
 
         Args:
             images: what the student works on in the block: the very tensor that the teacher is to see. In training on a
-                CPU it sees them first, under the autocast of the block's beginning, before the student's activations
-                fill the memory: that is quicker with large batches, on a GPU it is not. Set :attr:`progress` before the
-                block. Where the student is given another tensor, or they are changed within the block, the teacher runs
+                CPU the teacher sees it first, under the autocast at the block's beginning and before the student's
+                activations fill the memory: faster for large batches, but not on a GPU. Set :attr:`progress` before the
+                block. If the student is given another tensor, or this one is changed within the block, the teacher runs
                 a second time.
 
         Raises:
-            RuntimeError: without a student; and at the beginning, what :meth:`forward` raises where a teacher runs.
+            RuntimeError: without a student; and at the beginning, if a teacher runs there, what :meth:`forward` raises.
         """
         self._ahead = None
         check_kind(
@@ -330,7 +330,7 @@ class CrossTaskRegularizer(nn.Module):
             raise
 
     def remove(self) -> None:
-        """Detach from the student: take all hooks away."""
+        """Detach from the student: remove all hooks."""
         self._meter.close()
         self._ahead = None
         self._taps.remove()

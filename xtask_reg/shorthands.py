@@ -103,31 +103,33 @@ def shorthand(
     stages: Mapping[str, str] | Sequence[str] | None = None,
     images: Tensor | None = None,
 ) -> list[Term]:
-    """The terms of a regularizer, or of several joined by ``+``, with taps found by :func:`find_stages`.
+    """The terms of a named regularizer, or of several joined by ``+``, at taps found by :func:`find_stages`.
 
-    ``"ctd-cd"``, ``"ctd-ed"`` and ``"ctd-com"`` are those of Fu et al. 2020, ``"ctd-att"`` adds the two attention
-    constraints of Fu et al. 2021. Terms on features act at the last stage, ``"at"`` and ``"delta"`` at each stage
-    (``"delta"`` with equal channel weights; see :func:`delta_channel_weights`), ``"l2-sp"`` on the
-    module around the stages, of those found and of those given.
-    ``"ctd-…"``, ``"lwf"``, ``"l2-sp"`` and ``"bss"`` have the weights that their sources state (the attention
-    constraints that of the other two), the others ``Balanced(0.1)``.
+    ``"ctd-cd"``, ``"ctd-ed"`` and ``"ctd-com"`` are those of Fu et al. 2020; ``"ctd-att"`` adds the two attention
+    constraints of Fu et al. 2021. Terms on features act at the last stage; ``"at"`` and ``"delta"`` act at every stage
+    (``"delta"`` with equal channel weights; see :func:`delta_channel_weights`); ``"l2-sp"`` acts on the module that
+    contains the stages, whether these were found or given.
+
+    By default ``"ctd-…"``, ``"lwf"``, ``"l2-sp"`` and ``"bss"`` have the weights that their sources state (the
+    attention constraints have that of the other two terms), and all others have ``Balanced(0.1)``.
 
     Args:
-        names: ``"ctd-ed"`` or ``"ctd-ed + l2-sp"`` for instance.
-        student: the network that is trained.
-        teacher: the source, frozen or not; None if nothing compares with it, as ``"bss"``.
-        weight: of each term, in place of the default.
+        names: ``"ctd-ed"`` or ``"ctd-ed + l2-sp"``, for instance.
+        student: the network to train.
+        teacher: the source network, frozen or not; None if no term compares with a teacher, as for ``"bss"``.
+        weight: the weight of every term, instead of the default.
         prefix: what the names of the terms begin with.
-        stages: the teacher's taps by the student's, from shallow to deep, in place of those found; a list if they are
-            the same.
-        images: what the student is called with to find them, ``(B, C, H, W)``, and the teacher, as its adapter makes
-            them; by default black ones, see :func:`find_stages`, with the student's channels for both.
+        stages: the taps to use instead of those found, from shallow to deep: the teacher's paths by the student's, or a
+            list if they are the same.
+        images: what the student is called with to find the taps, ``(B, C, H, W)``; the teacher is called with what its
+            adapter makes of them. By default black images, see :func:`find_stages`, with the student's number of
+            channels for both.
 
     Raises:
-        ValueError: for an unknown name, if no stages are found or none given, if one of those given cannot be tapped,
-            if terms at each stage find different numbers of them, or if the source's scores are wanted and it cannot be
-            followed how it comes to them.
-        TypeError: for names that are no string, stages that are one, or a network or images of another kind.
+        ValueError: for an unknown name; if no stages are found or given; if a given stage cannot be tapped; if terms at
+            every stage find different numbers of stages in both networks; or if a term needs the source's class scores,
+            and the way from its features to these cannot be followed.
+        TypeError: for names that are not a string, stages that are one, or a network or images of the wrong kind.
 
     Example:
         >>> [term.student for term in shorthand("ctd-ed", torchvision.models.resnet18(), torchvision.models.resnet18())]

@@ -26,30 +26,32 @@ STEM = 0.1
 def find_stages(model: nn.Module, images: Tensor | None = None) -> list[str]:
     """Paths of the encoder's stages, from shallow to deep; each gives one tensor.
 
-    The model is called. Of modules side by side (children of one parent), the stages are the last one of each
-    resolution, as long as the resolution falls, from a quarter of the image's side on: strides 4, 8, 16, 32 in most
-    networks. They give maps ``(B, C, H, W)`` or, as those of Swin, ``(B, H, W, C)``: the sides are in the ratio of the
-    image's. Maps of a single cell do not count: in place of images of less than 64 pixels a black one of at least
-    that is taken to find stages, and one of twice the side where a module with parameters gives a cell behind a small
-    map; if the model takes them. Where dilation keeps the lowest resolution, as DeepLab does, the modules ``layer3``
-    and ``layer4`` are both stages, since they are named alike. The parent with the most resolutions counts; if several
-    have as many, the one called first. Modules within those that are called with a list of tensors (decoders, necks,
-    parallel branches) do not count, nor does a stem, nor ``nn.Identity``.
+    The model is called, and does not change (see :func:`xtask_reg.tappable.list_taps`). Of modules side by side
+    (children of one parent), the stages are the last one of each resolution, as long as the resolution falls, from a
+    quarter of the image's side on: strides 4, 8, 16, 32 in most networks. They give maps ``(B, C, H, W)`` or, like
+    those of Swin, ``(B, H, W, C)``, whose sides are in the ratio of the image's.
 
-    Without such maps, the stages are the blocks of a transformer: modules of one class side by side that give tokens
-    ``(B, N, C)``, if those of that class all give the same shape.
+    - Maps of a single cell do not count. So images of less than 64 pixels are replaced by a black one of at least that,
+      and by one of twice the side if a module with parameters gives a single cell behind a small map; if the model
+      takes them.
+    - Where dilation keeps the lowest resolution, as in DeepLab, the modules ``layer3`` and ``layer4`` are both stages,
+      since their names differ in the number alone.
+    - The parent with the most resolutions counts; of several with as many, the one called first.
+    - Modules within those that are called with a list of tensors (decoders, necks, parallel branches) do not count; nor
+      does a stem, nor ``nn.Identity``.
 
-    The model does not change (see :func:`xtask_reg.tappable.list_taps`).
+    If there are no such maps, the stages are the blocks of a transformer: modules of one class side by side that give
+    tokens ``(B, N, C)``, provided that all of that class give the same shape.
 
     Args:
         model: an encoder, or a network with one in it, wrapped or not.
-        images: what it is called with, ``(B, C, H, W)`` or ``(B, C, D, H, W)``; by default one black image with as many
-            channels as the first convolution takes, of 64, or else 224 pixels, or else the ``image_size`` or
+        images: what the model is called with, ``(B, C, H, W)`` or ``(B, C, D, H, W)``. By default one black image with
+            as many channels as the first convolution takes, of 64 or else 224 pixels, or else of the ``image_size`` or
             ``img_size`` that a submodule states, as those of transformers do; for volumes of 64 voxels a side.
 
     Raises:
         ValueError: if there are not at least three stages, the model cannot be called with the images, or a map of a
-            single cell might be a stage and the model cannot be called with larger ones.
+            single cell might be a stage and the model cannot be called with larger images.
 
     Example:
         >>> find_stages(torchvision.models.resnet18())

@@ -56,11 +56,11 @@ def list_taps(model: nn.Module, images: Tensor) -> list[Tappable]:
 
     A submodule can be tapped if it is called exactly once and gives one tensor. Those that are never called come last.
     The call is in eval mode and without gradients, on the model's own device and in its precision; what ``forward``
-    wants besides the images is None. Modes, random state and hooks are afterwards what they were.
+    requires besides the images is None. Afterwards modes, random state and hooks are what they were.
 
     Args:
-        model: any module, wrapped or not; the paths are those within a wrapper around the whole.
-        images: what it is called with, ``(B, 3, H, W)`` usually.
+        model: any module, wrapped or not; the paths are those inside a wrapper around the whole.
+        images: what the model is called with, usually ``(B, 3, H, W)``.
 
     Raises:
         ValueError: if the model cannot be called with the images, or has lazy parameters, which a call would settle.

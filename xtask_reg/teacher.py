@@ -18,25 +18,25 @@ from xtask_reg.tapped_pass import TappedPass
 
 
 class FrozenTeacher(nn.Module):
-    """The source network, out of reach: nothing that trains, saves, averages or synchronises a model finds it.
+    """The source network, frozen, and hidden from all that trains, saves, averages or synchronises a model.
 
-    The network is not a registered submodule: whoever owns the teacher does not see it in ``parameters()``,
-    ``buffers()``, ``modules()`` or ``state_dict()``. It follows the owner's ``.to()`` and its relatives. A deep copy of
+    The network is not a registered submodule: the owner of the teacher does not see it in ``parameters()``,
+    ``buffers()``, ``modules()`` or ``state_dict()``. It follows the owner's ``.to()`` and similar calls. A deep copy of
     the owner shares it, until the copy is moved or converted: then it takes a network of its own.
 
     Args:
-        network: any module; it is taken over: put in eval mode, and its parameters stop requiring gradients.
+        network: any module. It is not copied: it is put in eval mode, and its parameters stop requiring gradients.
         adapter: converts the student's images to what the network expects (:class:`xtask_reg.InputAdapter`); None if
             both expect the same.
-        dtype: the precision to put the network in, ``torch.bfloat16`` for instance, if not its own. Its outputs are of
-            that precision; the losses read them in float32.
-        channels_last: whether to put its weights in that memory format, which is often faster for convolutions.
-        compile: whether :meth:`features` is compiled by ``torch.compile``, or the mode of that: with
+        dtype: the precision to convert the network to, for instance ``torch.bfloat16``; None leaves it. The outputs
+            have that precision; the losses read them in float32.
+        channels_last: whether to convert its weights to that memory format, which is often faster for convolutions.
+        compile: whether ``torch.compile`` compiles :meth:`features`, or in which of its modes: with
             ``"reduce-overhead"`` it is a CUDA graph.
-        cache: where :meth:`features` keeps outputs on disk, if the same images come again.
+        cache: where :meth:`features` keeps outputs on disk, for images that come again.
 
     Raises:
-        TypeError: if the network or the adapter is no module, or the cache none.
+        TypeError: if the network or the adapter is not a module, or the cache not a :class:`TeacherCache`.
 
     Example:
         >>> teacher = FrozenTeacher(torchvision.models.resnet50())
@@ -71,10 +71,10 @@ class FrozenTeacher(nn.Module):
         self.train(False)
 
     def use_adapter(self, adapter: nn.Module | None) -> None:
-        """Replace the conversion of the student's images; it is moved to where the network is.
+        """Replace the conversion of the student's images; the new one is moved to the network's device.
 
         Raises:
-            TypeError: if it is no module.
+            TypeError: if it is not a module.
         """
         expected = "a module that converts the student's images, xr.InputAdapter(student=..., teacher=...), or None"
         check_kind(adapter, (nn.Module, type(None)), "the adapter", expected)
@@ -105,9 +105,9 @@ class FrozenTeacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Any:
-        """The network's output on the student's ``images``.
+        """The network's output for the student's ``images``.
 
-        A network in another precision than float32 runs in its own, autocast or not.
+        A network in a precision other than float32 runs in that precision, under autocast or not.
 
         Raises:
             RuntimeError: if the network is on another device than the images.
@@ -116,20 +116,20 @@ class FrozenTeacher(nn.Module):
 
     @torch.no_grad()
     def features(self, images: Tensor, paths: Iterable[str], rarely: Iterable[str] = ()) -> dict[str, Tensor]:
-        """The outputs of the submodules at ``paths`` on the student's ``images``.
+        """The outputs of the submodules at ``paths`` for the student's ``images``.
 
-        The first pass with some paths is whole; later ones end at the last of these submodules.
+        The first pass for a set of paths runs the whole network; later ones end at the last of these submodules.
 
         Args:
             images: ``(B, ...)``.
             paths: dotted paths of submodules.
-            rarely: more of them, which a cache does not keep.
+            rarely: more of them, whose outputs a cache does not keep.
 
         Raises:
             RuntimeError: if the network is on another device than the images.
             ValueError: for an unknown path, or what :meth:`~xtask_reg.TeacherCache.features` refuses.
             TapError: if a submodule did not give exactly one tensor.
-            TypeError: for a path in the place of a list of them.
+            TypeError: for a single path instead of a list of them.
             OSError: if the cache cannot be written.
         """
         for given in (paths, rarely):

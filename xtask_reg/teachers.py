@@ -15,11 +15,12 @@ class FrozenTeachers(nn.Module):
     """Several source networks by name; a path in one of them begins with its name, as in ``"faces.layer4"``.
 
     Args:
-        teachers: the frozen source networks. Each has its own input adapter, and runs only if a path in it is wanted.
+        teachers: the frozen source networks by name. Each has its own input adapter, and runs only if a path in it is
+            wanted.
 
     Raises:
         ValueError: if there are none, or a name has a dot.
-        TypeError: if they are not by name, or one is no frozen source network.
+        TypeError: if this is not a mapping, or one of its values is not a :class:`FrozenTeacher`.
     """
 
     def __init__(self, teachers: Mapping[str, FrozenTeacher]) -> None:
@@ -40,7 +41,7 @@ class FrozenTeachers(nn.Module):
         return nn.ModuleDict({name: self._teacher(name).network for name in self.teachers})
 
     def features(self, images: Tensor, paths: Iterable[str], rarely: Iterable[str] = ()) -> dict[str, Tensor]:
-        """As :meth:`FrozenTeacher.features`, of all teachers that the paths name."""
+        """Like :meth:`FrozenTeacher.features`, for all teachers that the paths name."""
         wanted, others = _by_teacher(paths), _by_teacher(rarely)
         return {
             f"{name}.{path}": features

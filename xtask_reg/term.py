@@ -20,29 +20,32 @@ Read = Tensor | Mapping[str, Tensor]
 
 
 class Term(nn.Module):
-    """One sentence of the grammar: compare what is read of the student with what is read of the teacher.
+    """One term of the loss: compares what is read of the student with what is read of the teacher.
 
-    A loss reads the outputs of the two submodules. A :class:`~xtask_reg.losses.penalty.Penalty` reads their parameters:
-    those of the same name and shape, the others are new.
+    A loss reads the outputs of two submodules. A :class:`~xtask_reg.losses.penalty.Penalty` reads their parameters:
+    those that both have under one name and in one shape; the student's others are taken for new.
 
     A term is for one student: what it has learned and measured (connectors, :class:`~xtask_reg.Balanced`), and a weight
     that was set, go with it into the next regularizer.
 
     Args:
-        loss: a module called with ``(student, teacher)`` that returns a scalar; with the student's part alone if there
-            is no ``teacher``.
+        loss: a module called with ``(student, teacher)``, or with the student's part alone if there is no ``teacher``;
+            it returns a scalar.
         student: dotted path of the student's submodule. For a penalty it may be ``""``, the whole student.
         teacher: dotted path of the teacher's submodule, likewise; None for a loss of the student alone.
-        weight: lambda, a finite number that is not negative, a :class:`~xtask_reg.Schedule` or
+        weight: lambda: a finite number that is not negative, a :class:`~xtask_reg.Schedule` or
             :class:`~xtask_reg.Balanced`. A term built with the number 0 is left out altogether.
-        name: the key of its value in what the regularizer returns.
+        name: the key of the term in what the regularizer returns.
         student_connector: applied to the student's output; it trains if its parameters require gradients.
         teacher_connector: applied to the teacher's output, likewise.
 
     Raises:
-        ValueError: for a weight that is negative or not finite, a name that cannot be used as a key, a penalty with
-            connectors, or a loss that compares with a teacher if there is none (or the other way round).
-        TypeError: if the loss or a connector is no module, or a path no string.
+        ValueError: for a weight that is negative or not finite, a name that cannot be a key, a penalty with connectors,
+            a loss that compares with a teacher but has none, or the reverse.
+        TypeError: if the loss or a connector is not a module, or a path is not a string.
+
+    Example:
+        >>> hint = Term(HintLoss(), student="encoder.layer4", teacher="layer4", weight=0.1, name="hint")
     """
 
     def __init__(
@@ -79,31 +82,31 @@ class Term(nn.Module):
 
     @property
     def reads_parameters(self) -> bool:
-        """Whether it compares parameters instead of outputs."""
+        """Whether the term compares parameters instead of outputs."""
         return isinstance(self.loss, Penalty)
 
     @property
     def weight(self) -> float:
-        """Lambda at the present progress of training."""
+        """Lambda at the current progress of training."""
         if isinstance(self.weighting, Balanced):
             return self.weighting.weight(self.progress)
         return value_at(self.weighting, self.progress)
 
     def set_weight(self, weight: Weight) -> None:
-        """Change what it weighs.
+        """Change the weight.
 
         Raises:
-            ValueError: for a bad weight.
+            ValueError: for one that the constructor would refuse.
         """
         weight = check_weight(weight, self.name)
         self._modules.pop("weighting", None)  # a Balanced is a module, and nn.Module puts nothing else in its place
         self.weighting = weight
 
     def forward(self, student: Read, teacher: Read | None) -> Tensor:
-        """The loss of what was read, not weighted.
+        """The loss of what was read, before it is weighted.
 
         Raises:
-            TypeError: if it is no scalar; and whatever the loss and the connectors raise.
+            TypeError: if the loss is not a scalar; and whatever the loss and the connectors raise.
         """
         try:
             if isinstance(student, Mapping):
@@ -127,7 +130,7 @@ class Term(nn.Module):
         return value
 
     def nothing(self, like: Tensor) -> Tensor:
-        """Zero, in whose graph the connectors are: a term that ended leaves no parameter unused."""
+        """Zero, with the connectors in its graph: a term that has ended leaves no parameter unused."""
         zero = like.new_zeros((), dtype=torch.float32)
         return sum((p.flatten()[:0].sum() for p in self.parameters() if p.requires_grad), zero)
 

@@ -26,26 +26,26 @@ class TeacherCache:
     """A frozen teacher's outputs, kept on disk: each image passes through the teacher once, in all runs together.
 
     An entry belongs to the very pixels that the teacher is given: its key is a hash of the image's values, dtype and
-    shape. Sample, geometry, colour, mixing and normalisation are thereby all in it, and nothing has to be declared. It
-    lies in a folder of the teacher's own: for the classes, settings and tensors of network and adapter; the tap; the
-    image's shape and dtype; the device type, precision and autocast; PyTorch's version. Anything else, another folder.
+    shape. Sample, geometry, colour, mixing and normalisation are thereby all in it, and nothing has to be declared.
+    Each combination of the following has a folder of its own: the classes, settings and tensors of network and adapter;
+    the tap; the image's shape and dtype; the device type, precision and autocast; PyTorch's version.
 
-    So there must be few different images: the augmentation draws from a finite set (a flip, a few scales), and the
-    first image beyond ``images * versions`` is an error. In a step that computes an entry the rounded, stored value is
-    what counts, too.
+    So there must be few different images: the augmentation must draw from a finite set (a flip, a few scales), and the
+    first image beyond ``images * versions`` is an error. A step that computes an entry uses it as it is stored,
+    rounded, too.
 
     What no setting shows (the code, or an output that depends on the rest of the batch) is audited: each process
     computes one image of each tap again, alone, before it stores outputs, and before it uses those of other processes.
 
-    Any number of processes may use one folder at the same time. Copies and pickles have the settings alone.
+    Any number of processes may use one folder at the same time. Copies and pickles of a cache have its settings alone.
 
     Args:
         folder: where the files are; made when the first entry is written.
         images: how many images the teacher is asked about: the labelled ones of the training, or those without labels
             on which the terms are compared.
         versions: how many different images the augmentation makes of each: 6 for a flip and three scales.
-        dtype: in which floating point outputs are stored, ``torch.float16`` or ``'float16'`` for half of float32;
-            None for what the teacher gives.
+        dtype: the precision in which floating point outputs are stored: ``torch.float16`` or ``'float16'`` takes half
+            the space of float32; None for that of the teacher's outputs.
 
     Raises:
         ValueError: for numbers that are not positive, or another dtype.

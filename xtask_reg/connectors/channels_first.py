@@ -6,15 +6,14 @@ from torch import Tensor, nn
 
 
 class ChannelsFirst(nn.Module):
-    """``(B, N, C)`` to ``(B, C, N)``, ``(B, H, W, C)`` to ``(B, C, H, W)``, and volumes alike.
+    """Channels from last to first: ``(B, N, C)`` to ``(B, C, N)``, ``(B, H, W, C)`` to ``(B, C, H, W)``; volumes alike.
 
-    All losses take dimension 1 for the channels, and what follows for locations. Put it on a side whose tap gives
-    tokens, as those of a ViT do, so that each token becomes a location, or maps with their channels last, as those of
-    Swin in timm and torchvision do: on both sides, or on one where only that one's are last. Names of regularizers put
-    it there themselves.
+    All losses take dimension 1 for the channels, and the dimensions after it for locations. Put this connector on each
+    side whose tap gives tokens, as in a ViT, so that each token becomes a location; or maps with their channels last,
+    as in the Swin of timm and torchvision. :func:`xtask_reg.shorthand` does so by itself.
 
     Raises:
-        ValueError: at the call, for features without locations.
+        ValueError: in the call, for features without locations.
 
     Example:
         >>> ChannelsFirst()(torch.ones(2, 197, 384)).shape

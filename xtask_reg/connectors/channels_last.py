@@ -6,13 +6,14 @@ from torch import Tensor, nn
 
 
 class ChannelsLast(nn.Module):
-    """``(B, C, H, W)`` to ``(B, H, W, C)``, and volumes alike: what :class:`xtask_reg.ChannelsFirst` does, undone.
+    """Channels from first to last: ``(B, C, H, W)`` to ``(B, H, W, C)``, and volumes alike.
 
-    For a student whose maps have their channels first, before a copy of layers of a source whose maps have them last:
-    its norm and classifier, for L_CD. Names of regularizers put it there themselves.
+    The inverse of :class:`xtask_reg.ChannelsFirst`. For L_CD, if the student's maps have their channels first and the
+    source's have them last: it stands before the copy of the source's last layers, its norm and classifier.
+    :func:`xtask_reg.shorthand` puts it there by itself.
 
     Raises:
-        ValueError: at the call, for features without locations.
+        ValueError: in the call, for features without locations.
 
     Example:
         >>> ChannelsLast()(torch.ones(2, 768, 7, 7)).shape

@@ -6,14 +6,15 @@ from torch import Tensor, nn
 
 
 class ClassToken(nn.Module):
-    """``(B, N, C)`` to ``(B, C)``: the token at ``index``, as the features of the image.
+    """``(B, N, C)`` to ``(B, C)``: takes the token at ``index`` for the features of the image.
 
     Args:
-        index: which token; negative ones count from the end. In most vision transformers the class token is the first.
+        index: which token; negative numbers count from the end. In most vision transformers the class token is the
+            first.
 
     Raises:
-        ValueError: for an index that is no whole number, or, at the call, features that are not tokens or have none
-            there.
+        ValueError: for an index that is not a whole number; in the call, for features that are not tokens, or have no
+            token at the index.
 
     Example:
         >>> ClassToken()(torch.ones(2, 197, 384)).shape

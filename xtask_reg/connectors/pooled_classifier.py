@@ -10,21 +10,21 @@ from torch import Tensor, nn
 
 
 class PooledClassifier(nn.Module):
-    """Average pooling, then a classifier: works on a feature map of any size.
+    """Average pooling, then a classifier: takes a feature map of any size.
 
     Args:
         classifier: the last layer, ``nn.Linear(C, classes)`` or a 1x1 ``nn.Conv2d``.
-        window: None for global average pooling, or the side of the window in cells that the source network pools
-            over (7 for ResNets made for 224 px). On a larger map the window slides by one cell, and the logits are
-            the mean over its positions; on a map of just that size it is global pooling.
+        window: None for global average pooling; or the side, in cells, of the window that the source network pools over
+            (7 for ResNets made for 224 px). On a larger map the window slides by one cell, and the logits are the mean
+            over its positions; on a map of exactly that size it is global pooling.
 
     Raises:
         TypeError: if ``classifier`` is something else.
-        ValueError: for a window that is not a positive whole number, or, at the call, larger than the map, or features
-            of other than C channels.
+        ValueError: for a window that is not a positive whole number; in the call, for a window that is larger than the
+            map, or features of other than C channels.
 
-    Shape: ``(B, C, *spatial)`` or ``(B, C)`` to ``(B, classes)``; with a window ``(B, C, H, W)`` only. The logits are
-    in the precision of the classifier.
+    Shape: ``(B, C, *spatial)`` or ``(B, C)`` to ``(B, classes)``; with a window ``(B, C, H, W)`` only. The logits have
+    the precision of the classifier.
     """
 
     def __init__(self, classifier: nn.Module, window: int | None = None) -> None:
@@ -66,11 +66,10 @@ def _sliding_average(features: Tensor, window: int) -> Tensor:
 
 
 def retained_classifier(classifier: nn.Module, trainable: bool = True) -> PooledClassifier:
-    """The student connector of L_CD: the g^t of Fu et al. 2020 (Eq. 3).
+    """A copy of the source classifier, as the student connector of L_CD: the g^t of Fu et al. 2020 (Eq. 3).
 
-    A copy of the source classifier behind global average pooling. On the student's last feature map it gives the
-    logits that the student would have in the source task. The copy of a classifier in half precision is in float32, as
-    it trains.
+    It stands behind global average pooling. On the student's last feature map it gives the logits that the student
+    would have in the source task. Since it trains, the copy of a classifier in half precision is in float32.
 
     Args:
         classifier: the source's last layer (``nn.Linear`` or 1x1 ``nn.Conv2d``) or a :class:`PooledClassifier`.

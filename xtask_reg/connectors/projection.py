@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class Projection(nn.Module):
-    """A 1x1 convolution for features of any number of spatial dimensions, none included.
+    """A trainable linear map of the channels: a 1x1 convolution, for any number of spatial dimensions or none.
 
     On the student's side it takes the place of the regressor of FitNets (Romero et al., "FitNets: Hints for Thin Deep
     Nets", ICLR 2015), which brings the student to the teacher's channels; there the loss is
@@ -16,11 +16,11 @@ class Projection(nn.Module):
 
     Args:
         in_channels: C, the channels of the features.
-        out_channels: D, those of the other side.
-        bias: whether a trainable constant is added.
+        out_channels: D, the channels of the other side's features.
+        bias: whether to add a trainable constant.
 
     Raises:
-        ValueError: at the call, for features of other than C channels.
+        ValueError: in the call, for features of other than C channels.
 
     Shape: ``(B, C, *spatial)`` or ``(B, C)`` to ``(B, D, *spatial)`` or ``(B, D)``.
 
@@ -46,14 +46,14 @@ def inverted_projection(teacher_channels: int, student_channels: int) -> Project
     """A teacher connector: a trainable linear map of the *teacher's* features to the student's channels.
 
     Source: Auty, Miles, Kolbeinsson, Mikolajczyk, "Learning to Project for Cross-Task Knowledge Distillation", BMVC
-    2024 (arXiv 2403.14494). The student's own features go into the loss as they are, and the map learns to disregard
-    what of the teacher serves its task only. It takes the place of the usual projection in front of any feature loss;
-    :class:`xtask_reg.HintLoss` is the plain squared distance. The paper shows that such a loss falls into two parts,
-    transfer and a regularizer of the student's spectrum. Only its abstract was read, and no code of the authors was
-    found: a linear map without bias, and no normalisation before the loss, are the choice here.
+    2024 (arXiv 2403.14494). The student's own features go into the loss as they are, and the map learns to ignore those
+    of the teacher's features that serve only its own task. It replaces the usual projection in front of any feature
+    loss, :class:`xtask_reg.HintLoss` being the plain squared distance. The paper shows that such a loss falls into two
+    parts, transfer and a regularizer of the student's spectrum. Only its abstract was read, and no code of the authors
+    was found: that the map has no bias, and that nothing is normalised before the loss, is this library's choice.
 
-    Both sides train, so a loss that depends on scale can also be lowered by shrinking the student's features. Losses
-    that do not cannot: :class:`xtask_reg.CosineAlignmentLoss`, :class:`xtask_reg.PearsonLoss`.
+    Both sides train, so a loss that depends on scale can also be lowered by shrinking the student's features. That is
+    not so for losses that do not depend on it: :class:`xtask_reg.CosineAlignmentLoss`, :class:`xtask_reg.PearsonLoss`.
 
     Args:
         teacher_channels: the channels of the teacher's tap.

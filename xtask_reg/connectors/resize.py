@@ -9,16 +9,16 @@ from xtask_reg.sizes import two_sides
 
 
 class Resize(nn.Module):
-    """Bilinear interpolation to a fixed size, averaging over the cells it skips where the map shrinks.
+    """Bilinear interpolation to a fixed size; where the map shrinks, it averages over the cells that it skips.
 
-    For taps of different resolution, on either side. Pixels are areas (``align_corners=False``); where the map
-    shrinks, the filter is widened (``antialias=True``), so that each cell of the map has its share.
+    For taps of different resolution, on either side. Pixels are areas (``align_corners=False``). Where the map shrinks,
+    the filter is widened (``antialias=True``), so that every cell of the map contributes.
 
     Args:
         size: height and width in cells, or one number for both.
 
     Raises:
-        ValueError: for a size that is not of positive whole numbers, or, at the call, features that are not maps.
+        ValueError: for a size that is not of positive whole numbers; in the call, for features that are not maps.
 
     Shape: ``(B, C, H, W)`` to ``(B, C, *size)``, in the precision of the features.
 

@@ -8,20 +8,20 @@ from xtask_reg.sizes import two_sides
 
 
 class TokensToMap(nn.Module):
-    """``(B, skip + H * W, C)`` to ``(B, C, H, W)``: the tokens of the patches as a feature map, row by row.
+    """``(B, skip + H * W, C)`` to ``(B, C, H, W)``: the patch tokens of a transformer as a feature map, row by row.
 
-    For losses that want maps, and wherever only the patches are to be compared. The tokens before them are left out:
-    the class token and, where there are, register or distillation tokens.
+    For losses that need maps, and wherever only the patches are to be compared. The tokens before the patches are
+    dropped: the class token and any register or distillation tokens.
 
     Args:
-        skip: how many tokens come before the first patch. 1 in a plain ViT, 0 without a class token, 5 with a class
+        skip: how many tokens come before the first patch: 1 in a plain ViT, 0 without a class token, 5 with a class
             token and four registers.
-        size: height and width of the map in cells; None for a square. Where the images are not square give it: 4 x 9
+        size: height and width of the map in cells; None for a square. Give it where the images are not square: 4 x 9
             patches are as many as 6 x 6, and would be taken for these.
 
     Raises:
-        ValueError: for a skip or size that is not of whole numbers (0 or more, 1 or more), or, at the call, features
-            that are not tokens, or tokens that do not fill the map.
+        ValueError: for a skip or size that is not of whole numbers (from 0, from 1); in the call, for features that are
+            not tokens, or tokens that do not fill the map.
 
     Example:
         >>> TokensToMap()(torch.ones(2, 197, 384)).shape

@@ -14,10 +14,10 @@ from xtask_reg.submodules import check_list_of_paths, find_module
 
 
 def freeze(model: nn.Module, paths: Sequence[str], but: Sequence[str] = ()) -> Frozen:
-    """Keep submodules as they are through training: their parameters, and the statistics of their batch norms.
+    """Keep submodules as they are during training: their parameters, and the statistics of their batch norms.
 
-    Their parameters stop requiring gradients and lose the ones they have, and whenever the model is called they are in
-    eval mode, whatever ``model.train()`` said in between; dropout within them is off therefore.
+    Their parameters stop requiring gradients, and lose those that they have. Whenever the model is called the
+    submodules are in eval mode, whatever ``model.train()`` did in between; so dropout within them is off.
 
     With :meth:`Frozen.release` this is linear probing, then fine-tuning (LP-FT; Kumar et al., "Fine-Tuning can Distort
     Pretrained Features and Underperform Out-of-Distribution", ICLR 2022): freeze the encoder, train, release it, train.
@@ -25,16 +25,16 @@ def freeze(model: nn.Module, paths: Sequence[str], but: Sequence[str] = ()) -> F
     Fine-tuning for Text Classification", ACL 2018).
 
     Args:
-        model: the network that is trained, as it is called in the loop (not its parts).
+        model: the network to train, the one that the loop calls (not a part of it).
         paths: dotted paths of the submodules.
-        but: dotted paths of submodules within these that train all the same.
+        but: dotted paths of submodules within these that train nevertheless.
 
     Returns:
-        A handle that ends it. It is copied and pickled together with the model.
+        A handle, whose ``release()`` ends it. It is copied and pickled together with the model.
 
     Raises:
         TypeError: if ``paths`` or ``but`` is a string.
-        ValueError: for an unknown path, or one in ``but`` that is not within a frozen one.
+        ValueError: for an unknown path, or one in ``but`` that is not within a frozen submodule.
 
     Example:
         >>> freeze(student, ["encoder"])  # FE
@@ -46,7 +46,7 @@ def freeze(model: nn.Module, paths: Sequence[str], but: Sequence[str] = ()) -> F
     kept = _modules(model, but)
     strays = [path for path in but if find_module(model, path) not in within]
     if strays:
-        raise ValueError(f"{strays} should be excepted from {list(paths)}, but are not within them")
+        raise ValueError(f"but={strays} is not within paths={list(paths)}; name submodules of those that are frozen")
     called = [model, *(find_module(model, path) for path in paths)]
     return Frozen([module for module in within if module not in kept], called)
 
@@ -64,9 +64,9 @@ def _originals(owner: nn.Module, name: str) -> list[nn.Parameter]:
 
 
 class Frozen:
-    """Modules that :func:`freeze` froze; as a hook, what puts them into eval mode.
+    """What :func:`freeze` returns: holds the frozen modules, and puts them into eval mode whenever the model is called.
 
-    An object, so that it can be copied and pickled with the model.
+    It is an object, so that it can be copied and pickled with the model.
     """
 
     def __init__(self, modules: Sequence[nn.Module], called: Sequence[nn.Module]) -> None:
@@ -86,10 +86,10 @@ class Frozen:
         return f"<Frozen: {len(self._modules)} modules>"
 
     def release(self) -> None:
-        """Let the modules train again: those parameters require gradients that did before. A second time does nothing.
+        """Let the modules train again: parameters require gradients again if they did before.
 
-        What another ``freeze`` holds as well thaws when the last of them is released. The modules leave eval mode with
-        the next ``model.train()``.
+        A second call does nothing. What another ``freeze`` holds as well thaws when the last of them is released. The
+        modules leave eval mode at the next ``model.train()``.
         """
         for handle in self._handles:
             handle.remove()

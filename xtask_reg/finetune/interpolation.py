@@ -18,28 +18,28 @@ _EXTRA_STATE = "_extra_state"
 
 
 def interpolate(source: Mapping[str, Tensor], tuned: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
-    r"""The state dict on the way from the source (``alpha=0``) to the fine-tuned network (``alpha=1``).
+    r"""The state dict between the source (``alpha=0``) and the fine-tuned network (``alpha=1``): WiSE-FT.
 
     .. math:: \theta_\alpha = (1 - \alpha) \, \theta_0 + \alpha \, \theta
 
     Source: Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022. The running statistics of batch norms
-    are interpolated like the weights, though they are not the statistics of the interpolated network: these would have
-    to be estimated anew on training images. Integers (``num_batches_tracked``) and the extra
-    state of modules are the tuned ones.
+    are interpolated like the weights, though the results are not the statistics of the interpolated network: those
+    would have to be estimated anew on training images. Integers (``num_batches_tracked``) and the extra state of
+    modules are those of the tuned network.
 
     Args:
         source: the state dict that the training started from.
-        tuned: the state dict that it arrived at, of the same names and shapes. Only integers and extra state may be in
-            one alone.
+        tuned: the state dict that it ended with, with the same names and shapes. Only integers and extra state may be
+            in one of the two alone.
         alpha: in [0, 1]. The ends are exact.
 
     Returns:
         New tensors under the names of ``tuned``, in their order, dtypes and on their devices.
 
     Raises:
-        ValueError: for an alpha outside of [0, 1], or floating point or complex tensors that are in one of both alone
-            or of different shapes.
-        TypeError: for a network in the place of its state dict.
+        ValueError: for an alpha outside of [0, 1], or floating point or complex tensors that are in one of the two
+            alone or have different shapes.
+        TypeError: for a network instead of its state dict.
 
     Example:
         >>> interpolate({"weight": torch.zeros(2)}, {"weight": torch.ones(2)}, 0.25)

@@ -16,19 +16,19 @@ HEAD = "head"
 def layerwise_lr(
     model: nn.Module, stages: Sequence[str | Sequence[str]], lr: float, decay: float
 ) -> list[dict[str, Any]]:
-    r"""Parameter groups for a ``torch.optim`` optimizer, of which each has the learning rate of its depth.
+    r"""Parameter groups for a ``torch.optim`` optimizer, with a learning rate for each depth of the network.
 
     .. math:: \eta_i = \eta \cdot d^{\,n - i + 1}, \qquad i = 1 \ldots n
 
-    for n stages from input to output; what is outside of them (the head) has the full rate. Source: Howard and Ruder,
-    "Universal Language Model Fine-tuning for Text Classification", ACL 2018 (discriminative fine-tuning), with the
-    exponents of Bao et al., "BEiT: BERT Pre-Training of Image Transformers", ICLR 2022.
+    for n stages from input to output; everything outside of them (the head) has the full rate. Source: Howard and
+    Ruder, "Universal Language Model Fine-tuning for Text Classification", ACL 2018 (discriminative fine-tuning), with
+    the exponents of Bao et al., "BEiT: BERT Pre-Training of Image Transformers", ICLR 2022.
 
-    A module of the encoder that is in none of the stages would train like the head: name its stem too. Parameters that
-    do not require gradients are kept, since they may thaw later.
+    A module of the encoder that is in no stage trains like the head, so name the stem too. Parameters that do not
+    require gradients are included, since they may be released later.
 
     Args:
-        model: the network that is trained.
+        model: the network to train.
         stages: from input to output, dotted paths of submodules, or lists of those that make one stage together:
             ``[['conv1', 'bn1'], 'layer1', 'layer2']``.
         lr: the head's learning rate, positive.

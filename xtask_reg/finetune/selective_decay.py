@@ -15,7 +15,7 @@ from xtask_reg.weights.schedule import check_value
 
 
 class SelectiveProjectionDecay:
-    r"""Draws parameters back to the source's after the steps of an optimizer, where the gradient points there too.
+    r"""After each step of an optimizer, draws parameters back to the source's where the gradient points there too.
 
     For each parameter tensor, with theta_0 the source's, theta_{t-1} the one before the step, g_t its gradient, and
     theta~_t what the optimizer made of it:
@@ -29,11 +29,11 @@ class SelectiveProjectionDecay:
         \text{ else } \tilde\theta_t
 
     With lambda = 1 a tensor returns to the distance from the source that it had before. Source: Tian, Huang and Kira,
-    "Rethinking Weight Decay for Robust Fine-Tuning of Foundation Models", NeurIPS 2024, who put it in the place of
-    Adam's weight decay: give the optimizer none. It is for optimizers whose steps are not along the gradient
-    (momentum, Adam): where c_t < 0, plain SGD steps towards the source anyway, and unless it overshoots r_t is 0.
+    "Rethinking Weight Decay for Robust Fine-Tuning of Foundation Models", NeurIPS 2024, who use it instead of Adam's
+    weight decay: give the optimizer none. It is for optimizers whose steps are not along the gradient (momentum, Adam):
+    where c_t < 0, plain SGD steps towards the source anyway, and unless it overshoots r_t is 0.
 
-    It acts on every step from its construction on. The gradient is the one that the step finds (clipped, averaged over
+    It acts on every step after its construction. The gradient is the one that the step finds (clipped, averaged over
     processes), or that its closure computes first, and its negative for ``maximize=True``. A step that AMP's
     ``GradScaler`` skips changes nothing. Parameters without a gradient are left alone.
 
@@ -44,9 +44,9 @@ class SelectiveProjectionDecay:
         weight: lambda, finite and not negative.
 
     Raises:
-        ValueError: for a bad weight, a parameter that the source does not have in its shape, or one that trains but
-            is not the optimizer's.
-        TypeError: for a tensor that is no parameter, or what is not by name.
+        ValueError: for a bad weight, a parameter that the source does not have in its shape, or one that trains but is
+            not the optimizer's.
+        TypeError: for a tensor that is not a parameter, or arguments that are not mappings by name.
 
     Example:
         >>> optimizer = torch.optim.Adam(student.parameters(), lr=1e-3)

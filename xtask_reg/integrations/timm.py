@@ -11,7 +11,7 @@ from xtask_reg.inputs import InputConvention
 
 
 def input_convention(model: nn.Module) -> InputConvention:
-    """How a timm model wants its images: RGB in 0..1, mean, std, and the size where it takes no other one.
+    """What a timm model expects of its images: RGB in 0..1, its mean and std, and its size if it takes no other.
 
     The size is the one that the model was made for, ``timm.create_model(..., img_size=64)``, not the published one.
 
@@ -19,7 +19,7 @@ def input_convention(model: nn.Module) -> InputConvention:
         model: from ``timm.create_model``, trained or not, with ``features_only=True`` or without.
 
     Raises:
-        ValueError: if the model does not say, as one that is not timm's.
+        ValueError: if the model does not state it, for instance one that is not timm's.
     """
     settings = getattr(model, "pretrained_cfg", None) or {}
     if not {"mean", "std"} <= settings.keys():

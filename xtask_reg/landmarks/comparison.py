@@ -41,13 +41,13 @@ def paired_difference(errors: np.ndarray, reference: np.ndarray) -> PairedDiffer
 
     The interval is that of the bootstrap, bias-corrected and accelerated (Efron, "Better Bootstrap Confidence
     Intervals", 1987); p is two-sided, of the test that flips the signs of the differences (exact up to 13 images,
-    beyond by 9999 draws, which are the same each time). Both take the images for independent, which several of one
-    person are not, and know nothing of how much another training of the same network would differ.
+    beyond by 9999 draws, which are the same each time). Both assume that the images are independent, which several
+    images of one person are not, and do not account for how much another training of the same network would differ.
 
     Args:
-        errors: ``(N,)``, of :func:`xtask_reg.landmarks.image_errors`.
-        reference: ``(N,)``, of the other network, on the same images in the same order. Where one of both is NaN the
-            image is left out.
+        errors: ``(N,)``, from :func:`xtask_reg.landmarks.image_errors`.
+        reference: ``(N,)``, of the other network, on the same images in the same order. An image for which either is
+            NaN is left out.
 
     Raises:
         ValueError: for shapes that do not fit, an infinite error, or no image with both errors.

@@ -170,6 +170,13 @@ def ced_curve(errors: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]
     From ``x[i]`` up to ``x[i + 1]`` the fraction of images with an error of at most x is ``fraction[i]`` (matplotlib:
     ``drawstyle='steps-post'``). NaN errors are skipped.
 
+    Args:
+        errors: ``(N,)`` of :func:`image_errors`.
+        limit: where the curve ends, in the unit of the errors.
+
+    Returns:
+        ``x``, increasing from 0 to ``limit``, and ``fraction`` in [0, 1], both float64 of the same length.
+
     Raises:
         ValueError: no image, an error that is negative or infinite, or a limit that is not positive.
     """

@@ -20,14 +20,14 @@ def delta_channel_weights(
     standardize: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    r"""The weights of a module's output channels by how much the loss rises without each.
+    r"""Weights for a module's output channels, by how much the loss rises without each of them.
 
     .. math:: W_j = \operatorname{softmax}_j \bigl(d_j / T\bigr), \quad d_j = L(\text{without channel } j) - L
 
     Source: Li et al., "DELTA: Deep Learning Transfer using Feature Map with Attention for Convolutional Networks", ICLR
     2019. The paper's equation is ``standardize=False, temperature=1``. As task losses hardly notice one channel, that
     is close to 1 / C each; the authors' code standardizes the differences (:math:`(d - \bar d) / \sigma_d`) and divides
-    by 5, the default here. It evaluates four batches of the training set. L itself leaves the softmax as it is, and is
+    by 5, the default here; it evaluates four batches of the training set. L itself does not change the softmax, and is
     not computed.
 
     Costs C evaluations: for the 2048 channels of a ResNet-50 and four batches of 0.1 s, 14 minutes. Keep the result,

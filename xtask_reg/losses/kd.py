@@ -12,7 +12,7 @@ from xtask_reg.losses.temperature import check_temperature
 
 
 def kd_loss(student: Tensor, teacher: Tensor, temperature: float = 4.0, reduction: Reduction = "mean") -> Tensor:
-    r"""KL divergence between the softened class probabilities of teacher and student, at each location if it is dense.
+    r"""KL divergence between the softened class probabilities of teacher and student, per location if dense.
 
     .. math:: L_{KD} = \frac{\tau^2}{B L} \sum_{i,l} \mathrm{KL}\bigl(\sigma(z^t_{i,l} / \tau) \,\Vert\,
         \sigma(z^s_{i,l} / \tau)\bigr), \quad \sigma = \mathrm{softmax\ over\ classes}

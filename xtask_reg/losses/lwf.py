@@ -10,19 +10,19 @@ from xtask_reg.losses.temperature import check_temperature
 
 
 def lwf_loss(student: Tensor, teacher: Tensor, temperature: float = 2.0, reduction: Reduction = "mean") -> Tensor:
-    r"""What the retained source classifier says of the new images, held to what it said before fine-tuning.
+    r"""KL divergence between the source classifier's predictions on the new images, before fine-tuning and now.
 
     .. math:: L_{old} = \frac{1}{B L} \sum_{i,l} \mathrm{KL}\bigl(\sigma(z^t_{i,l} / T) \,\Vert\,
         \sigma(z^s_{i,l} / T)\bigr), \quad \sigma = \mathrm{softmax\ over\ classes}
 
     with L locations, 1 where an image is classified as a whole.
 
-    The student's logits come from the source head on the encoder that is trained (both are), the teacher's from the
-    network as it was.
+    The student's logits come from the source head on the encoder (both of them train), the teacher's from the network
+    as it was.
 
-    Source: Li, Hoiem, "Learning without Forgetting", 2016 (Sec. 3), which uses T = 2. It prints the
-    cross-entropy: this plus the entropy of the teacher, a constant without gradient that we leave out so that the
-    least value is 0. Without the factor :math:`T^2` of :func:`~xtask_reg.losses.kd.kd_loss`.
+    Source: Li, Hoiem, "Learning without Forgetting", 2016 (Sec. 3), which uses T = 2. It prints the cross-entropy: this
+    plus the entropy of the teacher, a constant without gradient that we leave out so that the least value is 0. Without
+    the factor :math:`T^2` of :func:`~xtask_reg.losses.kd.kd_loss`.
 
     Args:
         student: logits of the student's copy of the source classifier, shape ``(B, C)`` or ``(B, C, *spatial)``.

@@ -19,8 +19,8 @@ def softmax_l2_loss(
         \quad \sigma = \mathrm{softmax\ over\ classes}
 
     Source: Fu et al., "Cross-Task Representation Learning for Anatomical Landmark Detection", 2020 (Eq. 3). The squares
-    are summed over the classes; ``reduction='mean'`` over the images is the equation literally, which has one location
-    (L = 1). The mean over those of a source that classifies each pixel is this library's.
+    are summed over the classes; with ``reduction='mean'`` over the images this is the equation literally, which has one
+    location (L = 1). For a source that classifies every pixel, the mean over the locations is this library's addition.
 
     Args:
         student: logits of the student's copy of the source classifier, shape ``(B, C)`` or ``(B, C, *spatial)``.

@@ -8,16 +8,17 @@ from xtask_reg.submodules import paired_paths
 
 
 class Monitor:
-    """What the regularizer looks at each n-th step, beside its terms.
+    """What the regularizer measures every n-th step: its terms, and the similarity of student and teacher at stages.
 
-    Student and teacher are compared as they run: the student perhaps in training mode, where batch norms use the
-    batch's statistics, the teacher in eval mode. So the first measurement, not 1, is what to compare with.
+    Student and teacher are compared as they run: the student possibly in training mode, where batch norms use the
+    batch's statistics, and the teacher in eval mode. So even equal networks need not start at 1; compare with the first
+    measurement.
 
     Args:
         stages: where student and teacher are compared: the teacher's path by the student's, or a list if they are the
             same. None for the stages of both encoders, as :func:`xtask_reg.find_stages` finds them. Maps whose channels
             are last are compared as ``(B, C, H, W)``; both networks are called once to see that.
-        every: measure each n-th step, the first one included.
+        every: measure every n-th step, the first one included.
 
     Raises:
         ValueError: if ``every`` is not a whole number above 0.

@@ -15,26 +15,26 @@ FIRST = 5
 
 
 class Balanced(nn.Module):
-    r"""Keeps the gradient of a term, at its tap, at a ratio of the gradient of all else that reaches the tap.
+    r"""A weight that keeps a term's gradient, at its tap, at a ratio to the gradient of everything else there.
 
     .. math:: \lambda = r \, \mathrm{median} \frac{\lVert \partial L_{task} / \partial x \rVert}
         {\lVert \partial \ell / \partial x \rVert}
 
-    x is the student's output at the term's tap, or the parameters that a penalty compares; the norms are Frobenius's,
-    the median is that of the last measurements. So the weight follows the reduction and the scale of the task's loss,
-    and it means the same for every batch size, resolution, number of landmarks, loss scale of mixed precision and
-    number of accumulated steps. The task's part is what reaches the tap through the student: its losses, and terms at
-    deeper taps.
+    x is the student's output at the term's tap, or the parameters that a penalty compares; the norms are Frobenius
+    norms, and the median is taken over the last measurements. So the weight follows the reduction and the scale of the
+    task's loss, and it means the same for every batch size, resolution, number of landmarks, loss scale of mixed
+    precision and number of accumulated steps. The task's part is what reaches the tap through the student: its losses,
+    and terms at deeper taps.
 
     A measured step differentiates the term's own loss once more, down to its tap and no further. Until five states of
-    the student were measured (steps of the optimizer lie between them) the term weighs nothing.
+    the student have been measured (with steps of the optimizer between them) the weight is 0.
 
     Args:
-        ratio: r, a number or a :class:`Schedule`. The term is left out if it is the number 0.
-        every: measure each n-th step.
-        window: the number of measurements of which the median is taken.
-        calibrate: after so many measurements the weight stays as it is (but for a schedule of ``ratio``), best with a
-            ``window`` as long; None to measure on.
+        ratio: r, a number or a :class:`Schedule`. If it is the number 0 the term is left out.
+        every: measure every n-th step.
+        window: how many of the last measurements the median is taken of.
+        calibrate: how many measurements to make in all; after them the weight stays as it is (but for a schedule of
+            ``ratio``), and ``window`` is best as long. None to go on measuring.
 
     Raises:
         ValueError: for an option out of range.
@@ -61,18 +61,18 @@ class Balanced(nn.Module):
 
     @property
     def is_due(self) -> bool:
-        """Whether the step that comes is to be measured."""
+        """Whether the next step is to be measured."""
         if self.calibrate is not None and self.measurements >= self.calibrate:
             return False
         return self.is_new or self.steps % self.every == 0
 
     @property
     def is_new(self) -> bool:
-        """Whether it is still in its first measurements, which count if the student has changed in between."""
+        """Whether it still makes its first measurements, which count only if the student has changed in between."""
         return self.measurements < FIRST
 
     def update(self, task_norm: float, term_norm: float) -> bool:
-        """Take a measurement in, unless it is not finite (an overflow); whether it was taken."""
+        """Take in a measurement, unless it is not finite (an overflow); returns whether it was taken."""
         if not math.isfinite(task_norm + term_norm):
             return False
         self.quotients = [*self.quotients, task_norm / term_norm if term_norm else math.inf][-self.window :]
@@ -81,11 +81,11 @@ class Balanced(nn.Module):
 
     @property
     def quotient(self) -> float:
-        """What the ratio is multiplied by; infinite at first, and where the term has no gradient."""
+        """What the ratio is multiplied by; infinite at first, and if the term has no gradient."""
         return math.inf if self.is_new else median(self.quotients)
 
     def weight(self, progress: float | None) -> float:
-        """The weight now; 0 while there is none, and where the term has no gradient that could be balanced."""
+        """The current weight; 0 until enough was measured, and if the term has no gradient that could be balanced."""
         quotient = self.quotient
         return value_at(self.ratio, progress) * quotient if math.isfinite(quotient) else 0.0
 

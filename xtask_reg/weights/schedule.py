@@ -24,7 +24,10 @@ class Schedule(ABC):
 
 @dataclass(frozen=True)
 class Decay(Schedule):
-    """From ``start`` at ``begin`` to ``end`` at ``until``; before and after it stays. How, a subclass says."""
+    """From ``start`` to ``end`` between ``begin`` and ``until``; constant before and after.
+
+    A subclass says along which curve.
+    """
 
     start: float
     end: float = 0.0
@@ -42,12 +45,12 @@ class Decay(Schedule):
 
     @abstractmethod
     def left(self, done: float) -> float:
-        """The part of the way that is left, 1 to 0, when the part ``done`` of the time is over."""
+        """How much of the way is left, from 1 to 0, when the fraction ``done`` of the time is over."""
 
 
 @dataclass(frozen=True)
 class LinearDecay(Decay):
-    """From ``start`` at ``begin`` to ``end`` at ``until`` in a straight line; before and after it stays.
+    """From ``start`` to ``end`` in a straight line, between ``begin`` and ``until``; constant before and after.
 
     Args:
         start: the value up to ``begin``.
@@ -65,7 +68,7 @@ class LinearDecay(Decay):
 
 @dataclass(frozen=True)
 class CosineDecay(Decay):
-    """From ``start`` at ``begin`` to ``end`` at ``until``, half a period of a cosine; before and after it stays.
+    """From ``start`` to ``end`` along half a cosine, between ``begin`` and ``until``; constant before and after.
 
     Args:
         start: the value up to ``begin``.
@@ -83,14 +86,15 @@ class CosineDecay(Decay):
 
 @dataclass(frozen=True)
 class Steps(Schedule):
-    """One value after the other.
+    """A piecewise constant value.
 
     Args:
-        values: the first one holds from the start.
-        at: the fractions of the training, in order, at which each next one begins; one less than values.
+        values: the values in order; the first one holds from the start.
+        at: the fractions of the training at which the next ones begin, in order; one fewer than ``values``.
 
     Raises:
-        ValueError: for a negative or infinite value, or fractions that are out of order or of another number.
+        ValueError: for a negative or infinite value, or fractions that are out of order or not one fewer than the
+            values.
     """
 
     values: Sequence[float]
@@ -109,11 +113,11 @@ class Steps(Schedule):
 
 @dataclass(frozen=True)
 class Warmup(Schedule):
-    """Grows from 0 in a straight line until it is what it multiplies.
+    """Grows in a straight line from 0 to a number, or to another schedule, which it multiplies.
 
     Args:
-        to: a number or another schedule.
-        until: fraction of the training, above 0 and at most 1.
+        to: the number or the schedule.
+        until: fraction of the training at which it is reached, above 0 and at most 1.
 
     Raises:
         ValueError: for a negative or infinite number, or a fraction out of range.

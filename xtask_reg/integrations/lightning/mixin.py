@@ -27,11 +27,11 @@ HOOKS = {
 
 
 class CrossTaskMixin:
-    """Gives a ``LightningModule`` a regularizer: one line says what it is, one adds it to the loss.
+    """Gives a ``LightningModule`` a regularizer: one line makes it, another adds its terms to the loss.
 
-    In checkpoints ``'state_dict'`` is that of the module without regularizer. Trainable connectors and balanced weights
-    stand under ``'xtask_reg'``, from where ``trainer.fit(ckpt_path=...)`` restores them; nothing else asks for them.
-    A module that overrides ``on_save_checkpoint``, ``on_load_checkpoint`` or ``on_train_batch_end`` must call
+    In checkpoints ``'state_dict'`` is that of the module without the regularizer. Trainable connectors and balanced
+    weights are under ``'xtask_reg'``: ``trainer.fit(ckpt_path=...)`` restores them from there, and nothing else needs
+    them. A module that overrides ``on_save_checkpoint``, ``on_load_checkpoint`` or ``on_train_batch_end`` must call
     ``super()``'s; :meth:`regularize` warns of one that does not.
 
     Attributes:
@@ -59,16 +59,17 @@ class CrossTaskMixin:
         monitor: Monitor | None = None,
         images: Tensor | None = None,
     ) -> None:
-        """Say what is kept near what, in ``setup("fit")`` or at the end of ``__init__``; again, to replace it.
+        """Make the regularizer, in ``setup("fit")`` or at the end of ``__init__``; a second call replaces it.
 
-        In ``setup("fit")`` the teacher is needed for training alone: ``load_from_checkpoint`` and testing do without.
+        In ``setup("fit")`` the teacher is needed for training alone: ``load_from_checkpoint`` and testing do without
+        it.
 
         Args:
             student: what ``training_step`` calls, a submodule or the module itself.
             teacher: the frozen source network, or several by name; None if no term compares with one.
             terms: as :class:`xtask_reg.CrossTaskRegularizer` takes them, ``"ctd-ed"`` for instance.
-            monitor: what else to look at from time to time, for the log.
-            images: what the networks are called with to find taps, if black ones will not do.
+            monitor: what else to measure from time to time, for the log.
+            images: what the networks are called with to find taps, if black images will not do.
 
         Raises:
             ValueError: if the regularizer cannot be made of these.
@@ -117,7 +118,7 @@ class CrossTaskMixin:
         return sum(terms.values(), torch.zeros((), device=self.device))
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Log what was measured last; each time, as the logger does not take every step."""
+        """Log the last measurements, after every step, since the logger does not record every step."""
         super().on_train_batch_end(outputs, batch, batch_idx)
         regularizer = self._regularizer()
         for name, value in {} if regularizer is None else regularizer.report.items():
@@ -125,6 +126,7 @@ class CrossTaskMixin:
                 self.log(name, value, on_step=True, on_epoch=False)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store connectors and balanced weights."""
         super().on_save_checkpoint(checkpoint)
         save_state(checkpoint, self._regularizer())
 

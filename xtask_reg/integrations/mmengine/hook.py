@@ -20,11 +20,11 @@ from xtask_reg.teacher import FrozenTeacher
 
 @HOOKS.register_module()
 class CrossTaskHook(Hook):
-    """What the regularizer needs of a run: its state in checkpoints, the training's progress, its report in the log.
+    """Connects the regularizer with a run: keeps its state in checkpoints, tells it the progress, logs its report.
 
-    Trainable connectors and balanced weights stand in the checkpoint under ``'xtask_reg'``; ``'state_dict'`` is the
-    plain student's. Before training the hook logs what will train, and sees whether the augmentation makes as few
-    images as a cache of the teacher needs, unless the terms are compared on others. What the regularizer measures
+    Trainable connectors and balanced weights are in the checkpoint under ``'xtask_reg'``; ``'state_dict'`` is the plain
+    student's. Before training the hook logs what will train, and checks that the augmentation makes as few images as a
+    cache of the teacher needs, unless the terms are compared on other images. What the regularizer measures
     (:attr:`xtask_reg.CrossTaskRegularizer.report`) is logged under the same names, without the "loss_" of the terms,
     which MMEngine would take for a part of the loss.
     """

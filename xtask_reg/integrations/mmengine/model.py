@@ -25,7 +25,7 @@ from xtask_reg.term import Term
 
 
 class CrossTaskModel(BaseModel):
-    """Put before a model's class, adds regularizing terms to its losses.
+    """A mixin: put before a model's class, it adds regularizing terms to the model's losses.
 
     .. code:: python
 
@@ -35,9 +35,9 @@ class CrossTaskModel(BaseModel):
     ``forward(inputs, ..., mode='loss')`` then returns the model's losses and the weighted terms. Every other mode, and
     ``state_dict()``, are the model's own. Trainable connectors are saved beside it by :class:`CrossTaskHook`.
 
-    The model is any class whose ``forward`` has the arguments of ``BaseModel``'s, ``(inputs, data_samples, mode)``, of
-    whatever names where they are given by position, and returns a dict of losses in the mode ``'loss'``. The inputs are
-    the batch of images as the data preprocessor made it, one tensor ``(B, C, H, W)``; for others override
+    The model is any class whose ``forward`` has the arguments of ``BaseModel``'s, ``(inputs, data_samples, mode)``, and
+    returns a dict of losses in the mode ``'loss'``. Arguments that are given by position may have other names. The
+    inputs are the batch of images as the data preprocessor made it, one tensor ``(B, C, H, W)``; for others override
     :meth:`teacher_images`.
 
     Args:
@@ -48,12 +48,12 @@ class CrossTaskModel(BaseModel):
         terms: one dict a term: ``loss``, ``student`` and ``teacher`` (tap paths), ``weight`` (a number, or the config
             of a schedule or of ``Balanced``), ``name`` (it must contain "loss", or MMEngine would not add it up), and
             perhaps ``student_connector`` and ``teacher_connector``. The connector ``dict(type='RetainedClassifier')``
-            is a copy of the teacher's module at the term's tap. Or the name of a whole regularizer,
-            ``terms='ctd-ed'``, see :func:`xtask_reg.shorthand`.
+            is a copy of the teacher's module at the term's tap. Or the name of a whole regularizer, ``terms='ctd-ed'``,
+            see :func:`xtask_reg.shorthand`.
         monitor: arguments of :class:`xtask_reg.Monitor`: ``stages`` at which student and teacher are compared each
             ``every`` steps. :class:`CrossTaskHook` logs what it finds.
         frozen: dotted paths of submodules that do not train, ``['backbone']`` for instance.
-        frozen_but: dotted paths of submodules within these that do.
+        frozen_but: dotted paths of submodules within these that train nevertheless.
         **kwargs: every other argument of the model.
 
     Raises:

@@ -30,27 +30,27 @@ LOOKED_AT = 20
 
 @HOOKS.register_module()
 class UnlabelledImagesHook(Hook):
-    """Compares student and teacher on images of their own, which need no labels, instead of the labelled ones.
+    """Compares student and teacher on separate images, which need no labels, instead of on the labelled ones.
 
     In each step the student sees a batch of them as well, in eval mode, and the terms read that. Take images such as
-    the source was trained on: there it is that the student is to stay as its source. The idea of keeping the old task's
+    the source was trained on: on those the student is to stay like its source. The idea of keeping the old task's
     answers on such images is that of Lee et al., "Overcoming Catastrophic Forgetting with Unlabeled Data in the Wild",
     ICCV 2019.
 
     They are read in the order BGR, as MMEngine's transforms do, and go through the model's data preprocessor. Each
-    comes once before any comes again, in an order that follows from the run's seed: a resumed run goes on with it.
-    Each process of a distributed run has an order of its own. The random state of the training is left alone. While
-    all weights are 0 and no monitor looks, the student is not called with them. A monitor compares on these images too.
+    comes once before any comes again, in an order that follows from the run's seed: a resumed run goes on with it. Each
+    process of a distributed run has an order of its own. The random state of the training is left alone. While all
+    weights are 0 and no monitor looks, the student is not called with them. A monitor compares on these images too.
 
     Args:
         folder: where the images lie, in folders within it and links to such too: PNG, JPEG, BMP, TIFF or WebP.
-        batch_size: images a step.
-        size: width and height in pixels that they are brought to, of the largest part in their middle of that shape;
-            None if all have one size.
+        batch_size: images per step.
+        size: width and height in pixels. Of each image the largest part of that shape, in its middle, is resized to it.
+            None if all images have one size already.
         num_workers: processes that read them.
 
     Raises:
-        ValueError: for a size or a batch that is none; before training for a folder without images, a model that is no
+        ValueError: for a bad size or batch size; before training for a folder without images, a model that is no
             :class:`CrossTaskModel` or whose data preprocessor is no ``ImgDataPreprocessor``, or terms that read no
             features or are :class:`Balanced`; in training for an image that cannot be read, or images of different
             sizes.

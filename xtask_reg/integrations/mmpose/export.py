@@ -75,7 +75,9 @@ def save_student(model: BaseModel, config: str | os.PathLike[str], path: str | o
 
 
 def save_onnx(model: BaseModel, path: str | os.PathLike[str]) -> float:
-    """Write an ONNX file: ``images`` of any number to ``heatmaps``, as :class:`HeatmapNetwork`. Otherwise as above.
+    """Write an ONNX file that maps any number of ``images`` to ``heatmaps``, as :class:`HeatmapNetwork` does.
+
+    Model, check and result are as in :func:`save_student`.
 
     Raises:
         ImportError: if onnx, onnxscript or onnxruntime is missing.
@@ -101,9 +103,9 @@ def save_onnx(model: BaseModel, path: str | os.PathLike[str]) -> float:
 
 
 def save_torch_export(model: BaseModel, path: str | os.PathLike[str]) -> float:
-    """Write what ``torch.export.load(path).module()`` reads, a :class:`HeatmapNetwork` for any number of images.
+    """Write a :class:`HeatmapNetwork` for any number of images, to be read by ``torch.export.load(path).module()``.
 
-    Otherwise as above; ``metadata.json`` among its extra files has the metadata.
+    Model, check and result are as in :func:`save_student`; the metadata are ``metadata.json`` among its extra files.
 
     Raises:
         RuntimeError: if PyTorch cannot export the model, or the file's heatmaps differ.

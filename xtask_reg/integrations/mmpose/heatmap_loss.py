@@ -13,8 +13,8 @@ from torch import Tensor
 class HeatmapMSELoss(KeypointMSELoss):
     r"""L_R of Fu et al. 2020 (Eq. 1): :math:`\frac{1}{N} \sum_i \|G_i - h(f(I_i))\|_F^2`, or its mean over the cells.
 
-    Landmarks of weight 0 add nothing. What lambda means hangs on the reduction: at 256 px with 14 landmarks the sum is
-    57344 times the mean.
+    Landmarks of weight 0 add nothing. What lambda means depends on the reduction: at 256 px with 14 landmarks the sum
+    is 57344 times the mean.
 
     Args:
         reduction: over landmarks and cells, ``'mean'`` (MMPose's ``KeypointMSELoss``) or ``'sum'`` (the equation as it

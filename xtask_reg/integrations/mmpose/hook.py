@@ -15,9 +15,9 @@ from xtask_reg.integrations.mmpose.metric import LandmarkMetric
 
 @HOOKS.register_module(name="CrossTaskHook")
 class CrossTaskPoseHook(CrossTaskHook):
-    """:class:`xtask_reg.integrations.mmengine.CrossTaskHook`, which also sees that data, head and metric agree.
+    """:class:`xtask_reg.integrations.mmengine.CrossTaskHook`, which also checks that data, head and metric agree.
 
-    :class:`LandmarkMetric` is told by it what a heatmap pixel is.
+    It tells :class:`LandmarkMetric` how many input pixels a heatmap pixel is.
     """
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ def load_encoder(
     ignore: str | Sequence[str] = CLASSIFIERS,
     name: str = "source checkpoint",
 ) -> None:
-    """Fill an encoder with the weights of a source network, all of it or nothing.
+    """Fill an encoder with the weights of a source network: all of it, or nothing at all.
 
     SMP's ResNets have torchvision's names. For ``tu-...`` encoders the weights are those of the timm model, whose
     ``stages.0`` is ``stages_0`` within a feature extractor. ``encoder.load_state_dict(weights)`` takes the classifier
@@ -31,7 +31,8 @@ def load_encoder(
         weights: the source's tensors by name, from :func:`xtask_reg.sources.load_weights` for instance.
         prefix: where the names of the network begin in it: ``"encoder."`` in a checkpoint of an SMP network,
             ``"encoder.model."`` with a ``tu-...`` encoder.
-        ignore: beginnings of names (after ``prefix``) that the encoder has no part for; by default a classifier's.
+        ignore: beginnings of names (after ``prefix``) to leave out, for which the encoder has no part; by default a
+            classifier's.
         name: what error messages call the weights.
 
     Raises:

@@ -8,7 +8,7 @@ from xtask_reg.inputs import InputConvention
 
 
 def input_convention(encoder_name: str, weights: str = "imagenet") -> InputConvention:
-    """How the images were prepared that an encoder's published weights were trained on.
+    """What an encoder with published weights expects of its images: the preparation that it was trained with.
 
     It is SMP's ``get_preprocessing_params``, which may look at the Hugging Face Hub.
 
