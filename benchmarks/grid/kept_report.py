@@ -13,7 +13,7 @@ from xtask_reg.palette import COLOURS
 
 DRAWN = 40
 """Percent of FT's error up to which a method is drawn."""
-MEASURES = {"accuracy": "source's classifier, right in %", "verification_auc": "verification, AUC"}
+MEASURES = {"accuracy": "accuracy of the source's classifier, %", "verification_auc": "verification, AUC"}
 _DOSE = r"[\d.]+(?:e-\d+)?"
 FROZEN = "FE"
 """Its encoder is the source's, and so is what it knows."""
@@ -27,8 +27,8 @@ def kept_table(lines: pd.DataFrame, rows: pd.DataFrame, against: Mapping[tuple[s
         rows: the images of these.
         against: what :func:`grid.report.differences` gives of them.
     """
-    head = "method | source's classifier, right in % | least to most | verification, AUC | ME | error to FT, %"
-    table = [f"| {head} | less error in | p, adjusted |", "|" + "---|" * 8]
+    head = "method | accuracy of the source's classifier, % | range | verification, AUC | ME | change in error from FT, %"
+    table = [f"| {head} | less error in | adjusted p |", "|" + "---|" * 8]
     for name, own in _by_dose(lines).groupby("label", sort=False):
         error, key = rows[rows.label == name].error.mean(), (name, own.n_labels.iloc[0])
         change = comparison_cells(against[key]) if key in against else f" | {len(own)} trainings | "
@@ -38,7 +38,7 @@ def kept_table(lines: pd.DataFrame, rows: pd.DataFrame, against: Mapping[tuple[s
 
 def strangers_table(lines: pd.DataFrame) -> str:
     """What each method keeps of people whom no term has seen, as Markdown."""
-    table = [f"| method | {MEASURES['accuracy']} | least to most | {MEASURES['verification_auc']} |", "|" + "---|" * 4]
+    table = [f"| method | {MEASURES['accuracy']} | range | {MEASURES['verification_auc']} |", "|" + "---|" * 4]
     table += [f"| {name} | {_known(own)} |" for name, own in _by_dose(lines).groupby("label", sort=False)]
     return "\n".join(table)
 

@@ -164,8 +164,8 @@ def main_table(
         time: what :func:`times` gives.
     """
     argmax = lines.groupby(["label", "n_labels"]).me_argmax.mean()
-    found = f"error to {PLAIN}, % | less error in | p, adjusted"
-    table = [f"| labels | method | ME ± SD | FR | AUC | {found} | ME by argmax | time to {PLAIN} |", "|" + "---|" * 10]
+    found = f"change in error from {PLAIN}, % | less error in | adjusted p"
+    table = [f"| labels | method | ME ± SD | FR | AUC | {found} | ME by argmax | time / {PLAIN} |", "|" + "---|" * 10]
     for (n_labels, name), own in rows.groupby(["n_labels", "label"], sort=False):
         score, key = scores_of(own), (name, n_labels)
         trainings = f" | {len(own[KEYS].drop_duplicates())} trainings | "
@@ -190,7 +190,7 @@ def pair_table(rows: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> str:
         for n_labels, own in rows.groupby("n_labels", sort=False)
         for one, other in pairs
     }
-    table = ["| labels | method | against | error, % | less error in | p, adjusted |", "|" + "---|" * 6]
+    table = ["| labels | method | compared with | change in error, % | less error in | adjusted p |", "|" + "---|" * 6]
     for (n_labels, one, other), found in compared(wanted).items():
         table.append(f"| {n_labels} | {one} | {other} | {comparison_cells(found)} |")
     return "\n".join(table)
@@ -219,7 +219,7 @@ def repeat_table(once: pd.DataFrame, again: pd.DataFrame) -> str:
         once: the images of the trainings; see :func:`images`.
         again: those of the same trainings on the other machine.
     """
-    head = "| labels | method | ME | on the other machine | difference of a training, % | of all, % |"
+    head = "| labels | method | ME | on the other machine | difference of single runs, % | mean difference, % |"
     table = [head, "|" + "---|" * 6]
     for (n_labels, name), second in again.groupby(["n_labels", "label"], sort=False):
         first = once[(once.label == name) & (once.n_labels == n_labels) & once.fold.isin(second.fold)]
@@ -239,7 +239,7 @@ def batch_table(rows: pd.DataFrame) -> str:
     Args:
         rows: the images of the trainings, those in the usual batch among them; see :func:`images`.
     """
-    head = "| method | batch | steps | learning rates | ME | error to batch 5, % | less error in | p, adjusted |"
+    head = "| method | batch | steps | learning rates | ME | change in error from batch 5, % | less error in | adjusted p |"
     table = [head, "|" + "---|" * 8]
     trained = {
         (str(name), *key): own
