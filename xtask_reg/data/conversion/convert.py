@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from xtask_reg.data.coco import MM_PER_PIXEL
+from xtask_reg.data.coco import MM_PER_PIXEL, is_pairing
 from xtask_reg.data.conversion.faces import Crop, Face, Outside, cut_face
 from xtask_reg.data.conversion.formats import LandmarkTable
 from xtask_reg.data.conversion.formats.csv_table import SPLITS
@@ -119,7 +119,7 @@ def file_names(files: Sequence[str]) -> list[str]:
 def _check(table: LandmarkTable, flip: Sequence[int], splits: Sequence[str], size: int, margin: float) -> None:
     if size < MIN_SIZE or not 0 <= margin <= 10:
         raise ValueError(f"size {size} must be at least {MIN_SIZE} pixels, and margin {margin:g} between 0 and 10")
-    if sorted(flip) != list(range(len(table.names))) or any(flip[j] != i for i, j in enumerate(flip)):
+    if not is_pairing(flip, len(table.names)):
         raise ValueError(f"flip must pair the {len(table.names)} landmarks mutually, got {list(flip)}")
     if len(splits) != len(table.files) or not set(splits) <= set(SPLITS):
         raise ValueError(
