@@ -128,7 +128,7 @@ def test_other_files_are_refused(content: Callable[[], bytes], message: str, tmp
     ("out", "error", "message"),
     [
         ("net.pth", ValueError, r"net\.pth: expected a name that ends in \.safetensors"),
-        ("no/net.safetensors", FileNotFoundError, r"there is no folder .*/no; create it"),
+        ("no/net.safetensors", FileNotFoundError, r"there is no folder for .*/no/net\.safetensors; create it"),
     ],
 )
 def test_a_bad_output_path_is_refused_before_the_work(out, error, message, dag, tmp_path: Path, monkeypatch) -> None:

@@ -318,7 +318,7 @@ def test_an_interrupted_write_leaves_the_folder_as_it_was(broken, older, tmp_pat
     ("weights", "name", "error", "message"),
     [
         (WEIGHTS, "w.pth", ValueError, r"w\.pth: expected a name that ends in \.safetensors"),
-        (WEIGHTS, "no/w.safetensors", FileNotFoundError, r"there is no folder .*/no; create it"),
+        (WEIGHTS, "no/w.safetensors", FileNotFoundError, r"there is no folder for .*/no/w\.safetensors; create it"),
         ({}, "w.safetensors", ValueError, r"expected tensors by name .* got entries \{\}"),
         ({"a": 3}, "w.safetensors", ValueError, r"got entries \{'a': 'int'\}"),
         ({"__metadata__": torch.ones(1)}, "w.safetensors", ValueError, r"got entries \{'__metadata__': 'Tensor'\}"),

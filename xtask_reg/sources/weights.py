@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from xtask_reg.sources.stored_archive import MAGIC, check_stored
-from xtask_reg.whole_file import whole_file
+from xtask_reg.whole_file import check_place, whole_file
 
 _CONTAINERS = ("state_dict", "model")
 SAFE_TORCH = "2.10"
@@ -73,14 +73,13 @@ def check_target(path: str | os.PathLike[str]) -> Path:
     """Where :func:`save_weights` would write, before the work of making what is written.
 
     Raises:
-        FileNotFoundError: if the folder does not exist.
+        FileNotFoundError, IsADirectoryError, OSError: as :func:`xtask_reg.whole_file.check_place` does.
         ValueError: if the path does not end in ``.safetensors``.
     """
     target = Path(path).resolve()
     if not _is_safetensors(target):
         raise ValueError(f"cannot write {path}: expected a name that ends in .safetensors")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {path}: there is no folder {target.parent}; create it first")
+    check_place(Path(path))
     return target
 
 
