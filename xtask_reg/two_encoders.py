@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -109,30 +109,24 @@ class TwoEncoders:
 
     def pairs(self) -> list[dict[str, Any]]:
         """The arguments of a term at each stage; channels that are last are brought into dimension 1."""
-        return [self._pair(student, teacher) for student, teacher in self.corresponding().items()]
+        return [self._pair(*paths) for paths in self.corresponding().items()]
 
     def monitored(self) -> list[dict[str, Any]]:
         """The same for the monitor, which takes ``(B, N, C)`` as it is."""
-        return [
-            {
-                "student": student,
-                "teacher": teacher,
-                "student_connector": self.own[student].monitored(),
-                "teacher_connector": self.source[teacher].monitored(),
-            }
-            for student, teacher in self.corresponding().items()
-        ]
+        return [self._pair(*paths, Stage.monitored) for paths in self.corresponding().items()]
 
     def last_pair(self) -> dict[str, Any]:
         """Those of a term at the last stages, of which there may be different numbers."""
         return self._pair(list(self.own)[-1], list(self.source)[-1])
 
-    def _pair(self, student: str, teacher: str) -> dict[str, Any]:
+    def _pair(
+        self, student: str, teacher: str, connector: Callable[[Stage], nn.Module | None] = Stage.connector
+    ) -> dict[str, Any]:
         return {
             "student": student,
             "teacher": teacher,
-            "student_connector": self.own[student].connector(),
-            "teacher_connector": self.source[teacher].connector(),
+            "student_connector": connector(self.own[student]),
+            "teacher_connector": connector(self.source[teacher]),
         }
 
     def answers(self) -> Answers | None:
