@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.hooks import RemovableHandle
 
 from xtask_reg.kinds import check_kind
 from xtask_reg.weights.schedule import check_value
@@ -52,10 +51,6 @@ class SelectiveProjectionDecay:
         >>> optimizer = torch.optim.Adam(student.parameters(), lr=1e-3)
         >>> SelectiveProjectionDecay(optimizer, dict(student.encoder.named_parameters()), source.state_dict())
     """
-
-    weight: float
-    _pairs: list[tuple[Tensor, Tensor]]
-    _handles: list[RemovableHandle]
 
     def __init__(
         self,
