@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import torch
+import math
+
 from torch import Tensor
 
 from xtask_reg.term import Term, Weight
@@ -34,7 +35,7 @@ def balanced_weight(balanced: Balanced, own: Tensor | None, rest: Tensor | None)
     """
     norm = 0.0 if own is None else float(own.norm())
     weight = largest(balanced.ratio) * float(rest.norm()) / norm if norm and rest is not None else 0.0
-    return weight if torch.isfinite(torch.tensor(weight)) else 0.0
+    return weight if math.isfinite(weight) else 0.0
 
 
 def act_at_one_place(one: Term, other: Term) -> bool:
