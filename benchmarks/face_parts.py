@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -24,6 +23,7 @@ from parts.report import METHODS, markdown_table, sentence
 from provenance import provenance
 
 from xtask_reg.segmentation import dice_per_image
+from xtask_reg.whole_file import whole_file
 
 REPOSITORY = Path(__file__).parent.parent
 SIZE = 96
@@ -85,9 +85,8 @@ def main() -> None:
 
 def _write(path: Path, results: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(results) + "\n")
-    os.replace(part, path)
+    with whole_file(path) as part:
+        part.write_text(json.dumps(results) + "\n")
 
 
 if __name__ == "__main__":
