@@ -9,6 +9,7 @@ from xtask_reg.integrations.mmengine.source import RANDOM
 from xtask_reg.integrations.mmpose.doctor.data_risks import data_risks
 from xtask_reg.integrations.mmpose.doctor.facts import Facts, Risk, TeacherFacts
 from xtask_reg.integrations.mmpose.doctor.network import CONNECTORS
+from xtask_reg.integrations.mmpose.doctor.step import fits
 from xtask_reg.integrations.mmpose.doctor.tables import some
 from xtask_reg.integrations.mmpose.doctor.term_facts import TermFacts
 
@@ -35,7 +36,7 @@ def alike(term: TermFacts) -> bool:
 
 def _step(facts: Facts) -> Iterator[Risk]:
     data, losses = facts.data, facts.losses
-    if data.encoder_stride and any(size % data.encoder_stride for size in data.batch_shape[2:]):
+    if not fits(data.batch_shape[2:], data.encoder_stride):
         size = " x ".join(map(str, data.batch_shape[2:]))
         then = f", and the step fails: {losses.error}" if losses.error else ""
         yield Risk(

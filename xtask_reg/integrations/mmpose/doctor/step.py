@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -81,7 +81,7 @@ def make_step(runner: Runner, batch: Any, regularizer: CrossTaskRegularizer | No
             if step.features is None:
                 size = " x ".join(map(str, step.inputs.shape[2:]))
                 raise ValueError(f"the first step fails on images of {size}: {error}") from error
-            if fits(step.inputs, encoder_stride(step)):
+            if fits(step.inputs.shape[2:], encoder_stride(step)):
                 raise
             step.error = str(error)
             return step
@@ -136,9 +136,9 @@ def encoder_stride(step: Step) -> int | None:
     return 2 ** max(0, math.ceil(math.log2(ratio)))
 
 
-def fits(inputs: Tensor, stride: int | None) -> bool:
-    """Whether height and width are multiples of the stride."""
-    return stride is None or all(size % stride == 0 for size in inputs.shape[2:])
+def fits(size: Sequence[int], stride: int | None) -> bool:
+    """Whether height and width are multiples of the stride, if that is known."""
+    return stride is None or all(side % stride == 0 for side in size)
 
 
 @contextmanager
