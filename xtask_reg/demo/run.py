@@ -106,13 +106,8 @@ class Demo:
 
     def _train(self, method: str, made_from: list[Stage]) -> Stage:
         bar = self.progress.add_task(f"{method}: tools/train.py", total=self.epochs, state="")
-        options = self._options(*made_from)
-        facts = [
-            self.epochs,
-            read_config(_config_file(method)).pretty_text,
-            options,
-            *(stage.fingerprint for stage in made_from),
-        ]
+        config, options = _config_file(method), self._options(*made_from)
+        facts = [self.epochs, read_config(config).pretty_text, options, *(stage.fingerprint for stage in made_from)]
         stage = Stage(self.out / method.lower(), facts)
         if not stage.complete:
             threads = max(1, (os.cpu_count() or 1) // self._at_once)
@@ -120,7 +115,6 @@ class Demo:
             def report(epoch: int) -> None:
                 self.progress.update(bar, completed=epoch, state="tools/test.py" if epoch == self.epochs else "")
 
-            config = _config_file(method)
             stage.finish(train_and_test(config, stage.folder, options, self.epochs, report, threads))
         self.progress.update(bar, completed=self.epochs, state="")
         return stage
@@ -131,16 +125,14 @@ class Demo:
         data = {f"{split}_dataloader.dataset.data_root": landmarks.folder for split in LANDMARK_PEOPLE}
         return {**data, "model.backbone.init_cfg.checkpoint": weights}
 
-    def _checkpoint(self, stage: Stage) -> Path:
-        return stage.folder / f"epoch_{self.epochs}.pth"
-
     def _report(self, trained: dict[str, Stage], source_accuracy: float) -> str:
         predictions = {method: read_predictions(stage.folder / "predictions.json") for method, stage in trained.items()}
         facts = {"source_accuracy": source_accuracy, "epochs": self.epochs, "image_size": SIZE}
         facts |= {f"{split}_images": len(people) for split, people in LANDMARK_PEOPLE.items()}
         seconds = {method: stage.result for method, stage in trained.items()}
         text = write_report(self.out, predictions, seconds, facts)
-        models = {method: (_config_file(method), self._checkpoint(stage)) for method, stage in trained.items()}
+        last = f"epoch_{self.epochs}.pth"
+        models = {method: (_config_file(method), stage.folder / last) for method, stage in trained.items()}
         write_qualitative(self.out, models, predictions["FT"])
         return text
 
