@@ -52,18 +52,6 @@ def test_copy_of_both_has_its_own_taps_and_trains(plain, images, expected, value
     plain(images)
 
 
-@each_state
-@each_copy
-def test_copy_of_the_student_alone(plain, images, expected, values, how, unconsumed) -> None:
-    plain(images)
-    if unconsumed:
-        plain.student(images)
-    copied = COPIES[how](plain.student)
-    assert torch.equal(copied(images), plain.student(images))
-    copied(torch.randn(1, 3, 5, 5))  # the copy's calls are no steps of the original
-    assert expected(plain, images) == values(plain.regularizer())
-
-
 @each_copy
 def test_copy_of_the_student_alone_keeps_nothing_of_its_calls(plain, images, how) -> None:
     """An averaged student that validates."""

@@ -64,15 +64,6 @@ def fit(student: nn.Module, reg: xr.CrossTaskRegularizer | None) -> tuple[dict[s
     return student.state_dict(), torch.get_rng_state()
 
 
-def test_training_with_weight_0_is_bitwise_plain_fine_tuning(net, ed, cd) -> None:
-    student, source = net(2), Unusable()
-    expected, expected_state = fit(copy.deepcopy(student), None)
-    actual, state = fit(student, build(student, source, ed(weight=0), cd(source, weight=0.0)))
-    assert torch.equal(state, expected_state)
-    for key, tensor in expected.items():
-        assert torch.equal(actual[key], tensor), key
-
-
 def test_terms_take_no_random_numbers_from_the_student(net, ed, cd) -> None:
     """Only the gradient tells pretuned from plain training: dropout sees the same random numbers."""
     student, source = net(2), net()

@@ -134,11 +134,6 @@ def test_adapter_follows_its_owner(source, images) -> None:
     assert owner.teacher(images.double()).dtype == torch.float64
 
 
-def test_images_on_another_device(source, images) -> None:
-    with pytest.raises(RuntimeError, match=r"teacher is on cpu, the images are on meta.*\.to\(device\)"):
-        xr.FrozenTeacher(source)(images.to("meta"))
-
-
 def test_deepcopy_of_the_owner_shares_the_network(owner, source, images) -> None:
     copied = copy.deepcopy(owner)
     assert copied.teacher is not owner.teacher
@@ -155,14 +150,6 @@ def test_pickle_of_the_owner_has_a_network_that_is_frozen(owner, source, images)
     assert loaded.teacher.network is not source
     assert not any(parameter.requires_grad for parameter in loaded.teacher.network.parameters())
     assert torch.equal(loaded.teacher(images), owner.teacher(images))
-
-
-def test_sync_batchnorm_conversion_leaves_it_alone(owner, source) -> None:
-    owner.norm = nn.BatchNorm2d(2)
-    converted = nn.SyncBatchNorm.convert_sync_batchnorm(owner)
-    assert isinstance(converted.norm, nn.SyncBatchNorm)
-    assert converted.teacher.network is source
-    assert type(source.layer1[1]) is nn.BatchNorm2d
 
 
 @pytest.mark.parametrize("use_buffers", [True, False])
