@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import pkgutil
 import re
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 import xtask_reg as xr
+from xtask_reg import connectors
 from xtask_reg.connectors import PooledClassifier, Projection, Resize, inverted_projection, retained_classifier
 
 CLASSIFIERS = {
@@ -206,7 +208,7 @@ def test_compiled_connector_gives_the_same(make) -> None:
     torch.testing.assert_close(compiled(features), connector(features))
 
 
-@pytest.mark.parametrize("name", ["pooled_classifier", "projection", "resize"])
+@pytest.mark.parametrize("name", [module.name for module in pkgutil.iter_modules(connectors.__path__)])
 def test_examples_run(name: str) -> None:
     module = importlib.import_module(f"xtask_reg.connectors.{name}")
     assert doctest.testmod(module, extraglobs={"torch": torch}).failed == 0
