@@ -38,15 +38,6 @@ def test_version_is_the_package_s(capsys):
     assert capsys.readouterr().out == f"xtask-reg {package}\n"
 
 
-def test_errors_are_one_line_without_traceback(capsys, tmp_path):
-    occupied = tmp_path / "file"
-    occupied.write_text("not a folder")
-    assert cli.main(["demo", "--out", str(occupied)]) == 1
-    printed = capsys.readouterr()
-    assert "xtask-reg demo:" in printed.err
-    assert "Traceback" not in printed.err
-
-
 @pytest.mark.parametrize(
     ("command", "module", "needed"),
     [

@@ -141,7 +141,6 @@ def test_module_in_the_working_folder(program, tmp_path):
             "--size 1 2 3 4: expected a side, or height",
         ),
         (["timm/vit_tiny_patch16_224", "--size", "64"], r"--size 64: .* cannot be called .* \(1, 3, 64, 64\)"),
-        (["missing.py"], "missing.py cannot be built: .*No such file"),
         ([str(CONFIGS / "_base_/runtime.py")], "the config has no model"),
     ],
 )

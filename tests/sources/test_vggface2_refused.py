@@ -7,7 +7,6 @@ import io
 import math
 import os
 import pickle
-import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -153,13 +152,3 @@ def test_command(dag, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         assert expected in printed
     assert load_weights(out)["fc.weight"].shape == (8631, 2048)
     out.unlink()  # large
-
-
-def test_the_command_reports_errors_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for source, says in ((tmp_path / "missing.pkl", "there is no file"), (tmp_path, "is not a regular file")):
-        assert cli.main(["import-vggface2", str(source), str(tmp_path / "net.safetensors")]) == 1
-        printed = capsys.readouterr().err
-        assert re.fullmatch(r"xtask-reg import-vggface2: .*\n", printed)
-        assert str(source) in printed
-        assert says in printed
-    assert os.listdir(tmp_path) == []
