@@ -74,7 +74,7 @@ def test_damaged_record(source, images, cached, computed, by_hand, file, where, 
     rebuilt(source, images, cached, computed, by_hand, "1 damaged entries are computed again", 1)
 
 
-def test_any_bit(source, images, cached, by_hand, file, tmp_path) -> None:
+def test_any_bit(source, images, cached, by_hand, file) -> None:
     """Wherever the file changes, it is said, and the values are right."""
     content, wanted = file.read_bytes(), by_hand(source, images)["fc"].numpy().astype(np.float16)
     for position in range(0, len(content), 7):

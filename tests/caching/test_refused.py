@@ -19,7 +19,7 @@ def entries(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("capacity", [(6, 1), (3, 2), (1, 6)])
-def test_too_many_images(source, images, cached, tmp_path, capacity) -> None:
+def test_too_many_images(source, images, cached, capacity) -> None:
     teacher = cached(source, images=capacity[0], versions=capacity[1])
     for _ in range(3):
         teacher.features(images, ["layer2"])
@@ -129,7 +129,7 @@ class Positive(nn.Module):
         return features[:, features[0] > 0]
 
 
-def test_another_shape_for_another_image(source, images, cached, by_hand) -> None:
+def test_another_shape_for_another_image(source, images, cached) -> None:
     source.fc = nn.Sequential(nn.Linear(6, 5), Positive())
     nn.init.zeros_(source.fc[0].weight)
     source.fc[0].bias.data = torch.arange(5.0)

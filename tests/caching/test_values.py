@@ -155,7 +155,7 @@ def _step(
     return loss.item()
 
 
-def test_each_of_several_teachers_has_its_own(source, images, cached, by_hand, tmp_path) -> None:
+def test_each_of_several_teachers_has_its_own(source, images, cached) -> None:
     other = copy.deepcopy(source)
     torch.nn.init.ones_(other.fc.weight)
     teachers = {"a": cached(source), "b": cached(other)}

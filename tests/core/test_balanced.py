@@ -153,7 +153,7 @@ def test_weight_follows_where_several_calls_share_a_backward_pass(balanced, ever
     assert model.regularizer.terms["ed"].weight == pytest.approx(0.3 * 100 * norms[0] / norms[1], rel=1e-4)
 
 
-def test_gradient_that_acts_has_the_ratio(balanced, cd, net) -> None:
+def test_gradient_that_acts_has_the_ratio(balanced) -> None:
     """The same batch again and again: the weight is exact."""
     model = balanced(xr.Balanced(0.25, every=1))
     images = batches(1)[0]
@@ -246,7 +246,7 @@ def test_neighbour_at_the_same_tap_is_not_the_task(balanced, ed, neighbour, orde
     np.testing.assert_allclose(weights(balanced(None, *terms[::order])), weights(balanced()), rtol=1e-3)
 
 
-def test_deeper_terms_are_part_of_all_else(balanced, cd, ed) -> None:
+def test_deeper_terms_are_part_of_all_else(balanced, ed) -> None:
     """What a term at a later layer sends back belongs to the rest, as the task does."""
     deeper = ed(weight=2.0, name="fc", student="fc", teacher=None, loss=Size())
     found = weights(balanced(None, ed(weight=xr.Balanced(0.3, every=1)), deeper))

@@ -36,7 +36,7 @@ WEIGHTS = {"constant": 0.5, "balanced": xr.Balanced(0.1, every=1)}
 
 
 @pytest.mark.parametrize("weight", WEIGHTS)
-def test_a_cell_that_is_run_again(net, ed, images, values, weight) -> None:
+def test_a_cell_that_is_run_again(net, ed, images, weight) -> None:
     student, source = net(2, norm=False), net(norm=False)
     handle = student.layer1.register_forward_hook(lambda *unused: None)
     counts, found = [], []

@@ -13,7 +13,6 @@ IMAGENET = InputConvention()
 IMAGENET_255 = InputConvention(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), value_range=255)
 BGR_255 = InputConvention(mean=(91.4953, 103.8827, 131.0912), std=(1, 1, 1), channels="bgr", value_range=255)
 RGB_255 = InputConvention(mean=(131.0912, 103.8827, 91.4953), std=(1, 1, 1), value_range=255)
-PLUS_MINUS_ONE = InputConvention(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 RAW_01 = InputConvention(mean=(0, 0, 0), std=(1, 1, 1))
 RAW_BGR = InputConvention(mean=(0, 0, 0), std=(1, 1, 1), channels="bgr", value_range=255)
 CONVENTIONS = {name: value for name, value in globals().items() if isinstance(value, InputConvention)}

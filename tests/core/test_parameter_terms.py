@@ -105,7 +105,7 @@ def test_no_hook_on_submodules_and_nothing_in_the_checkpoint(build) -> None:
     assert list(model.state_dict()) == [f"student.{key}" for key in model.student.state_dict()]
 
 
-def test_nothing_in_common_names_what_there_is(net, build) -> None:
+def test_nothing_in_common_names_what_there_is(build) -> None:
     with pytest.raises(ValueError, match=r"'fc' of the student and 'layer1' of the teacher have no parameter") as error:
         build(l2_sp(student="fc", teacher="layer1"))
     assert "the student's are ['weight', 'bias']..., the teacher's ['0.weight', '0.bias']" in str(error.value)

@@ -72,7 +72,7 @@ def test_each_is_given_its_own_images(build, sources, images, values) -> None:
     assert expected(model, sources, images) == values(model(images)[1])
 
 
-def test_each_runs_once_and_only_if_needed(build, ed, cd, sources, images) -> None:
+def test_each_runs_once_and_only_if_needed(build, ed, sources, images) -> None:
     terms = [
         ed(teacher="faces.layer2"),
         ed(name="again", teacher="faces.layer2"),
@@ -147,7 +147,7 @@ def test_shared_tensors_are_refused(build, cd, sources, name) -> None:
 
 
 @pytest.mark.parametrize("name", ["faces", "objects"])
-def test_student_that_is_one_of_them_is_refused(net, ed, sources, name) -> None:
+def test_student_that_is_one_of_them_is_refused(ed, sources, name) -> None:
     teachers = {key: xr.FrozenTeacher(source) for key, source in sources.items()}
     with pytest.raises(ValueError, match="'layer1.0.weight' of the student is the teacher's own tensor"):
         xr.CrossTaskRegularizer(sources[name], teachers, [ed(teacher="faces.layer2")])

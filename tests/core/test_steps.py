@@ -187,7 +187,7 @@ def test_recording(plain, images, expected, values, name_them_later) -> None:
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_two_calls_in_a_recording_are_no_step_of_the_last(plain, images, expected, values, compiled) -> None:
+def test_two_calls_in_a_recording_are_no_step_of_the_last(plain, images, expected, compiled) -> None:
     """Two views of a siamese or semi-supervised training."""
     torch.compiler.reset()
     reg, both = plain.regularizer, torch.cat([images, images.flip(3)])

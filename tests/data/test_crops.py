@@ -128,7 +128,7 @@ def test_shrinking_does_not_alias():
     assert np.abs(crop.astype(int) - 100).max() <= 1
 
 
-def test_a_crop_of_its_own_size_is_the_image(noise, tmp_path):
+def test_a_crop_of_its_own_size_is_the_image(noise):
     image = noise(64, 64)
     np.testing.assert_array_equal(Square(0, 0, 64).cut(image, 64), image)
 

@@ -191,7 +191,7 @@ def test_pts_of_different_lengths(write, tmp_path):
         read_pts(tmp_path)
 
 
-def test_pts_without_or_with_two_images(write, tmp_path):
+def test_pts_without_or_with_two_images(write):
     path = write("a.pts", PTS)
     with pytest.raises(FileNotFoundError, match=r"a\.pts: no image .*a with a suffix"):
         read_pts(path)

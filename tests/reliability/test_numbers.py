@@ -131,7 +131,7 @@ EXTREMES = {
 
 @pytest.mark.parametrize("mode", ["train", "eval"])
 @pytest.mark.parametrize("what", EXTREMES)
-def test_extreme_images(model, images, total, what, mode) -> None:
+def test_extreme_images(model, images, what, mode) -> None:
     """Zero vectors, identical inputs or huge logits give NaN: here values and gradients are finite."""
     model.train(mode == "train")
     losses = model(EXTREMES[what](images))[1]

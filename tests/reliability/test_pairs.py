@@ -80,7 +80,7 @@ def test_two_regularizers_at_one_student(model, images, terms, expected, numbers
     assert numbers(model.regularizer()) == expected(model, images)
 
 
-def test_shared_activation(model, images, resnet) -> None:
+def test_shared_activation(model, images) -> None:
     """A module that is used twice in a forward, as a shared ReLU, gives its first or last output: here an error."""
     for path, teacher in (("relu", "layer2"), ("layer2", "relu")):
         term = xr.Term(xr.CosineAlignmentLoss(), student=path, teacher=teacher, weight=1.0, name="ed")

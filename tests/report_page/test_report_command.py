@@ -212,7 +212,7 @@ def test_json_of_one_image(make_run, tmp_path, capsys):
     assert (scores["me"], scores["sd"], scores["images"]) == (0.5, None, 1)
 
 
-def test_pictures_that_are_elsewhere(make_run, tmp_path, monkeypatch, capsys):
+def test_pictures_that_are_elsewhere(make_run, tmp_path, monkeypatch):
     """Paths relative to the folder that the tests ran in; no option of the command helps."""
     folder = make_run("a", [0.5])
     file = folder / "predictions.json"
