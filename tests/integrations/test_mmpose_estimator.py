@@ -87,14 +87,6 @@ def test_terms_without_teacher(model_config):
         MODELS.build(model_config)
 
 
-def test_term_may_not_take_the_name_of_a_loss_of_the_head(model_config, landmarks):
-    model_config["terms"][1]["name"] = "loss_kpt"
-    model = MODELS.build(model_config)
-    model.init_weights()
-    with pytest.raises(ValueError, match="'loss_kpt'.* taken"):
-        losses(model, batch(landmarks))
-
-
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_without_weight_no_teacher_is_built(model_config, landmarks, count):
     terms = [{**term, "weight": 0} for term in model_config["terms"][:count]]
