@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -43,6 +44,23 @@ def _default_scope() -> None:
     from mmengine.registry import init_default_scope
 
     init_default_scope("mmpose")
+
+
+@pytest.fixture
+def watch() -> ModuleType:
+    """``plugins/watch.py``, which sees what happens in a run."""
+    import watch
+
+    return watch
+
+
+@pytest.fixture
+def nets() -> ModuleType:
+    """``plugins/mmengine_nets.py``: models of MMEngine and MMDetection, and configs of their runs."""
+    import mmdet_nets  # noqa: F401
+    import mmengine_nets
+
+    return mmengine_nets
 
 
 @pytest.fixture(scope="session")

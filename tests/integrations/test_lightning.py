@@ -4,21 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import timm
 import torch
-from torch import Tensor
-from torch.nn.functional import mse_loss
-from torch.utils.data import DataLoader, TensorDataset
-
-import xtask_reg as xr
-from xtask_reg.integrations.lightning import CrossTaskMixin
-
-sys.path.append(str(Path(__file__).parent / "plugins"))
 from lightning_case import (
     BATCH,
     BATCHES,
@@ -38,6 +28,12 @@ from lightning_case import (
     source,
     student,
 )
+from torch import Tensor
+from torch.nn.functional import mse_loss
+from torch.utils.data import DataLoader, TensorDataset
+
+import xtask_reg as xr
+from xtask_reg.integrations.lightning import CrossTaskMixin
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

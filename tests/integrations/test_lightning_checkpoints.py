@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
-from torch.utils.data import DataLoader
-
-import xtask_reg as xr
-
-sys.path.append(str(Path(__file__).parent / "plugins"))
 from lightning_case import (
     BATCH,
     BATCHES,
@@ -31,6 +25,9 @@ from lightning_case import (
     source,
     trainer,
 )
+from torch.utils.data import DataLoader
+
+import xtask_reg as xr
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning_case import Plain, source
 
 PROGRAM = Path(__file__).parent / "plugins/lightning_ranks.py"
 Run = Callable[[Path, str], subprocess.CompletedProcess[str]]
@@ -53,10 +54,7 @@ def test_both_processes_agree(whole):
     assert set(first["sums"]).isdisjoint(second["sums"])
 
 
-def test_connectors_train_and_the_teacher_does_not(whole, monkeypatch):
-    monkeypatch.syspath_prepend(PROGRAM.parent)
-    from lightning_case import Plain, source
-
+def test_connectors_train_and_the_teacher_does_not(whole):
     first, _ = found(whole)
     assert_same(first["teacher"], source().state_dict())
     trained = first["regularizer"]["terms.cd.student_connector.fc.weight"]

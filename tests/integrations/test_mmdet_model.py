@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,21 +13,10 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner, load_checkpoint
 
-PLUGINS = Path(__file__).parent / "plugins"
-
 
 @pytest.fixture(autouse=True)
 def _default_scope() -> None:
     init_default_scope("mmdet")
-
-
-@pytest.fixture
-def nets(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(PLUGINS)
-    import mmdet_nets  # noqa: F401
-    import mmengine_nets
-
-    return mmengine_nets
 
 
 @pytest.fixture

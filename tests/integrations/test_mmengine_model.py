@@ -8,7 +8,6 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -38,23 +37,6 @@ CHECKPOINTS = dict(logger=dict(type="LoggerHook", interval=1), checkpoint=dict(t
 @pytest.fixture(autouse=True)
 def _default_scope() -> None:
     init_default_scope("mmengine")
-
-
-@pytest.fixture
-def nets(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(PLUGINS)
-    import mmdet_nets  # noqa: F401
-    import mmengine_nets
-
-    return mmengine_nets
-
-
-@pytest.fixture
-def watch(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(PLUGINS)
-    import watch
-
-    return watch
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,14 +22,6 @@ STEPS = 4
 STAGES = [f"backbone.layer{number}" for number in range(1, 5)]
 MEAN, STD = torch.tensor([123.675, 116.28, 103.53]), torch.tensor([58.395, 57.12, 57.375])
 QUIET = {"train_cfg.val_interval": 10, "default_hooks.checkpoint": None}
-
-
-@pytest.fixture
-def watch(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(Path(__file__).parent / "plugins")
-    import watch
-
-    return watch
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import shutil
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -27,14 +26,6 @@ TERMS = [
     dict(name="loss_random", loss=dict(type="GramAnchoringLoss"), student="backbone.layer4", weight=0.1,
          teacher="other.backbone.layer4"),
 ]  # fmt: skip
-
-
-@pytest.fixture
-def watch(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(Path(__file__).parent / "plugins")
-    import watch
-
-    return watch
 
 
 @pytest.fixture

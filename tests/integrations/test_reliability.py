@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import cv2
@@ -19,14 +17,6 @@ import xtask_reg as xr
 from xtask_reg.sources import load_weights, save_weights
 
 EPOCHS, STEPS = 2, 2
-
-
-@pytest.fixture
-def watch(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(Path(__file__).parent / "plugins")
-    import watch
-
-    return watch
 
 
 def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+import two_ranks
 from mmengine.config import Config, DictAction
 from two_processes import found_by_each
 
-PLUGINS = Path(__file__).parent / "plugins"
 DDP = {"launcher": "pytorch", "model_wrapper_cfg": dict(type="MMDistributedDataParallel", device_ids=None)}
 SMALL = {"train_dataloader.batch_size": 2, "train_cfg.val_interval": 10}
 UNUSED = {"model_wrapper_cfg.find_unused_parameters": True}
@@ -69,7 +69,7 @@ def ranks(shared, make_config, without_chance) -> list[dict[str, Any]]:
         for name, config in configs.items():
             config.work_dir = str(folder / name)
             config.dump(folder / f"{name}.py")
-        found_by_each(str(PLUGINS / "two_ranks.py"), folder)
+        found_by_each(two_ranks.__file__, folder)
 
     folder = shared("two-ranks", make)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
@@ -132,11 +132,8 @@ def test_teacher_is_not_synchronised(ranks):
     }
 
 
-def test_gradients_are_those_of_the_joined_batch(ranks, without_chance, monkeypatch, tmp_path):
+def test_gradients_are_those_of_the_joined_batch(ranks, without_chance, tmp_path):
     """DDP: gradients of two processes are those of one with both halves, in a network without batch statistics."""
-    monkeypatch.syspath_prepend(PLUGINS)
-    import two_ranks
-
     config = Config(without_chance.to_dict())
     config.work_dir, config.experiment_name = str(tmp_path), "joined"
     expected = two_ranks.gradients(config, None)

@@ -6,8 +6,6 @@ import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,14 +21,6 @@ from torch import Tensor, nn
 LR = 1e-3
 PARTS = {"backbone", "head", "connectors"}
 ONE_EPOCH = {"train_cfg.max_epochs": 1}  # two steps
-
-
-@pytest.fixture
-def watch(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(Path(__file__).parent / "plugins")
-    import watch
-
-    return watch
 
 
 def norm(gradients: list[Tensor | None]) -> float:
