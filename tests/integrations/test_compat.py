@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import io
 import pickle
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
+from numpy._core import multiarray
 
 from xtask_reg.integrations import mmengine_compat
 from xtask_reg.integrations import mmpose_compat as compat
@@ -105,6 +107,21 @@ def through_getattr(owner: Any, name: str) -> Call:
     return Call(getattr, owner, name)
 
 
+def interface() -> dict[str, Any]:
+    """What makes NumPy take the memory at an address for the array that an object is."""
+    data = (ctypes.addressof(SECRET), True)
+    return {"__array_interface__": {"data": data, "shape": (len(SECRET),), "typestr": "|u1", "version": 3}}
+
+
+def array(shape: tuple[int, ...], dtype: Any, content: Any) -> Call:
+    return Call(multiarray._reconstruct, np.ndarray, (0,), b"b", state=(1, shape, dtype, False, content))
+
+
+def text_state(size: int, *more: Any) -> tuple[Any, ...]:
+    return (3, "<", None, None, None, size, 4, 0, *more)
+
+
+SECRET = ctypes.create_string_buffer(b"secret")
 HOSTILE = {
     "os.system": lambda: Call(__import__("os").system, f"touch {MARK}"),
     "eval": lambda: Call(eval, f"open({MARK!r}, 'w')"),
@@ -118,6 +135,16 @@ HOSTILE = {
     "getattr of dtype": lambda: through_getattr(np.dtype, "__reduce__"),
     "getattr by name subclass": lambda: through_getattr(HistoryBuffer, "statistics"),
     "numpy load": lambda: Call(np.load, MARK),
+    "array of an object's word": lambda: Call(HistoryBuffer, [Call(HistoryBuffer, state=interface())], [1]),
+    "array of a list": lambda: Call(HistoryBuffer, [1.0], [1]),
+    "array of nothing": lambda: Call(np.ndarray, (2**20,)),
+    "array of other bytes": lambda: array((2,), np.dtype("f8"), bytes(8)),
+    "array of a shape below 0": lambda: array((-1, -1), np.dtype("f8"), bytes(8)),
+    "array of objects": lambda: array((1,), np.dtype("O"), [1]),
+    "text that is none": lambda: array((1,), np.dtype("U1"), b"AAAA"),
+    "type of a size below 0": lambda: array((1,), Call(np.dtype, "U1", state=text_state(-4)), bytes(4)),
+    "scalar of other bytes": lambda: Call(multiarray.scalar, np.dtype("f8"), bytes(4)),
+    "scalar of an object": lambda: Call(multiarray.scalar, np.dtype("O"), 1),
     "state of a buffer": lambda: {"b": Call(HistoryBuffer, state={"_statistics_methods": {"x": Call(eval, "1")}})},
 }
 
@@ -132,6 +159,37 @@ def test_hostile_checkpoint_is_refused(tmp_path, monkeypatch, name, weights_only
     assert not Path(MARK).exists()
 
 
+def test_an_array_does_not_grow_with_its_type(tmp_path):
+    """In memory that is not its own; the type is told another size when the array is there already."""
+    kind = Call(np.dtype, "U2", False, True)
+    content = "ab".encode("utf-32-le")
+    kind.call = (*kind.call, text_state(400, {"array": array((1,), kind, content)}))
+    torch.save({"kind": kind, "array": kind.call[2][-1]["array"]}, tmp_path / "c.pth")
+    found = torch.load(tmp_path / "c.pth", weights_only=True)["array"]
+    assert found.tobytes() == content
+
+
+def test_statistics_of_all_buffers_stay_what_they_are(tmp_path):
+    buffer = HistoryBuffer([1.0], [1])
+    buffer._statistics_methods = {"mean": HistoryBuffer.max}
+    torch.save({"b": buffer}, tmp_path / "c.pth")
+    assert type(torch.load(tmp_path / "c.pth")["b"]) is HistoryBuffer
+    assert HistoryBuffer([1.0, 3.0], [1, 1]).statistics("mean") == 2
+
+
+def test_what_was_read_is_written_as_numpy_writes_it(tmp_path):
+    arrays = [np.arange(6.0).reshape(2, 3), np.asfortranarray(np.eye(2, 3)), np.zeros((0, 3)), np.array(3)]
+    arrays += [np.array(["ab", "é"]), np.arange(3, dtype=">f4"), np.array([True, False])]
+    torch.save({"arrays": arrays, "buffer": HistoryBuffer([1.0], [1]), "empty": np.str_("")}, tmp_path / "c.pth")
+    torch.save(torch.load(tmp_path / "c.pth"), tmp_path / "again.pth")
+    again = torch.load(tmp_path / "again.pth", weights_only=False)
+    for found, expected in zip(again["arrays"], arrays, strict=True):
+        assert type(found) is np.ndarray
+        assert found.flags.f_contiguous == expected.flags.f_contiguous
+        np.testing.assert_array_equal(found, expected)
+    assert (type(again["buffer"]._log_history), again["empty"]) == (np.ndarray, "")
+
+
 def test_history_buffer_statistic_is_not_getattr():
     """What stands in for getattr gives the four statistics of a log buffer and nothing else."""
     assert mmengine_compat._history_statistic(HistoryBuffer, "mean") is HistoryBuffer.mean
@@ -144,7 +202,7 @@ def test_allowed_globals_are_only_these():
     allowed = {item if not isinstance(item, tuple) else item[0] for item in torch.serialization.get_safe_globals()}
     assert getattr not in allowed
     assert not {eval, exec, open, __import__} & allowed
-    assert HistoryBuffer in allowed
+    assert not {HistoryBuffer, np.ndarray, multiarray._reconstruct, multiarray.scalar} & allowed, "NumPy trusts a state"
 
 
 def test_default_of_torch_load_is_not_loosened():

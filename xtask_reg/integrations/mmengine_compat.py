@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-import pickle
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
-from numpy._core import multiarray
+
+from xtask_reg.integrations.checked_numpy import CheckedArray, checked_array, checked_scalar, refuse
 
 _MULTIARRAY = ("numpy._core.multiarray", "numpy.core.multiarray")
+
+
+class _CheckedBuffer(HistoryBuffer):
+    """What a checkpoint gets for MMEngine's log buffer, and which becomes one once it has its numbers."""
+
+    def __init__(self, *_: object) -> None:
+        refuse("a log buffer of values that were not looked at")
+
+    def __setstate__(self, state: Any) -> None:
+        match state:
+            case {"max_length": int(length), "_log_history": CheckedArray(), "_count_history": CheckedArray()}:
+                arrays = {name: np.array(state[name]) for name in ("_log_history", "_count_history")}
+                super().__setstate__({"max_length": length, **arrays})
+                self.__class__ = HistoryBuffer
+            case _:
+                refuse("a log buffer of an unknown state")
 
 
 def _allow_mmengine_checkpoints() -> None:
@@ -18,13 +34,13 @@ def _allow_mmengine_checkpoints() -> None:
     dtypes = [type(np.dtype(kind)) for kind in ("bool", "int32", "int64", "uint8", "float32", "float64", "U1")]
     torch.serialization.add_safe_globals(
         [
-            HistoryBuffer,
+            (_CheckedBuffer, f"{HistoryBuffer.__module__}.HistoryBuffer"),
             bytes,
-            np.ndarray,
             np.dtype,
             *dtypes,
-            *((multiarray._reconstruct, f"{module}._reconstruct") for module in _MULTIARRAY),
-            *((multiarray.scalar, f"{module}.scalar") for module in _MULTIARRAY),
+            (CheckedArray, "numpy.ndarray"),
+            *((checked_array, f"{module}._reconstruct") for module in _MULTIARRAY),
+            *((checked_scalar, f"{module}.scalar") for module in _MULTIARRAY),
             *((_history_statistic, f"{module}.getattr") for module in ("builtins", "__builtin__")),
         ]
     )
@@ -32,9 +48,9 @@ def _allow_mmengine_checkpoints() -> None:
 
 def _history_statistic(owner: Any, name: str) -> Any:
     """What a checkpoint gets for ``getattr``: MMEngine's log buffers name their own statistics by it."""
-    if owner is not HistoryBuffer or name not in ("min", "max", "mean", "current"):
-        raise pickle.UnpicklingError(f"the checkpoint asks for the attribute {name!r} of {owner!r}, which is refused")
-    return getattr(owner, name)
+    if not (owner is HistoryBuffer or owner is _CheckedBuffer) or name not in ("min", "max", "mean", "current"):
+        refuse(f"the attribute {name!r} of {owner!r}")
+    return getattr(HistoryBuffer, name)
 
 
 _allow_mmengine_checkpoints()
