@@ -251,7 +251,7 @@ def test_a_model_without_terms_of_ours_is_refused(tiny_config, photographs):
 
 def test_unreadable_image(tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"broken\.jpg is no readable image"):
+    with pytest.raises(ValueError, match=r"broken\.jpg cannot be decoded"):
         FolderOfImages(tmp_path, None)[0]
 
 

@@ -30,8 +30,8 @@ def read_image(path: Path) -> np.ndarray:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no image, cut off or damaged, less than 32 pixels wide or high, or has more pixels than
-            Pillow takes for an honest image (179 million).
+        ValueError: if it is no image that Pillow and OpenCV know, cut off or damaged, less than 32 pixels wide or high,
+            or has more pixels than Pillow takes for an honest image (179 million).
     """
     if not path.is_file():
         seen = "" if path.is_absolute() else f" (seen from {Path.cwd()})"
@@ -78,15 +78,19 @@ def _decoded(content: np.ndarray) -> np.ndarray | None:
 
 
 def check_whole(path: Path) -> None:
-    """Raise ``ValueError`` for an image that is damaged, cut off or too large to be read at once.
+    """Raise ``ValueError`` for an image that is damaged, cut off, too large to be read at once, or unknown to Pillow.
 
-    All of it is decoded: some versions of OpenCV fill what is missing of a JPEG with grey and say nothing.
+    All of it is decoded: some versions of OpenCV fill what is missing of a JPEG with grey and say nothing. And what
+    Pillow does not know OpenCV might decode whatever its size.
     """
     try:
         with Image.open(path) as image:
             image.load()
-    except UnidentifiedImageError:
-        return
+    except UnidentifiedImageError as error:
+        raise ValueError(
+            f"the image {path} cannot be decoded: it is empty, no image, or of a kind that Pillow does not know; "
+            "save it as PNG or JPEG"
+        ) from error
     except Image.DecompressionBombError as error:
         raise ValueError(f"the image {path} has too many pixels to be read at once: scale it down ({error})") from error
     except (OSError, SyntaxError, ValueError, RuntimeError) as error:
