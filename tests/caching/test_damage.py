@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import shutil
 import struct
 import zlib
@@ -124,29 +126,52 @@ def other_archive(file: Path) -> None:
 
 def other_teacher(file: Path) -> None:
     """A whole file of ours, whose header says that it is somebody else's."""
+    reheaded(file, teacher="0")
+
+
+def reheaded(file: Path, **changes: object) -> None:
     content = file.read_bytes()
     start = header_end(content)
-    header = json.loads(content[12 : start - 4])
-    header["teacher"] = "0" * len(header["teacher"])
-    text = json.dumps(header).encode()
-    begin = content[:8] + struct.pack("<I", len(text)) + text
-    file.write_bytes(begin + struct.pack("<I", zlib.crc32(begin)) + content[start:])
+    with_header(file, json.dumps({**json.loads(content[12 : start - 4]), **changes}).encode(), content[start:])
+
+
+def with_header(file: Path, text: bytes, records: bytes = b"") -> None:
+    begin = b"XTCACHE1" + struct.pack("<I", len(text)) + text
+    file.write_bytes(begin + struct.pack("<I", zlib.crc32(begin)) + records)
 
 
 def odd_header(file: Path) -> None:
-    text = b"[1, 2]"
-    begin = b"XTCACHE1" + struct.pack("<I", len(text)) + text
-    file.write_bytes(begin + struct.pack("<I", zlib.crc32(begin)))
+    with_header(file, b"[1, 2]")
 
 
-@pytest.mark.parametrize(
-    "change", [foreign_bytes, no_file, other_archive, other_teacher, odd_header], ids=lambda change: change.__name__
-)
+def deep_header(file: Path) -> None:
+    with_header(file, b"[" * 60000)
+
+
+def endless_shape(file: Path) -> None:
+    reheaded(file, shape=[math.inf])
+
+
+def empty_shape(file: Path) -> None:
+    reheaded(file, shape=[0, 5])
+
+
+def pipe(file: Path) -> None:
+    """To read it would wait for who never writes."""
+    file.unlink()
+    os.mkfifo(file)
+
+
+FOREIGN = (foreign_bytes, no_file, other_archive, other_teacher, odd_header, deep_header, endless_shape, empty_shape)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("change", [*FOREIGN, pipe], ids=lambda change: change.__name__)
 def test_foreign(source, images, cached, computed, by_hand, file, change: Callable[[Path], None]) -> None:
     change(file)
-    before = None if file.is_dir() else file.read_bytes()
+    before = file.read_bytes() if file.is_file() else None
     rebuilt(source, images, cached, computed, by_hand, "is left alone", len(images))
-    assert before == (None if file.is_dir() else file.read_bytes())
+    assert before == (file.read_bytes() if file.is_file() else None)
 
 
 def test_other_layout_within_one_folder(source, images, cached, computed, by_hand, file) -> None:

@@ -44,12 +44,14 @@ class RecordFile:
         path: the file.
 
     Raises:
-        ForeignFileError: if the header is not as it was written.
+        ForeignFileError: if it is no regular file, or the header is not as it was written.
         OSError: if the file cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if path.exists() and not path.is_file():
+            raise ForeignFileError("it is a folder, a pipe or a device")
         with path.open("rb") as file:
             self.header, self._start = _read_header(file.read(_LONGEST_HEADER))
         self._map: mmap.mmap | None = None
@@ -152,5 +154,5 @@ def _read_header(begin: bytes) -> tuple[dict[str, Any], int]:
         if _NUMBER.unpack(begin[end : end + _NUMBER.size])[0] != zlib.crc32(begin[:end]):
             raise ForeignFileError("its header is damaged")
         return dict(json.loads(begin[text:end])), end + _NUMBER.size
-    except (struct.error, TypeError, ValueError) as error:
+    except (struct.error, TypeError, ValueError, RecursionError) as error:
         raise ForeignFileError("its header is cut off, or damaged") from error

@@ -51,9 +51,9 @@ class Layout:
                 getattr(torch, str(header[name]).removeprefix("torch."), None) for name in ("dtype", "stored")
             ]
             layout = cls(tuple(map(int, header["shape"])), *dtypes)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ForeignFileError(f"its header lacks what it should say: {error}") from error
-        if not all(isinstance(dtype, torch.dtype) for dtype in dtypes) or min(layout.shape, default=0) < 0:
+        if not all(isinstance(dtype, torch.dtype) for dtype in dtypes) or min(layout.shape, default=1) < 1:
             raise ForeignFileError("its header names a shape or dtype that there is not")
         return layout
 
