@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     """
     check_place(path)
     path = path.resolve()
-    part = path.with_name(f".part-{os.getpid()}-{path.name}")  # with the suffix, by which some writers go
+    part = path.with_name(f".part-{uuid.uuid4().hex[:12]}-{path.name}")  # with the suffix, by which some writers go
     try:
         yield part
         os.replace(part, path)

@@ -78,3 +78,12 @@ def test_a_link_into_no_folder(tmp_path):
     (tmp_path / "link").symlink_to("none/a.txt")
     with pytest.raises(FileNotFoundError, match="there is no folder for .*link"):
         check_place(tmp_path / "link")
+
+
+def test_two_at_a_time_do_not_share_a_part(tmp_path):
+    """Nor can anybody lay a link where the part will be: its name is not known before."""
+    with whole_file(tmp_path / "a") as one, whole_file(tmp_path / "a") as other:
+        assert one != other
+        one.write_text("one")
+        other.write_text("other")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "one")]
