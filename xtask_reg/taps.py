@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xtask_reg.uncounted_copy import uncounted_copy
+
 
 class TapError(RuntimeError):
     """A tap did not deliver exactly one tensor in a step."""
@@ -191,7 +193,7 @@ class TapRecorder:
         if path == step.last and fault is None:  # nothing behind it can change it
             step.outputs[path] = output
             raise Enough
-        step.outputs[path] = fault or output.clone()
+        step.outputs[path] = fault or uncounted_copy(output)
         if fault is None and not self.within_graphs and output.requires_grad and output._is_view():
             step.views[path] = Seen(output)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gc
 import weakref
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
 import xtask_reg as xr
 
@@ -53,6 +54,42 @@ def test_tap_in_a_checkpointed_block(net, ed, images, path) -> None:
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other)
         assert one.any()
+
+
+class Copying(nn.Module):
+    """A network that copies, like much of attention, behind each layer; its policy may save what that gave."""
+
+    def __init__(self, saved: str | None) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*(nn.Linear(4, 4) for _ in range(3)))
+        self.saved = saved
+
+    def layer_by_layer(self, features):
+        for layer in self.layers:
+            features = layer(features).clone().sin()
+        return features
+
+    def policy(self, context, operation, *args, **kwargs):
+        return CheckpointPolicy.MUST_SAVE if self.saved in str(operation) else CheckpointPolicy.MUST_RECOMPUTE
+
+    def forward(self, features):
+        if self.saved is None:
+            return self.layer_by_layer(features)
+        contexts = partial(create_selective_checkpoint_contexts, self.policy)
+        return checkpoint(self.layer_by_layer, features, use_reentrant=False, context_fn=contexts)
+
+
+@pytest.mark.parametrize("saved", ["clone", "mm", "aten"])
+def test_tap_in_a_selectively_checkpointed_block(ed, saved) -> None:
+    """What is saved is taken up by its order: a copy that only the first run makes would move all others by one."""
+    student, source, features = Copying(None), Copying(None), torch.randn(2, 5, 4)
+    reg = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [ed(student="layers.0", teacher="layers.0")])
+    gradients = []
+    for student.saved in (None, saved):
+        total = student(features).square().sum() + reg()["ed"]
+        gradients.append(torch.autograd.grad(total, list(student.parameters())))
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("named", [True, False])
