@@ -1,6 +1,8 @@
-"""Whether this is a distributed run, and what of a tensor lies in this process."""
+"""Whether this is a distributed run, the mean over its processes, and what of a tensor lies in this one."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -10,6 +12,14 @@ def in_several_processes() -> bool:
     """Whether a process group of more than one process was initialised."""
     distributed = torch.distributed
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+
+
+def averaged(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The means of tensors over all processes, each of which calls this with as many, in float32."""
+    flat = torch.cat([tensor.float().flatten() for tensor in tensors])
+    torch.distributed.all_reduce(flat)
+    parts = (flat / torch.distributed.get_world_size()).split([tensor.numel() for tensor in tensors])
+    return [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
 
 
 def local_part(tensor: Tensor) -> Tensor:

@@ -61,6 +61,18 @@ def weights(rank: int) -> Any:
     return train(model, model.module.regularizer, half(rank))
 
 
+def make_penalty() -> xr.Regularized:
+    torch.manual_seed(0)
+    student, source = Net(2), Net(5)
+    term = xr.Term(xr.L2SPPenalty(), student="", teacher="", weight=xr.Balanced(0.3, every=1), name="sp")
+    return xr.Regularized(student, xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [term]))
+
+
+def weights_of_a_penalty(rank: int) -> Any:
+    model = DistributedDataParallel(make_penalty())
+    return train(model, model.module.regularizer, half(rank))
+
+
 def overflow_on_one(rank: int) -> Any:
     model = DistributedDataParallel(make())
     found = train(model, model.module.regularizer, half(rank), overflow=rank == 1)
@@ -81,7 +93,7 @@ def validation_on_one(rank: int) -> Any:
     return [term.weight for term in own.regularizer.terms.values()]
 
 
-SCENARIOS: tuple[Callable[[int], Any], ...] = (weights, overflow_on_one, validation_on_one)
+SCENARIOS: tuple[Callable[[int], Any], ...] = (weights, weights_of_a_penalty, overflow_on_one, validation_on_one)
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +112,16 @@ def test_weights_are_equal_and_those_of_the_joined_batch(ranks: list[dict[str, A
     for part in (half(0), half(1)):  # the test can tell the union from its halves
         model = make()
         assert train(model, model.regularizer, part)[6] != pytest.approx(expected[6], rel=0.05)
+
+
+def test_weights_of_a_penalty_are_those_of_the_joined_batch(ranks: list[dict[str, Any]]) -> None:
+    """At parameters what counts is the mean over the processes, which is shorter than their own gradients."""
+    model = make_penalty()
+    expected = train(model, model.regularizer, slice(None))
+    assert expected[6][0] > 0
+    assert ranks[0]["weights_of_a_penalty"] == ranks[1]["weights_of_a_penalty"]
+    for found, wanted in zip(ranks[0]["weights_of_a_penalty"], expected, strict=True):
+        assert found == pytest.approx(wanted, rel=1e-3)
 
 
 def test_overflow_in_one_process_is_left_out_in_all(ranks: list[dict[str, Any]]) -> None:

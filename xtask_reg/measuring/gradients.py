@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.utils.hooks import RemovableHandle
 
+from xtask_reg.processes import averaged
 from xtask_reg.taps import TapError
 
 Place = str | int
@@ -20,13 +21,17 @@ Place = str | int
 class _Pull:
     """One term's own gradients, before its weight and whatever multiplies the total loss (which ``scale`` becomes)."""
 
-    gradients: Mapping[Place, Tensor | None]
+    gradients: Mapping[Place, Tensor]
     weight: float
     scale: Tensor | None = None
 
     def weighted(self, place: Place) -> Tensor | float:
         gradient = self.gradients.get(place)
         return 0.0 if gradient is None or self.scale is None else self.scale * self.weight * gradient
+
+    @property
+    def is_at_parameters(self) -> bool:
+        return any(isinstance(place, int) for place in self.gradients)
 
 
 class BackwardPasses:
@@ -87,9 +92,10 @@ class GradientMeasurement:
             weight: lambda.
         """
         gradients = torch.autograd.grad(value, list(at.values()), retain_graph=True, allow_unused=True)
-        if all(gradient is None for gradient in gradients):
+        reached = {place: gradient for place, gradient in zip(at, gradients, strict=True) if gradient is not None}
+        if not reached:
             return
-        pull = self._pulls[name] = _Pull(dict(zip(at, gradients, strict=True)), weight)
+        pull = self._pulls[name] = _Pull(reached, weight)
 
         def add_scale(gradient: Tensor) -> None:
             self._passes.reached_a_term()
@@ -126,17 +132,35 @@ class GradientMeasurement:
         Terms that the backward pass did not reach are left out. A rest that is no more than rounding is 0.
         """
         return {
-            name: torch.stack([self._norm_of_rest(pull), pull.scale.abs() * _norm(pull.gradients.values())])
+            name: _norms(pull, *self._rest(pull), pull.scale)
             for name, pull in self._pulls.items()
             if pull.scale is not None and self._totals.keys() & pull.gradients.keys()
         }
 
-    def _norm_of_rest(self, pull: _Pull) -> Tensor:
+    def norms_of_means(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """:meth:`norms` of what the processes have on average, of those terms that act at parameters.
+
+        At outputs each process has images of its own there, but at parameters the student gets the mean.
+
+        Args:
+            names: of terms that :meth:`norms` has in all processes, each of which calls this.
+        """
+        found = {}
+        for name in names:
+            pull = self._pulls[name]
+            if pull.is_at_parameters and pull.scale is not None:
+                rest, rounding = self._rest(pull)
+                *rest, rounding, scale = averaged([*rest, rounding, pull.scale])
+                found[name] = _norms(pull, rest, rounding, scale)
+        return found
+
+    def _rest(self, pull: _Pull) -> tuple[list[Tensor], Tensor]:
+        """The gradients of all else where a term acts, and the norm up to which they are rounding."""
         totals = {place: self._totals[place] for place in pull.gradients if place in self._totals}
         pulls = self._pulls.values()
-        rest = _norm(total.float() - sum(each.weighted(place) for each in pulls) for place, total in totals.items())
+        rest = [total.float() - sum(each.weighted(place) for each in pulls) for place, total in totals.items()]
         rounding = max(_rounding(total.dtype) for total in totals.values()) * _norm(map(Tensor.float, totals.values()))
-        return torch.where(rest < rounding, 0, rest)
+        return rest, rounding
 
 
 def _rounding(dtype: torch.dtype) -> float:
@@ -144,9 +168,13 @@ def _rounding(dtype: torch.dtype) -> float:
     return max(torch.finfo(dtype).eps, 1e-5)
 
 
-def _norm(gradients: Iterable[Tensor | None]) -> Tensor:
-    each = [torch.linalg.vector_norm(gradient) for gradient in gradients if gradient is not None]
-    return torch.linalg.vector_norm(torch.stack(each))
+def _norms(pull: _Pull, rest: Sequence[Tensor], rounding: Tensor, scale: Tensor) -> Tensor:
+    norm = _norm(rest)
+    return torch.stack([torch.where(norm < rounding, 0, norm), scale.abs() * _norm(pull.gradients.values())])
+
+
+def _norm(gradients: Iterable[Tensor]) -> Tensor:
+    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients]))
 
 
 def _producer(copy: Tensor) -> GradientEdge:

@@ -105,6 +105,15 @@ class MeasuredStep:
         found = self._gradients.norms()
         return {name: tuple(found[name].tolist()) if name in found else (math.nan, math.nan) for name in self.terms}
 
+    def norms_of_means(self, norms: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        """The norms of terms at parameters, of what the processes have there on average; each of them calls this.
+
+        Args:
+            norms: those of all processes together, which tell what is known in each.
+        """
+        known = [name for name, (rest, _) in norms.items() if not math.isnan(rest)]
+        return {name: tuple(found.tolist()) for name, found in self._gradients.norms_of_means(known).items()}
+
     def report(self, norms: Mapping[str, tuple[float, float]]) -> dict[str, float]:
         """Everything that was measured; ``norms`` may be those of all processes."""
         ratios = {

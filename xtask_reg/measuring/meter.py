@@ -112,6 +112,8 @@ class Meter:
         norms, moved, was_reached = _of_all_processes(step.norms(), moved, step.was_reached)
         if not was_reached:
             return
+        if in_several_processes():
+            norms |= step.norms_of_means(norms)
         self.close()
         for term in terms:
             balanced = term.weighting
