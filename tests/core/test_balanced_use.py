@@ -13,6 +13,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 
 import xtask_reg as xr
@@ -263,6 +264,25 @@ def test_weight_may_become_balanced_during_training(build) -> None:
     model.regularizer.set_weight("ed", 0.5)
     assert not model.regularizer.state_dict()
     assert step(model)["ed"].item() > 0
+
+
+@pytest.mark.filterwarnings("ignore:.*assum.*single process")
+def test_resumed_through_a_distributed_checkpoint(build, tmp_path) -> None:
+    """It loads into the tensors that are there, of the same sizes, and so into a balance that measured nothing yet."""
+    first, second = (build(weight=xr.Balanced(0.3, every=1)) for _ in range(2))
+    for _ in range(8):
+        step(first)
+    dcp.save(first.regularizer.state_dict(), checkpoint_id=tmp_path)
+    state = second.regularizer.state_dict()
+    dcp.load(state, checkpoint_id=tmp_path)
+    second.regularizer.load_state_dict(state)
+    assert second.regularizer.terms["ed"].weight == first.regularizer.terms["ed"].weight > 0
+
+
+def test_state_that_ends_with_what_was_measured() -> None:
+    balanced = xr.Balanced(1.0)
+    balanced.set_extra_state(torch.tensor([9.0, 6.0, 2.0, 3.0, 4.0]))
+    assert (balanced.steps, balanced.measurements, balanced.weight(None)) == (9, 6, 3.0)
 
 
 def test_balanced_zero_is_left_out(build) -> None:

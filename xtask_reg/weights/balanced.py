@@ -90,11 +90,14 @@ class Balanced(nn.Module):
         return value_at(self.ratio, progress) * quotient if math.isfinite(quotient) else 0.0
 
     def get_extra_state(self) -> Tensor:
-        return torch.tensor([self.steps, self.measurements, *self.quotients], dtype=torch.float64)
+        """As long at first as later, which ``torch.distributed.checkpoint`` wants: -1 for what is not measured yet."""
+        lacking = [-1.0] * (self.window - len(self.quotients))
+        return torch.tensor([self.steps, self.measurements, *self.quotients, *lacking], dtype=torch.float64)
 
     def set_extra_state(self, state: Tensor) -> None:
-        steps, measurements, *self.quotients = state.tolist()
+        steps, measurements, *quotients = state.tolist()
         self.steps, self.measurements = int(steps), int(measurements)
+        self.quotients = [quotient for quotient in quotients if quotient >= 0]
 
     def extra_repr(self) -> str:
         return f"ratio={self.ratio}, every={self.every}, window={self.window}, calibrate={self.calibrate}"
