@@ -43,6 +43,7 @@ class CommonParameters:
             )
         for name in self.names:
             _check_precision(name, own[name].dtype, source[name].dtype)
+        self._dtypes = {name: own[name].dtype for name in self.names}
         _warn_of_new([name for name in self.names if own[name].requires_grad], own, source)
         _warn_of_made("student", list(_made(_submodule(student, student_path), source.keys() - own.keys())))
         _warn_of_made("teacher", list(_made(_submodule(teacher, teacher_path), own.keys() - source.keys())))
@@ -51,18 +52,22 @@ class CommonParameters:
         """The parameters now, of the student and of the teacher.
 
         Raises:
-            RuntimeError: if the student has one of them no longer, or they are sharded by FSDP.
+            RuntimeError: if the student has one of them no longer, or only rounded, or they are sharded by FSDP.
         """
         own, source = self._now(student, teacher)
         gone = next((name for name in self.names if name not in own), None)
         if gone is not None:
             raise RuntimeError(
                 f"the parameter {gone!r} in {self._student_path!r} of the student, which a term compares with the "
-                "teacher's, is there no longer: it was parametrized (weight_norm, LoRA), or its module was replaced; "
-                "change the student first, then build the regularizer"
+                "teacher's, is there no longer: it was parametrized (weight_norm, LoRA, FSDP's flat parameters), or "
+                "its module was replaced; change the student first, then build the regularizer"
             )
-        if any(hasattr(own[name], "placements") for name in self.names):
-            raise RuntimeError("parameters that FSDP shards cannot be compared with the teacher's; use DDP")
+        if _are_sharded(_submodule(student, self._student_path), [(own[name], source[name]) for name in self.names]):
+            raise RuntimeError(
+                "parameters that FSDP or tensor parallelism shards cannot be compared with the teacher's; use DDP"
+            )
+        for name, dtype in self._dtypes.items():
+            _check_unrounded(name, own[name].dtype, dtype, source[name].dtype)
         return {name: own[name] for name in self.names}, {name: source[name] for name in self.names}
 
     def _now(self, student: nn.Module, teacher: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -87,6 +92,21 @@ def _check_precision(name: str, student: torch.dtype, teacher: torch.dtype) -> N
             f"parameter {name!r} is {student} in the student and only {teacher} in the teacher: a term on parameters "
             "would hold the student at rounded values; leave the teacher's dtype as it is"
         )
+
+
+def _check_unrounded(name: str, now: torch.dtype, then: torch.dtype, teacher: torch.dtype) -> None:
+    if now != then and torch.finfo(now).eps > torch.finfo(teacher).eps:
+        raise RuntimeError(
+            f"parameter {name!r} of the student was {then} and is {now} in this step, {teacher} in the teacher: FSDP's "
+            "mixed precision gathers rounded copies, which a term on parameters would take for a distance; use "
+            "torch.autocast in its place, or if the student was converted, build the regularizer after that"
+        )
+
+
+def _are_sharded(module: nn.Module, pairs: Iterable[tuple[Tensor, Tensor]]) -> bool:
+    """Whether FSDP2 (or tensor parallelism) has made shards of some, or FSDP1 is within or has made flat ones."""
+    wrapped = any("_fsdp_wrapped_module" in part._modules for part in module.modules())
+    return wrapped or any(hasattr(own, "placements") or own.ndim == 1 != source.ndim for own, source in pairs)
 
 
 def _made(module: nn.Module, names: Iterable[str]) -> Iterator[str]:

@@ -228,6 +228,16 @@ def test_copies_compare_their_own_parameters(build, images, how) -> None:
     assert copied(images)[1]["sp"].item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_student_that_is_only_rounded(build, images) -> None:
+    """As FSDP's mixed precision has it in a call; where the teacher is converted too, nothing is lost."""
+    model = build()
+    model.student.bfloat16()
+    with pytest.raises(RuntimeError, match="'layer1.0.weight' of the student was torch.float32 and is torch.bfloat16"):
+        model(images.bfloat16())
+    model.regularizer.bfloat16()
+    assert step(model, images.bfloat16())["sp"].isfinite()
+
+
 def test_own_penalty_is_given_both_by_name(build, images) -> None:
     seen = []
 

@@ -159,6 +159,47 @@ def in_fsdp_without_the_regularizer(rank: int) -> str:
     return "no error"
 
 
+def make_penalty() -> xr.Regularized:
+    model = make()
+    term = xr.Term(xr.L2SPPenalty(), student="", teacher="", weight=0.1, name="sp")
+    return xr.Regularized(model.student, xr.CrossTaskRegularizer(model.student, model.regularizer.teacher, [term]))
+
+
+def penalty_in_fsdp(rank: int) -> dict[str, str]:
+    """What is said where the parameters are sharded, flat or rounded when the penalty reads them."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import FullyShardedDataParallel, MixedPrecisionPolicy, fully_shard
+    from torch.distributed.fsdp.wrap import ModuleWrapPolicy
+
+    def layers(model: xr.Regularized) -> nn.Module:
+        fully_shard(model.student.layer1, mesh=mesh)
+        return fully_shard(model, mesh=mesh)
+
+    def first_fsdp(model: nn.Module, **options: Any) -> nn.Module:
+        return FullyShardedDataParallel(model, device_id=torch.device("cpu"), **options)
+
+    def student_alone(model: xr.Regularized) -> nn.Module:
+        student = first_fsdp(model.student, use_orig_params=True)
+        return lambda images: (student(images), model.regularizer())
+
+    mesh, layer = init_device_mesh("cpu", (WORLD_SIZE,)), ModuleWrapPolicy({nn.Sequential})
+    ways = {
+        "layers": layers,
+        "rounded": lambda model: fully_shard(model, mesh=mesh, mp_policy=MixedPrecisionPolicy(torch.bfloat16)),
+        "FSDP1, layers": lambda model: first_fsdp(model, use_orig_params=True, auto_wrap_policy=layer),
+        "FSDP1, flat": lambda model: first_fsdp(model, use_orig_params=False),
+        "FSDP1, student alone": student_alone,
+    }
+    found = {}
+    for name, wrap in ways.items():
+        try:
+            wrap(make_penalty())(torch.randn(2, 3, 8, 8))
+            found[name] = "no error"
+        except RuntimeError as error:
+            found[name] = str(error)
+    return found
+
+
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each process found in each scenario."""
@@ -225,6 +266,22 @@ def test_connectors_outside_fsdp_raise(ranks: list[dict[str, Any]]) -> None:
         assert "fully_shard(regularizer)" in found["in_fsdp_without_the_regularizer"]
 
 
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("layers", "parameters that FSDP or tensor parallelism shards"),
+        ("rounded", "was torch.float32 and is torch.bfloat16 in this step"),
+        ("FSDP1, layers", "parameters that FSDP or tensor parallelism shards"),
+        ("FSDP1, flat", "FSDP's flat parameters"),
+        ("FSDP1, student alone", "parameters that FSDP or tensor parallelism shards"),
+    ],
+)
+def test_penalty_of_what_fsdp_has_raises(ranks: list[dict[str, Any]], how: str, message: str) -> None:
+    """A penalty compares shards, or rounded copies, with the source's parameters: here an error in each process."""
+    for found in ranks:
+        assert message in found["penalty_in_fsdp"][how]
+
+
 def test_sync_batchnorm_conversion() -> None:
     """SyncBatchNorm's conversion goes through the teacher: here only the student is converted, and trains as before."""
     plain, model = make(norm=True), make(norm=True)
@@ -254,4 +311,5 @@ def test_tapped_batchnorm_that_was_converted() -> None:
 
 
 if __name__ == "__main__":
-    work((in_ddp, validated_in_one, in_fsdp, balanced_in_fsdp, warnings_in_fsdp, in_fsdp_without_the_regularizer))
+    in_ddp_and_fsdp = (in_ddp, validated_in_one, in_fsdp, balanced_in_fsdp, warnings_in_fsdp)
+    work((*in_ddp_and_fsdp, in_fsdp_without_the_regularizer, penalty_in_fsdp))
