@@ -27,7 +27,7 @@ def kept_table(lines: pd.DataFrame, rows: pd.DataFrame, against: Mapping[tuple[s
         rows: the images of these.
         against: what :func:`grid.report.differences` gives of them.
     """
-    head = "method | accuracy of the source's classifier, % | range | verification, AUC | ME | change in error from FT, %"
+    head = f"method | {MEASURES['accuracy']} | range | {MEASURES['verification_auc']} | ME | change in error from FT, %"
     table = [f"| {head} | less error in | adjusted p |", "|" + "---|" * 8]
     for name, own in _by_dose(lines).groupby("label", sort=False):
         error, key = rows[rows.label == name].error.mean(), (name, own.n_labels.iloc[0])

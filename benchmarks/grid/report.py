@@ -239,8 +239,8 @@ def batch_table(rows: pd.DataFrame) -> str:
     Args:
         rows: the images of the trainings, those in the usual batch among them; see :func:`images`.
     """
-    head = "| method | batch | steps | learning rates | ME | change in error from batch 5, % | less error in | adjusted p |"
-    table = [head, "|" + "---|" * 8]
+    found = "change in error from batch 5, % | less error in | adjusted p"
+    table = [f"| method | batch | steps | learning rates | ME | {found} |", "|" + "---|" * 8]
     trained = {
         (str(name), *key): own
         for name, of_method in rows.groupby("label", sort=False)
