@@ -80,9 +80,11 @@ class CommonParameters:
 def sums_of(parameters: Iterable[Tensor]) -> Tensor | None:
     """A number for each parameter that trains (its shard in this process), which tells its states apart.
 
-    None if there is none. On the first one's device; on a GPU nothing waits for it.
+    None if there is none. On the first one's device; on a GPU nothing waits for it. Squares are in it since the sum
+    alone stays as it is in front of a softmax, whose gradients add up to 0.
     """
-    sums = [local_part(parameter).float().sum() for parameter in parameters if parameter.requires_grad]
+    values = [local_part(parameter).float() for parameter in parameters if parameter.requires_grad]
+    sums = [torch.addcmul(each, each, each).sum() for each in values]
     return torch.stack([each.to(sums[0].device) for each in sums]) if sums else None
 
 
