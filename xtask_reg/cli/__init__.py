@@ -25,6 +25,7 @@ from xtask_reg.cli import (
     taps,
     wise_ft,
 )
+from xtask_reg.plain_text import printable
 
 COMMANDS = (
     demo,
@@ -65,7 +66,8 @@ def _status_of(options: argparse.Namespace) -> int:
         print(f"xtask-reg {options.command}: {error}: pip install {needed}", file=sys.stderr)
         return 1
     except (OSError, ValueError, RuntimeError, ImportError) as error:
-        print(f"xtask-reg {options.command}: {error}", file=sys.stderr)
+        said = "\n".join(map(printable, str(error).split("\n")))
+        print(f"xtask-reg {options.command}: {said}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -22,6 +22,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 def _run(options: argparse.Namespace) -> None:
     from xtask_reg.data.checks.check import check_data
+    from xtask_reg.plain_text import printable
     from xtask_reg.whole_file import check_place
 
     if options.picture:
@@ -36,7 +37,7 @@ def _run(options: argparse.Namespace) -> None:
             print(json.dumps({**counts, "findings": [asdict(finding) for finding in findings]}, default=str))
         else:
             for finding in findings:
-                print(f"{finding.severity:<7}  {finding.file}: {finding.message}")
+                print(printable(f"{finding.severity:<7}  {finding.file}: {finding.message}"))
     if options.picture:
         _draw(options)
     found = ", ".join(f"{what}: {count}" for what, count in counts.items())

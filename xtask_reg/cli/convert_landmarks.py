@@ -137,7 +137,10 @@ def _read(options: argparse.Namespace, style: str) -> LandmarkTable:
 
 
 def _print(summary: Summary, table: LandmarkTable, flip: tuple[int, ...], out: Path) -> None:
-    print(f"{out}: {sum(summary.images.values())} images, {len(summary.names)} landmarks: {', '.join(summary.names)}")
+    from xtask_reg.plain_text import printable
+
+    names = printable(", ".join(summary.names))
+    print(f"{out}: {sum(summary.images.values())} images, {len(summary.names)} landmarks: {names}")
     for split, count in summary.images.items():
         of = f"images of {summary.persons[split]} persons" if count else f"images: no {split}.json is written"
         print(f"  {split:<5} {count:5} {of}")
@@ -147,4 +150,4 @@ def _print(summary: Summary, table: LandmarkTable, flip: tuple[int, ...], out: P
     if table.persons is None:
         print("  persons are not known: each image counts as a person of its own (see --persons)")
     for note in summary.notes:
-        print(f"  note: {note}")
+        print(f"  note: {printable(note)}")

@@ -25,13 +25,15 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 def _run(options: argparse.Namespace) -> None:
     from xtask_reg.measuring.plots import plot_measurements
     from xtask_reg.measuring.run_log import read_log
+    from xtask_reg.plain_text import printable
 
     runs = {name: read_log(path) for name, path in by_name(options.runs).items()}
     _write(plot_measurements(runs), options.out)
     for name, curves in runs.items():
         for stage, points in curves.get("cosine", {}).items():
             (first, start), (last, end) = points[0], points[-1]
-            print(f"{name}, {stage}: cosine to the source {start:.3f} at step {first}, {end:.3f} at step {last}")
+            said = f"cosine to the source {start:.3f} at step {first}, {end:.3f} at step {last}"
+            print(printable(f"{name}, {stage}: {said}"))
     print(f"written {options.out}")
 
 
