@@ -148,6 +148,7 @@ def test_a_file_of_one_line_that_is_none_is_no_log_that_was_cut_off(tmp_path):
     [
         ([GOOD, '{"step": 2, "cosine/a": 0.'], "log, line 2: not JSON"),
         ([GOOD, GOOD, ""], "log, line 3: not JSON"),
+        (["[" * 10**5, GOOD], "log, line 1: not JSON"),
         (["\x89PNG\udc80"], "log, line 1: not JSON"),
         ([GOOD, "[1, 2]"], r"log, line 2: expected an object with keys, found '\[1, 2\]'"),
         ([{"step": 1, "cosine/a": "high"}], "log, line 1: cosine/a is 'high'; expected a number"),

@@ -38,7 +38,9 @@ def test_bad_texts(text):
         parse_distances([text])
 
 
-@pytest.mark.parametrize("content", ["", "[1]", "{}", '{"n": ["a"]}', '{"n": "ab"}', '{"n": ["a", 1]}'])
+@pytest.mark.parametrize(
+    "content", ["", "[1]", "{}", pytest.param("[" * 10**5, id="deep"), '{"n": ["a"]}', '{"n": "ab"}', '{"n": ["a", 1]}']
+)
 def test_bad_files(content, tmp_path):
     (tmp_path / "pairs.json").write_text(content)
     with pytest.raises(ValueError, match=r'pairs.json: expected \{"NAME": \["LANDMARK", "LANDMARK"\], ...\}'):

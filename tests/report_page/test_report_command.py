@@ -172,6 +172,13 @@ def test_a_run_that_was_not_tested(make_run, tmp_path, capsys):
     assert len(page.pictures) == 2
 
 
+def test_a_folder_with_an_old_name(make_run, tmp_path):
+    """In an encoding that is not UTF-8; Matplotlib and the page show its bytes."""
+    run = make_run("m\udcfcller", [1.0, 2.0], monitored=True)
+    assert report(run, "--html", tmp_path / "r.html") == 0
+    assert r"m\udcfcller, in full" in Page(tmp_path / "r.html").text
+
+
 def test_nothing_in_a_run_becomes_html(make_run, tmp_path):
     evil = "<script>alert(1)</script>"
     run = make_run("a", [1.0], config=f"# {evil}\n")

@@ -38,7 +38,7 @@ def _run(options: argparse.Namespace) -> None:
         runs = [read_run(name, folder) for name, folder in by_name(options.runs).items()]
         compared = list(comparisons(runs))
         page = render_page(runs, compared, options.title, not options.no_pictures)
-        part.write_text(page, encoding="utf-8")
+        part.write_text(page, encoding="utf-8", errors="backslashreplace")
     if options.json:
         scores = {run.name: _scores(run.predictions) if run.predictions else None for run in runs}
         differences = [asdict(comparison) for comparison in compared]

@@ -46,7 +46,7 @@ def _read(path: Path) -> list[tuple[str, Pair]]:
     expected = f'{path}: expected {{"NAME": ["LANDMARK", "LANDMARK"], ...}}'
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{expected}, but it is not JSON: {error}") from error
     pairs = list(content.items()) if isinstance(content, dict) else []
     faulty = [name for name, pair in pairs if not _is_pair(pair)]

@@ -156,7 +156,7 @@ def read_predictions(path: Path) -> Predictions:
         read = _read(content["images"], [str(name) for name in content["landmarks"]], reading)
         _check(read)
         return read
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(
             f"{path} is no file of predictions as LandmarkMetric(outfile=...) writes it: {error!r}; if it is of an "
             "earlier version, run tools/test.py again"

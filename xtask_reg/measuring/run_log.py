@@ -112,7 +112,7 @@ def json_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, text in enumerate(content.splitlines(), start=1):
         try:
             line = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if number > 1 and text and content.endswith(text):
                 warnings.warn(f"{file}, line {number} was cut off, and is left out")
                 return
