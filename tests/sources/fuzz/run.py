@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 import torch
+import torchvision  # noqa: F401  (which import_vggface2 imports: no part of the time of the first file)
 from files import ANYWHERE, STRUCTURE
 
 from xtask_reg.sources import import_vggface2, load_metadata, load_numpy_pickle, load_weights
