@@ -65,7 +65,7 @@ def test_file_is_in_the_published_format(source, images, by_hand, file) -> None:
 def test_damaged_header(source, images, cached, computed, by_hand, file, where) -> None:
     content = file.read_bytes()
     flip(file, HEADER[where](content, header_end(content)))
-    rebuilt(source, images, cached, computed, by_hand, "is left alone.*(begin as such|damaged|another)", len(images))
+    rebuilt(source, images, cached, computed, by_hand, "is left alone.*(begin as a file|damaged|another)", len(images))
 
 
 @pytest.mark.parametrize("record", [0, 3, 5])
@@ -108,7 +108,9 @@ def test_cut_off(source, images, cached, computed, by_hand, file, left, lost) ->
     if left == -180:  # the header alone is a whole file without records
         assert computed(cached(source, dtype="float16"), images, "fc") == lost + 1
         return
-    rebuilt(source, images, cached, computed, by_hand, "it is empty|header is|ends within an entry|begin as", lost)
+    rebuilt(
+        source, images, cached, computed, by_hand, "it is empty|header is|ends within an entry|begin as a file", lost
+    )
 
 
 def foreign_bytes(file: Path) -> None:

@@ -69,7 +69,7 @@ def test_output_that_depends_on_the_batch_or_chance(source, images, cached, tmp_
     source.fc = nn.Sequential(source.fc, layer())
     teacher = cached(source)
     for _ in range(2):
-        with pytest.raises(ValueError, match=r"'fc' for an image alone is not.*batch statistics.*or is random"):
+        with pytest.raises(ValueError, match=r"'fc' for an image alone differs.*batch statistics.*or is random"):
             teacher.features(images, ["fc"])
     assert not entries(tmp_path)
     teacher.features(images, ["layer2"])  # which is before that
@@ -175,7 +175,7 @@ def test_bad_arguments(tmp_path, arguments, message) -> None:
 def test_size_is_said_before_anything_is_written(source, images, cached, tmp_path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(UserWarning, match=r"up to 4.9 kB \(fc: 24 entries of 40 B, 0 there"):
+        with pytest.raises(UserWarning, match=r"up to 4.9 kB \(fc: 24 entries of 40 B, 0 already stored"):
             cached(source).features(images, ["fc", "layer2"])
     assert not entries(tmp_path)
 

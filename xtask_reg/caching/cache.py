@@ -125,8 +125,8 @@ class TeacherCache:
         if len(self._seen) > self.capacity:
             raise ValueError(
                 f"the teacher was given {len(self._seen)} different images, but images={self.images} in "
-                f"versions={self.versions} make {self.capacity}. A cache is of use only if the same pixels come again: "
-                "draw the augmentation from a finite set (a flip, a few scales); if it is finite, state the true "
+                f"versions={self.versions} make {self.capacity}. A cache helps only if the same pixels come again: "
+                "draw the augmentation from a finite set (a flip, a few scales); if it already is, give the true "
                 f"images and versions; else train without cache. What was stored so far is in {self.folder}"
             )
 
@@ -148,8 +148,8 @@ class TeacherCache:
         """See that an output, ``(1, ...)``, is what the teacher gives for the image alone."""
         if not is_same(given, compute(image[None], [path])[path]):
             raise ValueError(
-                f"the teacher's output at {path!r} for an image alone is not the one that was stored in "
-                f"{store.folder}, or is about to be. Either it depends on the other images of a batch (batch "
+                f"the teacher's output at {path!r} for an image alone differs from the one that is, or was to be, "
+                f"stored in {store.folder}. Either it depends on the other images of a batch (batch "
                 "statistics, attention over the batch) or is random: train without cache. Or the teacher's code "
                 "changed since: delete that folder"
             )

@@ -26,9 +26,9 @@ def announce(folder: Path, capacity: int, sizes: Mapping[str, int], there: Mappi
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(existing).free
     listed = ", ".join(
-        f"{path}: {capacity} entries of {readable(size)}, {there[path]} there already" for path, size in sizes.items()
+        f"{path}: {capacity} entries of {readable(size)}, {there[path]} already stored" for path, size in sizes.items()
     )
-    what = f"the cache of the teacher's outputs in {folder} is for up to {readable(total)} ({listed})"
+    what = f"the cache of the teacher's outputs in {folder} takes up to {readable(total)} ({listed})"
     if free < lacking:
         raise OSError(
             errno.ENOSPC,

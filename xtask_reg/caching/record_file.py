@@ -147,7 +147,7 @@ def _read_header(begin: bytes) -> tuple[dict[str, Any], int]:
     if not begin:
         raise ForeignFileError("it is empty")
     if begin[: len(MAGIC)] != MAGIC:
-        raise ForeignFileError("it does not begin as such a file does")
+        raise ForeignFileError("it does not begin as a file of the cache does")
     text = len(MAGIC) + _NUMBER.size
     try:
         end = text + _NUMBER.unpack(begin[len(MAGIC) : text])[0]

@@ -52,9 +52,9 @@ class Layout:
             ]
             layout = cls(tuple(map(int, header["shape"])), *dtypes)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ForeignFileError(f"its header lacks what it should say: {error}") from error
+            raise ForeignFileError(f"its header is incomplete or invalid: {error}") from error
         if not all(isinstance(dtype, torch.dtype) for dtype in dtypes) or min(layout.shape, default=1) < 1:
-            raise ForeignFileError("its header names a shape or dtype that there is not")
+            raise ForeignFileError("its header names an impossible shape or an unknown dtype")
         return layout
 
 
@@ -102,15 +102,15 @@ class Store:
             self._warn(path, file.damaged - damaged, is_new and file.has_unfinished(self.layout.nbytes))
         except (ForeignFileError, OSError, ValueError) as error:
             self._files[path.name] = None
-            warnings.warn(f"{path} is left alone, and what it may hold is computed again: {error}")
+            warnings.warn(f"{path} is left alone, and what it may contain is computed again: {error}")
 
     def _opened(self, path: Path) -> RecordFile:
         file = RecordFile(path)
         if {key: file.header.get(key) for key in self._identity} != self._identity:
-            raise ForeignFileError("by its header it belongs to another teacher, tap or kind of image")
+            raise ForeignFileError("according to its header it belongs to another teacher, tap or kind of image")
         layout = Layout.from_header(file.header)
         if self._layout not in (None, layout):
-            raise ForeignFileError(f"it stores {layout}, the others {self._layout}")
+            raise ForeignFileError(f"it stores {layout}, the other files {self._layout}")
         self._layout = layout
         self._files[path.name] = file
         return file
@@ -121,14 +121,14 @@ class Store:
             warnings.warn(f"{path}: {damaged} damaged entries are computed again; delete the file to end this warning")
         if is_unfinished:
             warnings.warn(
-                f"{path} ends within an entry, which is left out: a process was stopped there, or writes at this moment"
+                f"{path} ends within an entry, which is left out: a process was stopped there, or is still writing"
             )
 
     def forget_what_was_cut(self) -> None:
         """Drop the entries of files that somebody made shorter since they were read."""
         cut = [file for file in self._files.values() if file is not None and file.was_cut]
         for file in cut:
-            warnings.warn(f"{file.path} became shorter while in use: what it held is computed again")
+            warnings.warn(f"{file.path} became shorter while in use: what it contained is computed again")
             self._files[file.path.name] = None
             self._places = {key: place for key, place in self._places.items() if place[0] is not file}
             if self._writer is not None and self._writer.path == file.path:
@@ -139,7 +139,7 @@ class Store:
         if self._layout not in (None, layout):
             raise ValueError(
                 f"the teacher's output at {self._identity['tap']!r} was {self._layout} and is {layout} now, for images "
-                "of one shape: such outputs cannot be cached"
+                "of the same shape: such outputs cannot be cached"
             )
         self._layout = layout
 
