@@ -204,6 +204,8 @@ def test_parameter_that_is_gone_is_named() -> None:
     frozen = freeze(student, ["encoder.layer1"])
     layer = student.encoder.layer1[0]
     layer.low, layer.weight = nn.Parameter(layer.weight.detach(), requires_grad=False), None
-    with pytest.warns(UserWarning, match=r"'weight' of a frozen Linear is no parameter.*requires_grad_\(True\)"):
+    with pytest.warns(
+        UserWarning, match=r"'weight' of a frozen Linear is no longer a parameter.*requires_grad_\(True\)"
+    ):
         frozen.release()
     assert layer.bias.requires_grad

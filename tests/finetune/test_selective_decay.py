@@ -292,6 +292,6 @@ def test_a_state_dict_is_no_parameters() -> None:
     """Its tensors never get the gradients by which the decay goes, so that nothing would be drawn back."""
     student, source = nn.Linear(2, 2), nn.Linear(2, 2)
     optimizer = torch.optim.Adam(student.parameters())
-    with pytest.raises(TypeError, match=r"'weight' of the student is no parameter.*dict\(student.named_parameters"):
+    with pytest.raises(TypeError, match=r"'weight' of the student is not a parameter.*dict\(student.named_parameters"):
         SelectiveProjectionDecay(optimizer, student.state_dict(), source.state_dict())
     assert not optimizer._optimizer_step_pre_hooks

@@ -46,7 +46,7 @@ def freeze(model: nn.Module, paths: Sequence[str], but: Sequence[str] = ()) -> F
     kept = _modules(model, but)
     strays = [path for path in but if find_module(model, path) not in within]
     if strays:
-        raise ValueError(f"but={strays} is not within paths={list(paths)}; name submodules of those that are frozen")
+        raise ValueError(f"but={strays} is not within paths={list(paths)}; name submodules of the frozen ones")
     called = [model, *(find_module(model, path) for path in paths)]
     return Frozen([module for module in within if module not in kept], called)
 
@@ -105,8 +105,8 @@ class Frozen:
                 parameter.requires_grad_(True)
             if not found:
                 warnings.warn(
-                    f"{name!r} of a frozen {type(owner).__name__} is no parameter any more: what was made of it stays "
-                    "as it is; call requires_grad_(True) on what is to train"
+                    f"{name!r} of a frozen {type(owner).__name__} is no longer a parameter: what was made of it stays "
+                    "as it is; call requires_grad_(True) on what should train"
                 )
 
     def _parameters(self) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:

@@ -57,7 +57,7 @@ def layerwise_lr(
         parameters = list(dict.fromkeys(p for path in paths for p in find_module(model, path).parameters()))
         taken = {owner[parameter] for parameter in parameters if parameter in owner}
         if taken:
-            raise ValueError(f"stage {name!r} shares parameters with {sorted(taken)}; expected stages side by side")
+            raise ValueError(f"stage {name!r} shares parameters with {sorted(taken)}; name stages that share none")
         owner.update(dict.fromkeys(parameters, name))
         groups.append({"params": parameters, "lr": lr * decay ** (len(stages) - depth), "name": name})
     head = [parameter for parameter in model.parameters() if parameter not in owner]

@@ -125,13 +125,13 @@ def _wide(parameter: Tensor) -> torch.dtype:
 
 
 def _check(optimizer: Optimizer, parameters: Mapping[str, Tensor], source: Mapping[str, Tensor]) -> None:
-    check_kind(parameters, Mapping, "the argument parameters", "them by name, dict(student.named_parameters())")
+    check_kind(parameters, Mapping, "the argument parameters", "parameters by name, dict(student.named_parameters())")
     check_kind(source, Mapping, "the argument source", "tensors by name, source.state_dict()")
     optimized = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     for name, parameter in parameters.items():
         if not (parameter.requires_grad or isinstance(parameter, nn.Parameter)):
             raise TypeError(
-                f"{name!r} of the student is no parameter, and never has a gradient, as the tensors of a state dict: "
+                f"{name!r} of the student is not a parameter and has no gradient, like the tensors of a state dict: "
                 "give the parameters themselves, dict(student.named_parameters())"
             )
         if name not in source:
