@@ -206,7 +206,7 @@ def test_module_without_channels(output: object, found: str) -> None:
             return output
 
     module = Odd().eval()
-    with pytest.raises(TypeError, match=f"the Odd puts out {found}; expected one tensor"):
+    with pytest.raises(TypeError, match=f"the Odd returns {found}; expected one tensor"):
         delta_channel_weights(module, lambda: module() and 0.0)
     assert not module._forward_hooks
 

@@ -71,7 +71,7 @@ def checked_weights(weights: Tensor | Sequence[float]) -> Tensor:
     given = weights.detach().clone() if isinstance(weights, Tensor) else torch.tensor(weights, dtype=torch.float64)
     numbers = given.flatten().tolist()
     if given.ndim != 1 or not all(0 <= number < float("inf") for number in numbers) or not any(numbers):
-        raise ValueError(f"channel_weights={weights!r}; expected one finite number >= 0 a channel, not all of them 0")
+        raise ValueError(f"channel_weights={weights!r}; expected one finite number >= 0 per channel, not all of them 0")
     return given
 
 
@@ -79,7 +79,7 @@ def _check_count(channel_weights: Tensor | None, channels: int) -> None:
     if channel_weights is not None and channel_weights.shape != (channels,):
         raise ValueError(
             f"channel_weights of shape {tuple(channel_weights.shape)} for features of {channels} channels; "
-            "expected one weight a channel"
+            "expected one weight per channel"
         )
 
 

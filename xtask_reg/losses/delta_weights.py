@@ -53,8 +53,8 @@ def delta_channel_weights(
     check_temperature(temperature)
     if module.training:
         raise ValueError(
-            f"the {type(module).__name__} is in training mode, where each evaluation would be another and change its "
-            "statistics: call eval() on the network"
+            f"the {type(module).__name__} is in training mode, where evaluations differ and change its statistics: "
+            "call eval() on the network"
         )
     losses: list[float] = []
     channels = 1  # at least; the first evaluation finds how many
@@ -63,7 +63,7 @@ def delta_channel_weights(
         losses.append(_loss(module, without, evaluate))
         if without.channels is None:
             raise RuntimeError(
-                f"evaluate() did not call the {type(module).__name__}: name the module in the same network"
+                f"evaluate() did not call the {type(module).__name__}: give the module of the network that it calls"
             )
         channels = without.channels
         if progress is not None:
@@ -98,6 +98,6 @@ class _Without:
     def __call__(self, module: nn.Module, args: Any, output: Any) -> Tensor:
         if not isinstance(output, Tensor) or output.ndim < 2:
             found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
-            raise TypeError(f"the {type(module).__name__} puts out {found}; expected one tensor (B, C, ...)")
+            raise TypeError(f"the {type(module).__name__} returns {found}; expected one tensor (B, C, ...)")
         self.channels = output.shape[1]
         return output.index_fill(1, torch.tensor([self.channel], device=output.device), 0)

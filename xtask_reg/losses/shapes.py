@@ -43,7 +43,7 @@ def check_several_classes(logits: Tensor) -> None:
     """Raise ``ValueError`` if logits ``(B, C, *spatial)`` are of a single class, on which a softmax says nothing."""
     if logits.shape[1] == 1:
         raise ValueError(
-            f"logits {tuple(logits.shape)} of one class: its softmax is 1 whatever they are, so that nothing would be "
+            f"logits {tuple(logits.shape)} of one class: their softmax is always 1, so that nothing would be "
             "compared. The sigmoid of a score z is the softmax of (0, z): give the source's last layer a second output "
             "of zeros"
         )
