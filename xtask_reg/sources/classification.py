@@ -50,7 +50,7 @@ def _read_rgb(path: Path) -> Tensor:
 
     image = cv2.imread(str(path))
     if image is None:
-        raise ValueError(f"{path} does not exist or is no readable image")
+        raise ValueError(f"{path} does not exist or is not a readable image")
     return torch.from_numpy(image[:, :, ::-1].copy()).permute(2, 0, 1)
 
 

@@ -67,7 +67,7 @@ def _targets(module: nn.Module) -> dict[str, Tensor]:
     if not targets:
         raise ValueError(f"{type(module).__name__} has no parameters or persistent buffers to fill")
     if any(target.is_meta for target in targets.values()):
-        raise ValueError(f"{type(module).__name__} is on the meta device; give it memory first, by module.to_empty()")
+        raise ValueError(f"{type(module).__name__} is on the meta device; give it memory first, with module.to_empty()")
     return targets
 
 
@@ -89,7 +89,7 @@ def _problems(targets: Mapping[str, Tensor], entries: Mapping[str, Tensor]) -> l
             for key, target, entry in pairs
             if target.is_floating_point() != entry.is_floating_point()
         ],
-        "extra (ignore=... leaves out what begins so)": [key for key in entries if key not in targets],
+        "extra (ignore=... skips those that begin with it)": [key for key in entries if key not in targets],
     }
     return [f"{len(keys)} {what}: {_listed(keys)}" for what, keys in found.items() if keys]
 

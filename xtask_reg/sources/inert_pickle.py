@@ -136,7 +136,7 @@ class _Machine:
 
     def _global(self, name: str) -> Global:
         if name not in self.allowed:
-            raise RefusedPickleError(f"refers to {name[:200]!a}: unpickling it could execute anything")
+            raise RefusedPickleError(f"refers to {name[:200]!a}: unpickling it could execute arbitrary code")
         return Global(name)
 
 

@@ -73,7 +73,7 @@ def _entries(content: object) -> Iterable[tuple[object, object]]:
             return content.items()
         case Call("collections.OrderedDict", (list() as pairs,)):  # as Python 2 pickles it
             return pairs
-    raise RefusedPickleError("holds no dict")
+    raise RefusedPickleError("does not contain a dict")
 
 
 def _tensor(name: str, array: object) -> Tensor:
@@ -83,7 +83,7 @@ def _tensor(name: str, array: object) -> Tensor:
         case Call(f, (data, dtype, shape, "C" | "F" as order)) if f in _FROMBUFFER:
             fortran = order == "F"
         case _:
-            raise RefusedPickleError(f"has the entry {name}, which is no array in C or Fortran order")
+            raise RefusedPickleError(f"has the entry {name}, which is not an array in C or Fortran order")
     kind, swapped = _number(name, dtype)
     flat = _bytes(data)
     if not _is_shape(shape) or math.prod(shape) * kind.itemsize != len(flat):

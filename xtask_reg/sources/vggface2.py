@@ -85,7 +85,7 @@ def _read(source: Path, names: Collection[str]) -> tuple[str, dict[str, Tensor]]
             f"{source} is a PyTorch file with torchvision's names, which the published PyTorch files do not have; it "
             "does not say whether it expects RGB or BGR. Import a published file. Or, if you know the order: fill "
             "caffe_resnet50() with it by load_covering, reverse conv1.weight along its second dimension if it expects "
-            "BGR, and write the state dict by save_weights"
+            "BGR, and write the state dict with save_weights"
         )
     published = {_dag_name(name): name for name in names}
     if published.keys().isdisjoint(weights):

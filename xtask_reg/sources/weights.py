@@ -134,8 +134,8 @@ def _safetensors() -> ModuleType:
 def _check_torch(path: Path) -> None:
     if torch.__version__ < SAFE_TORCH:
         raise RuntimeError(
-            f"{path} is not read with torch {torch.__version__}: before {SAFE_TORCH} its weights_only has a hole, "
-            "CVE-2026-24747. Update torch, or take a .safetensors file; if you trust the origin, make one: "
+            f"{path} is not read with torch {torch.__version__}: before {SAFE_TORCH} its weights_only is vulnerable, "
+            "CVE-2026-24747. Update torch, or use a .safetensors file; if you trust the file's origin, make one: "
             "save_weights(torch.load(path, weights_only=True), 'source.safetensors')"
         )
 
@@ -152,8 +152,8 @@ def _unreadable(path: Path, is_safetensors: bool, error: Exception) -> str:
     refused = re.search(r"\bGLOBAL (\S+)", str(error))  # torch's words for a class that weights_only does not allow
     if refused:
         return (
-            f"{path} holds more than tensors ({refused[1]}), and reading that could execute anything. If you trust its "
-            "origin, export the state dict alone: by torch.save(ckpt['state_dict'], ...), or to .safetensors"
+            f"{path} holds more than tensors ({refused[1]}), and reading it could execute arbitrary code. If you trust "
+            "its origin, export the state dict alone: with torch.save(ckpt['state_dict'], ...), or to .safetensors"
         )
     expected = "a safetensors file" if is_safetensors else "a state dict written by torch.save"
     return (
@@ -192,5 +192,5 @@ def _dense_tensors(weights: Mapping[str, Tensor], path: Path) -> dict[str, Tenso
         if value.layout != torch.strided or value.is_meta or value.is_quantized:
             raise ValueError(f"{path}: {key} is a sparse, quantized or meta tensor; export it with dense values")
         if value.nbytes > value.untyped_storage().nbytes():
-            raise ValueError(f"{path}: {key} repeats few stored values ({tuple(value.shape)}); export it .contiguous()")
+            raise ValueError(f"{path}: {key} {tuple(value.shape)} repeats stored values; export a .contiguous() copy")
     return {key: value.detach() for key, value in weights.items()}
