@@ -114,11 +114,11 @@ def test_numbers_that_cannot_be_are_refused_with_the_file(tmp_path, place, value
     *keys, last = place
     functools.reduce(lambda entry, key: entry[key], keys, content)[last] = value
     path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r"predictions.json is no file of predictions"):
+    with pytest.raises(ValueError, match=r"predictions.json is not a predictions file"):
         read_predictions(path)
 
 
 def test_a_deep_file_is_refused_by_name(tmp_path):
     (tmp_path / "predictions.json").write_text("[" * 10**5)
-    with pytest.raises(ValueError, match=r"predictions.json is no file of predictions"):
+    with pytest.raises(ValueError, match=r"predictions.json is not a predictions file"):
         read_predictions(tmp_path / "predictions.json")

@@ -51,7 +51,7 @@ def _read(path: Path) -> list[tuple[str, Pair]]:
     pairs = list(content.items()) if isinstance(content, dict) else []
     faulty = [name for name, pair in pairs if not _is_pair(pair)]
     if faulty or not pairs:
-        raise ValueError(f"{expected}; not so: {', '.join(faulty) or type(content).__name__}")
+        raise ValueError(f"{expected}; wrong: {', '.join(faulty) or type(content).__name__}")
     return [(name, (pair[0], pair[1])) for name, pair in pairs]
 
 

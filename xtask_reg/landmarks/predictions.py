@@ -158,8 +158,8 @@ def read_predictions(path: Path) -> Predictions:
         return read
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(
-            f"{path} is no file of predictions as LandmarkMetric(outfile=...) writes it: {error!r}; if it is of an "
-            "earlier version, run tools/test.py again"
+            f"{path} is not a predictions file of LandmarkMetric(outfile=...): {error!r}; if an earlier version "
+            "wrote it, run tools/test.py again"
         ) from error
 
 
@@ -185,7 +185,7 @@ def _check(read: Predictions) -> None:
     read.scores  # noqa: B018  (looks at points, errors and their reading,)
     read.success_rates  # noqa: B018  (and this at its distances)
     if len(read.landmarks) != read.target.shape[1]:
-        raise ValueError(f"{len(read.landmarks)} names of landmarks for {read.target.shape[1]} points an image")
+        raise ValueError(f"{len(read.landmarks)} names of landmarks for {read.target.shape[1]} points per image")
 
 
 def markdown_table(scores: Mapping[str, LandmarkScores], seconds: Mapping[str, float]) -> str:

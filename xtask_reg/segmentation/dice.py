@@ -86,6 +86,6 @@ def _count(name: str, mask: np.ndarray, classes: int) -> np.ndarray:
     if mask.size and not 0 <= mask.min() <= mask.max() < classes:
         raise ValueError(
             f"{name} mask with labels from {mask.min()} to {mask.max()}; expected 0 to {classes - 1} (give the label "
-            "of pixels that do not count as ignore)"
+            "of pixels that should not count as ignore=...)"
         )
     return np.bincount(mask.ravel().astype(np.int64), minlength=classes)
