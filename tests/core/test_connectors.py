@@ -195,7 +195,7 @@ def test_bad_size_is_named(size: object) -> None:
 
 @pytest.mark.parametrize("shape", [(2, 3), (2, 3, 4), (2, 3, 4, 4, 4)])
 def test_features_that_are_no_maps_are_named(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="no maps") as error:
+    with pytest.raises(ValueError, match="not maps") as error:
         Resize(2)(torch.zeros(shape))
     assert str(shape) in str(error.value)
 

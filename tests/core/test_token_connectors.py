@@ -56,7 +56,7 @@ def test_channels_first_against_numpy(shape: tuple[int, ...]) -> None:
             xr.ChannelsFirst(),
             "neither tokens nor maps; expected (images, tokens, channels) or (images, *spatial, channels)",
         ),
-        (xr.ChannelsLast(), "no maps; expected (images, channels, *spatial)"),
+        (xr.ChannelsLast(), "not maps; expected (images, channels, *spatial)"),
     ],
 )
 def test_features_without_locations(connector: torch.nn.Module, message: str) -> None:
@@ -92,12 +92,12 @@ def test_bad_size_is_named(wrong: object) -> None:
 @pytest.mark.parametrize(
     ("connector", "shape", "message"),
     [
-        (TokensToMap(), (2, 4), "no tokens; expected (images, tokens, channels)"),
-        (TokensToMap(), (2, 4, 3, 3), "no tokens; expected (images, tokens, channels)"),
-        (TokensToMap(), (2, 21, 4), "20 tokens behind the first 1; expected a square number: give skip=..., or size="),
-        (TokensToMap(size=(4, 4)), (2, 21, 4), "20 tokens behind the first 1; expected 4 x 4"),
-        (TokensToMap(skip=5), (2, 5, 4), "0 tokens behind the first 5"),
-        (TokensToMap(skip=5), (2, 1, 4), "-4 tokens behind the first 5"),
+        (TokensToMap(), (2, 4), "not tokens; expected (images, tokens, channels)"),
+        (TokensToMap(), (2, 4, 3, 3), "not tokens; expected (images, tokens, channels)"),
+        (TokensToMap(), (2, 21, 4), "20 tokens after the first 1; expected a square number: give skip=..., or size="),
+        (TokensToMap(size=(4, 4)), (2, 21, 4), "20 tokens after the first 1; expected 4 x 4"),
+        (TokensToMap(skip=5), (2, 5, 4), "0 tokens after the first 5"),
+        (TokensToMap(skip=5), (2, 1, 4), "-4 tokens after the first 5"),
     ],
 )
 def test_tokens_that_make_no_map(connector: TokensToMap, shape: tuple[int, ...], message: str) -> None:

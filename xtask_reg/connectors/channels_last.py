@@ -23,6 +23,6 @@ class ChannelsLast(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         if features.ndim < 3:
             raise ValueError(
-                f"features of shape {tuple(features.shape)} are no maps; expected (images, channels, *spatial)"
+                f"features of shape {tuple(features.shape)} are not maps; expected (images, channels, *spatial)"
             )
         return features.movedim(1, -1)

@@ -42,7 +42,7 @@ class PooledClassifier(nn.Module):
         if features.ndim < 2 or features.shape[1] != channels:
             raise ValueError(
                 f"features of shape {tuple(features.shape)} for a classifier of {channels} channels; expected (images, "
-                f"{channels}, *spatial): where the student has others, bring it there with xr.Projection before it"
+                f"{channels}, *spatial): if the student has another number, put xr.Projection before it"
             )
         if self.window is not None:
             features = _sliding_average(features, self.window)

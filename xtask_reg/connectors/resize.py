@@ -36,7 +36,7 @@ class Resize(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         if features.ndim != 4:
             raise ValueError(
-                f"features of shape {tuple(features.shape)} are no maps; expected (images, channels, H, W)"
+                f"features of shape {tuple(features.shape)} are not maps; expected (images, channels, H, W)"
             )
         return resized(features, self.size)
 

@@ -40,13 +40,13 @@ class TokensToMap(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         if tokens.ndim != 3:
             raise ValueError(
-                f"features of shape {tuple(tokens.shape)} are no tokens; expected (images, tokens, channels)"
+                f"features of shape {tuple(tokens.shape)} are not tokens; expected (images, tokens, channels)"
             )
         patches = tokens.shape[1] - self.skip
         height, width = self.size or _square(patches)
         if patches < 1 or height * width != patches:
             raise ValueError(
-                f"features of shape {tuple(tokens.shape)} have {patches} tokens behind the first {self.skip}; expected "
+                f"features of shape {tuple(tokens.shape)} have {patches} tokens after the first {self.skip}; expected "
                 f"{f'{height} x {width}' if self.size else 'a square number: give skip=..., or size=(height, width)'}"
             )
         return tokens[:, self.skip :].transpose(1, 2).unflatten(2, (height, width))
