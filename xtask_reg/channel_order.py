@@ -46,8 +46,8 @@ class ChannelOrder:
         last = student.ndim in ADVICE and student.shape[-1] == width != student.shape[1]
         if last and plain and _minds(term, student, teacher):
             warnings.warn(
-                f"term {term.name!r}: {term.student!r} gives {tuple(student.shape)}, by its layers with the channels "
-                f"last, where {type(term.loss).__name__} takes dimension 1 for them: put "
+                f"term {term.name!r}: {term.student!r} gives {tuple(student.shape)}, judging by its layers with the "
+                f"channels last, but {type(term.loss).__name__} expects them in dimension 1: put "
                 f"{ADVICE[student.ndim]} on both sides, student_connector and teacher_connector"
             )
 

@@ -46,9 +46,9 @@ def _check(values: Iterable[Tensor]) -> None:
             continue
         if node.name() == _REENTRANT:
             raise RuntimeError(
-                "the student has reentrant activation checkpointing: what is computed again in the backward pass would "
-                "be in train mode, while the terms on images without labels want it in eval mode. Switch checkpointing "
-                "off (with_cp=False), or compare on the labelled images"
+                "the student has reentrant activation checkpointing: the backward pass would compute again in train "
+                "mode what the terms on images without labels computed in eval mode. Switch checkpointing off "
+                "(with_cp=False), or compare on the labelled images"
             )
         seen.add(node)
         found += [following for following, _ in node.next_functions]

@@ -31,7 +31,7 @@ class FaintTeacher:
         largest = teacher.abs().amax().item() if teacher.numel() else 1.0
         if largest < NOTHING:
             warnings.warn(
-                f"term {term.name!r}: no feature of the teacher at {term.teacher!r} is larger than {largest:g}, which "
-                "says nothing of the images; was the source trained, are its weights loaded, and does it get the "
-                "images that it expects?"
+                f"term {term.name!r}: no feature of the teacher at {term.teacher!r} is above {largest:g} in absolute "
+                "value, so they say nothing about the images: check that the source was trained, that its weights are "
+                "loaded, and that it gets the images that it expects"
             )

@@ -54,7 +54,7 @@ class InputConvention:
         if self.channels not in ("rgb", "bgr"):
             raise ValueError(f"channels={self.channels!r}; expected 'rgb' or 'bgr'")
         if not (_are_three(self.mean) and _are_three(self.std)):
-            raise ValueError(f"mean={self.mean!r} and std={self.std!r} must have three values, one a channel")
+            raise ValueError(f"mean={self.mean!r} and std={self.std!r} must have three values, one per channel")
         if not isinstance(self.value_range, Real):
             raise ValueError(f"value_range={self.value_range!r}; expected the value of a white pixel, 255 or 1 usually")
         finite = all(math.isfinite(value) for value in (*self.mean, *self.std, self.value_range))

@@ -59,7 +59,7 @@ class CommonParameters:
         if gone is not None:
             raise RuntimeError(
                 f"the parameter {gone!r} in {self._student_path!r} of the student, which a term compares with the "
-                "teacher's, is there no longer: it was parametrized (weight_norm, LoRA, FSDP's flat parameters), or "
+                "teacher's, no longer exists: it was parametrized (weight_norm, LoRA, FSDP's flat parameters), or "
                 "its module was replaced; change the student first, then build the regularizer"
             )
         if _are_sharded(_submodule(student, self._student_path), [(own[name], source[name]) for name in self.names]):
@@ -92,7 +92,7 @@ def _check_precision(name: str, student: torch.dtype, teacher: torch.dtype) -> N
     if torch.finfo(teacher).eps > torch.finfo(student).eps:
         raise ValueError(
             f"parameter {name!r} is {student} in the student and only {teacher} in the teacher: a term on parameters "
-            "would hold the student at rounded values; leave the teacher's dtype as it is"
+            "would pull the student to rounded values; leave the teacher's dtype as it is"
         )
 
 
@@ -100,8 +100,8 @@ def _check_unrounded(name: str, now: torch.dtype, then: torch.dtype, teacher: to
     if now != then and torch.finfo(now).eps > torch.finfo(teacher).eps:
         raise RuntimeError(
             f"parameter {name!r} of the student was {then} and is {now} in this step, {teacher} in the teacher: FSDP's "
-            "mixed precision gathers rounded copies, which a term on parameters would take for a distance; use "
-            "torch.autocast in its place, or if the student was converted, build the regularizer after that"
+            "mixed precision gathers rounded copies, and a term on parameters would count their rounding as distance; "
+            "use torch.autocast instead, or if the student was converted, build the regularizer after that"
         )
 
 
@@ -124,9 +124,9 @@ def _made(module: nn.Module, names: Iterable[str]) -> Iterator[str]:
 def _warn_of_made(owner: str, names: list[str]) -> None:
     if names:
         warnings.warn(
-            f"{len(names)} parameters, {min(names)!r} for one, are not compared: in the {owner} they are made of "
-            "others (weight_norm, LoRA, quantised layers); have them alike in student and teacher, or leave the term "
-            "out if what they are made of is frozen"
+            f"{len(names)} parameters, {min(names)!r} for example, are not compared: in the {owner} they are made "
+            "from others (weight_norm, LoRA, quantised layers); apply the same to student and teacher, or leave the "
+            "term out if what they are made from is frozen"
         )
 
 
@@ -136,8 +136,8 @@ def _warn_of_new(names: Sequence[str], own: Mapping[str, Tensor], source: Mappin
     new = [name for name in names if not _is_at(own[name], source[name])]
     if new and 2 * sum(own[name].numel() for name in new) < sum(own[name].numel() for name in names):
         warnings.warn(
-            f"{len(new)} parameters, {new[0]!r} for one, do not begin at the source's values, as the others do, and "
-            "are drawn there all the same: if they are new, a head of as many outputs as the source's for instance, "
+            f"{len(new)} parameters, {new[0]!r} for example, do not start at the source's values, unlike the others, "
+            "but the term pulls them there: if they are new, such as a head with as many outputs as the source's, "
             "give each of the other parts a term of its own, student='layer4', teacher='layer4' and so on"
         )
 

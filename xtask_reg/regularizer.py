@@ -237,7 +237,7 @@ class CrossTaskRegularizer(nn.Module):
         """
         check_kind(images, Tensor, "the argument images", "a tensor (B, C, H, W)")
         if self._student is None:
-            raise RuntimeError("the regularizer was made without a student: give regularizer(images, features={...})")
+            raise RuntimeError("the regularizer was made without a student: call regularizer(images, features={...})")
         check_not_balanced(self._terms())
         if not self.reads_features:
             return self(images, features=dict.fromkeys(self.student_paths, images))  # which nothing reads
@@ -256,7 +256,7 @@ class CrossTaskRegularizer(nn.Module):
             return {}
         if images is None:
             raise ValueError(
-                "the student was not called with a tensor, or changed it in place: name the images, as they were "
+                "the student was not called with a tensor, or changed it in place: give the images as they were "
                 "before the call, regularizer(images)"
             )
         assert self.teacher is not None

@@ -25,8 +25,8 @@ def check_made_anew(terms: Iterable[Term], student: nn.Module) -> None:
         brought = ", ".join(_brought(term))
         if earlier is not None and earlier() is not student and brought:
             warnings.warn(
-                f"term {term.name!r} was another student's and brings along {brought}: make the terms of each student "
-                "(of a fold, a seed, a trial) anew"
+                f"term {term.name!r} was used with another student and still has {brought}: make new terms for each "
+                "student (for each fold, seed or trial)"
             )
         if not is_left_out(term.weighting):
             _student_of[term] = weakref.ref(student)

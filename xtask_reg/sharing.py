@@ -22,8 +22,8 @@ def check_nothing_shared(teacher: nn.Module, **others: nn.Module) -> None:
             if _storage(tensor) in own:
                 raise ValueError(
                     f"{name!r} of the {owner} is the teacher's own tensor: give one of them a copy, "
-                    "FrozenTeacher(copy.deepcopy(source)) or retained_classifier(source.fc), and no assign=True in "
-                    "load_state_dict()"
+                    "FrozenTeacher(copy.deepcopy(source)) or retained_classifier(source.fc), and call "
+                    "load_state_dict() without assign=True"
                 )
 
 

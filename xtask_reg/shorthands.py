@@ -40,10 +40,10 @@ def _at_logits(loss: Callable[[], nn.Module], networks: TwoEncoders, name: str) 
 def _not_followed(networks: TwoEncoders, loss: str, student: str, name: str) -> str:
     source, (path, stage) = type(networks.teacher).__name__, list(networks.source.items())[-1]
     return (
-        f"how {source} comes from its last stage {path!r} {stage.shape} to class scores (B, classes) could not be "
-        "followed (it has none, or does something on the way that is no module of its own): write the term out, "
+        f"the way of {source} from its last stage {path!r} {stage.shape} to class scores (B, classes) could not be "
+        "followed (there are none, or part of the way is not a module of its own): write the term out, "
         f"xr.Term(xr.{loss}(), student={student!r}, teacher=<path of what gives the scores>, student_connector=<a copy "
-        f"of what {source} puts between, xr.retained_classifier(...) if that is an average and one layer>, weight=..., "
+        f"of what {source} has between, xr.retained_classifier(...) if that is an average and one layer>, weight=..., "
         f"name={name!r})"
     )
 

@@ -33,7 +33,6 @@ class SingleLocation:
         single = student.ndim > 2 and math.prod(student.shape[2:]) == 1
         if single and abs(value_on_noise(term, student, teacher)) < NOTHING:
             warnings.warn(
-                f"term {term.name!r}: {term.student!r} gives {tuple(student.shape)}, a single location, of which "
-                f"{type(term.loss).__name__} is 0 whatever the features are: tap an earlier layer, or give it larger "
-                "images"
+                f"term {term.name!r}: {term.student!r} gives {tuple(student.shape)}, a single location, for which "
+                f"{type(term.loss).__name__} is 0 whatever the features are: tap an earlier layer, or use larger images"
             )

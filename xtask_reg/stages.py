@@ -127,9 +127,9 @@ def _twice_as_large(model: nn.Module, images: Tensor, cell: str) -> Call:
         return called_with(model, larger(images, 2))
     except ValueError as error:
         raise ValueError(
-            f"for images of shape {tuple(images.shape)} {cell!r} of {type(model).__name__} gives a single cell, and it "
-            "does not take larger ones, which would show whether that is a stage or a part of the head; name the taps "
-            "yourself, stages={student's: source's} or in terms"
+            f"for images of shape {tuple(images.shape)} {cell!r} of {type(model).__name__} gives a single cell; larger "
+            "images would show whether that is a stage or a part of the head, but the network does not take them; name "
+            "the taps yourself, stages={student's: source's} or in terms"
         ) from error
 
 

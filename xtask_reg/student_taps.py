@@ -119,8 +119,8 @@ class StudentTaps:
                 recorder.forget()
                 now = "nothing" if found is None else f"a {type(found).__name__}"
                 raise TapError(
-                    f"the student tap {path!r} was replaced: there is {now} now, which is not what is read; "
-                    "call regularizer.remove(), and build the regularizer after the student's last change"
+                    f"the student tap {path!r} was replaced: there is {now} now, and the hook is on what was there "
+                    "before; call regularizer.remove(), and build the regularizer after the student's last change"
                 )
 
 
@@ -143,7 +143,7 @@ def _images(given: Tensor | None, called_with: Sequence[Seen]) -> Tensor | None:
     if any(given is argument.tensor and not argument.is_unchanged for argument in called_with):
         raise ValueError(
             f"the images given, {tuple(given.shape)}, were changed in place since the student was called with them: "
-            "make a copy before that call, and give that, regularizer(copy)"
+            "make a copy before that call, and give the copy, regularizer(copy)"
         )
     tensors = [argument.tensor for argument in called_with]
     if tensors and (given.shape, given.device) not in {(tensor.shape, tensor.device) for tensor in tensors}:

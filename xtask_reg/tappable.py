@@ -139,7 +139,7 @@ def unchanged_call(model: nn.Module, images: Tensor) -> Any:
             given, advice = f"images of shape {tuple(images.shape)}", "give images=... that it takes"
             if others:
                 given += f" and None for {', '.join(others)}"
-                advice = "in its place give the part that takes images alone (its encoder)"
+                advice = "give the part that takes images alone (its encoder) instead"
             raise ValueError(f"{type(model).__name__} cannot be called with {given}: {message}; {advice}") from error
 
 

@@ -94,8 +94,9 @@ def _explain(error: Exception, recorder: TapRecorder) -> None:
     with suppress(TapError):
         recorder.take(recorder.paths)
         error.add_note(
-            f"in the teacher's first pass, behind {', '.join(map(repr, recorder.paths))}: that pass is whole. If what "
-            "is behind does not take these images, as a classifier for one size, put nn.Identity() in its place"
+            f"in the teacher's first pass, after {', '.join(map(repr, recorder.paths))}: the first pass runs the whole "
+            "network. If a later part does not take these images, such as a classifier for one size, put "
+            "nn.Identity() in its place"
         )
 
 

@@ -203,8 +203,8 @@ class TapRecorder:
             if step.is_block:
                 return TapError(
                     f"{tap} fired more than once within one recording: the {self.owner} is called several times, or "
-                    "the module is used several times in a call; join what the calls are given into one batch, read "
-                    "each call by itself, or tap a module that runs once"
+                    "the module is used several times in a call; join the inputs of the calls into one batch, read "
+                    "each call separately, or tap a module that runs once"
                 )
             return TapError(
                 f"{tap} fired more than once within one call: the module is used several times (a shared activation); "
@@ -232,10 +232,10 @@ class TapRecorder:
         step, self._step = self._step, None
         if step is None:
             silent = next(iter(paths), "")
-            raise TapError(self._silent(silent, f"the {self.owner} was not called since the last one was read"))
+            raise TapError(self._silent(silent, f"the {self.owner} was not called since its last call was read"))
         if step.goes_on:
             raise TapError(
-                f"the last call of the {self.owner} has not ended: it was interrupted, or it is read from within"
+                f"the last call of the {self.owner} has not ended: it was interrupted, or is read before its end"
             )
         if step.outputs and torch.is_grad_enabled() and not step.with_gradients:
             raise TapError(
@@ -244,13 +244,13 @@ class TapRecorder:
             )
         for path in paths:
             if path not in step.outputs:
-                never = "the module was never called itself; some models walk over the children of a container"
+                never = "the module itself was never called; some models call the children of a container one by one"
                 raise TapError(self._silent(path, never + self._inner(path)))
             if isinstance(step.outputs[path], TapError):
                 raise step.outputs[path]
             if path in step.views and not step.views[path].is_unchanged:
                 raise TapError(
-                    f"the {self.owner} tap {path!r} gives a view that is changed in place behind it, where the "
+                    f"the {self.owner} tap {path!r} gives a view that is changed in place after it, so that the "
                     "gradient at the tap cannot be measured: tap another module, or use fixed weights and no monitor"
                 )
         return step.called_with, {path: output for path, output in step.outputs.items() if path in paths}

@@ -46,7 +46,7 @@ def check_balanced_apart(weights: Iterable[Weight]) -> None:
     """Raise ValueError if one :class:`Balanced` is among them several times."""
     balanced = [weight for weight in weights if isinstance(weight, Balanced)]
     if len(set(balanced)) < len(balanced):
-        raise ValueError("several terms have one Balanced object, which measures a single one: make one for each")
+        raise ValueError("several terms share one Balanced object, which measures a single term: make one for each")
 
 
 def check_not_balanced(terms: Iterable[Term]) -> None:
@@ -54,8 +54,8 @@ def check_not_balanced(terms: Iterable[Term]) -> None:
     names = [term.name for term in terms if isinstance(term.weighting, Balanced) and not term.reads_parameters]
     if names:
         raise ValueError(
-            f"the terms {names} are Balanced against the task's gradient at their taps, which has none on images "
-            "without labels: give them a number, or a schedule"
+            f"the terms {names} are Balanced against the task's gradient at their taps, but the task has none on "
+            "images without labels: give them a number, or a schedule"
         )
 
 

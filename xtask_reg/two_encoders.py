@@ -85,7 +85,8 @@ class TwoEncoders:
         except ValueError as error:
             if self._adapter is not None:
                 raise
-            raise ValueError(f"{error}, or convert the student's for it, FrozenTeacher(source, adapter)") from error
+            advice = "or convert the student's images for it, FrozenTeacher(source, adapter)"
+            raise ValueError(f"{error}, {advice}") from error
 
     def paths(self) -> tuple[list[str], list[str]]:
         """The stages of student and teacher; neither is called for those that are given."""
@@ -102,8 +103,8 @@ class TwoEncoders:
         own, source = self.paths()
         if len(own) != len(source):
             raise ValueError(
-                f"the student has the stages {own}, the teacher {source}: which belong together is not known; name "
-                "those that do, stages={student's: source's}"
+                f"the student has the stages {own}, the teacher {source}: their numbers differ, so they cannot "
+                "be paired in order; name the pairs, stages={student's: source's}"
             )
         return dict(zip(own, source))
 

@@ -74,9 +74,9 @@ def _warn(term: Term, before: Tensor | None, now: Tensor | None) -> None:
     """Say so, unless the parameters have other values than before."""
     if before is not None and now is not None and torch.equal(before.to(now.device), now):
         warnings.warn(
-            f"the connectors of term {term.name!r} do not train: {STEPS} steps changed the student and not "
+            f"the connectors of term {term.name!r} do not train: {STEPS} steps changed the student but not "
             "them; give regularizer.parameters() to the optimizer as well, and add what the regularizer "
-            "returns to the loss (or freeze them, requires_grad_(False), if they are to stay as they are)"
+            "returns to the loss (or, if they should stay as they are, freeze them by requires_grad_(False))"
         )
 
 

@@ -348,7 +348,7 @@ def test_a_view_that_is_changed_in_place(ed, weight, monitor, fails) -> None:
     images = batches(1)[0]
     student(images)
     if fails:
-        with pytest.raises(xr.TapError, match="'turn' gives a view that is changed in place behind it"):
+        with pytest.raises(xr.TapError, match="'turn' gives a view that is changed in place after it"):
             regularizer()
     else:
         expected = (student.conv(images) - source.conv(images)).square().mean() / 2

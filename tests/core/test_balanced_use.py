@@ -234,7 +234,7 @@ def test_term_beside_which_the_task_is_rounding(build, ed) -> None:
     """Of another term at the tap."""
     heavy = xr.Term(xr.HintLoss(), student="layer2", teacher="layer2", weight=1e5, name="heavy")
     model = build(ed(weight=xr.Balanced()), heavy)
-    with pytest.warns(UserWarning, match="'ed' weighs nothing: .*, or none beyond the rounding of that of the terms"):
+    with pytest.warns(UserWarning, match="'ed' weighs nothing: .*, or none above the rounding error of the terms' own"):
         train_in_bfloat16(model)
     assert model.regularizer.terms["ed"].weight == 0
 
@@ -318,10 +318,10 @@ def test_it_shows_itself(ed) -> None:
 
 def test_one_object_for_two_terms(net, ed) -> None:
     shared, student, teacher = xr.Balanced(0.1), net(2), xr.FrozenTeacher(net())
-    with pytest.raises(ValueError, match="several terms have one Balanced object"):
+    with pytest.raises(ValueError, match="several terms share one Balanced object"):
         xr.CrossTaskRegularizer(student, teacher, [ed(weight=shared, name=name) for name in "ab"])
     keep = xr.CrossTaskRegularizer(student, teacher, [ed(weight=shared, name="a"), ed(weight=1.0, name="b")])
     keep.set_weight("a", shared)
-    with pytest.raises(ValueError, match="several terms have one Balanced object"):
+    with pytest.raises(ValueError, match="several terms share one Balanced object"):
         keep.set_weight("b", shared)
     assert keep.terms["b"].weight == 1

@@ -64,7 +64,7 @@ def test_images_that_the_student_changed_are_not_taken_nor_another_tensor_of_the
     student, source = Altering(), Student()
     regularizer, images = hint(student, source), torch.randn(2, 3, 9, 9)
     student(images, depth=torch.randn(2, 3, 9, 9))
-    with pytest.raises(ValueError, match="changed it in place: name the images, as they were before"):
+    with pytest.raises(ValueError, match="changed it in place: give the images as they were before"):
         regularizer()
     student(images)
     with pytest.raises(ValueError, match=r"the images given, \(2, 3, 9, 9\), were changed in place"):

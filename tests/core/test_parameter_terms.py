@@ -293,7 +293,9 @@ def test_parameters_that_one_makes_of_others_are_told(net, images, change, owner
     changed = student if owner == "student" else source
     change(changed.layer1[0])
     before = {name: value.clone() for name, value in changed.state_dict().items()}
-    with pytest.warns(UserWarning, match=rf"1 parameters, 'layer1.0.weight' for one, are not compared: in the {owner}"):
+    with pytest.warns(
+        UserWarning, match=rf"^1 parameters, 'layer1.0.weight' for example, are not compared: in the {owner}"
+    ):
         keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [l2_sp()])
     torch.testing.assert_close(dict(changed.state_dict()), before, rtol=0, atol=0)
     student(images)
@@ -308,7 +310,7 @@ def test_a_new_head_of_the_source_s_shape_is_told(net) -> None:
     source = net(norm=False)
     student = copy.deepcopy(source)
     student.fc.reset_parameters()
-    with pytest.warns(UserWarning, match=r"2 parameters, 'fc\.weight' for one, do not begin at the source's values"):
+    with pytest.warns(UserWarning, match=r"2 parameters, 'fc\.weight' for example, do not start at the"):
         xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [l2_sp()])
 
 

@@ -54,7 +54,7 @@ def test_the_next_fold(net, ed, images, kind, kept_alive):
     found = trained(net(), net(), terms, images)
     expected = BROUGHT[kind]
     assert len(found) == (expected is not None)
-    assert all(f"term 'ed' was another student's and brings along {expected}: make" in each for each in found)
+    assert all(f"term 'ed' was used with another student and still has {expected}: make" in each for each in found)
 
 
 @pytest.mark.parametrize("kind", BROUGHT)

@@ -222,7 +222,7 @@ def unet() -> nn.Module:
         *(
             (
                 name, unet, unet,
-                rf"how Unet comes from its last stage 'encoder.model.layer4' .*xr.{loss}\(\), "
+                rf"the way of Unet from its last stage 'encoder.model.layer4' .*xr.{loss}\(\), "
                 rf"student='encoder.model.layer4', .* name='{name.replace('-', '_')}'\)",
             )
             for name, loss in (("ctd-cd", "SoftmaxL2Loss"), ("kd", "KDLoss"), ("lwf", "LwFLoss"))

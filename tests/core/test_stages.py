@@ -314,7 +314,7 @@ def test_a_pooled_cell_needs_no_larger_images(side, head):
 def test_a_single_cell_of_the_only_size_is_refused():
     """Whether the last convolution is a stage would show in larger images."""
     net = nn.Sequential(*halving(3, 3), nn.Flatten(), nn.Linear(3, 2))
-    with pytest.raises(ValueError, match=r"\(1, 3, 32, 32\) '4' of Sequential gives a single cell, .*stages=\{student"):
+    with pytest.raises(ValueError, match=r"\(1, 3, 32, 32\) '4' of Sequential gives a single cell; .*stages=\{student"):
         find_stages(net, torch.zeros(1, 3, 32, 32))
 
 

@@ -236,7 +236,7 @@ def test_networks_that_give_nothing_unless_they_are_trained(make: Any, config: A
     student, teacher = make(config()), xr.FrozenTeacher(make(config()))
     keep = xr.CrossTaskRegularizer(student, teacher, [term])
     student(pixel_values=torch.randn(2, 3, 64, 64))
-    with pytest.warns(UserWarning, match="term 'ed': no feature of the teacher at .* says nothing of the images"):
+    with pytest.warns(UserWarning, match="term 'ed': no feature of the teacher at .* say nothing about the images"):
         assert keep()["ed"].requires_grad
 
 

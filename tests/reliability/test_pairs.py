@@ -30,7 +30,7 @@ def test_two_forwards_before_one_loss(model, images, expected, numbers, seeded, 
     assert numbers(second) == expected(model, images)
     if each:
         assert numbers(first) == expected(model, other)
-    with pytest.raises(xr.TapError, match="not called since the last one was read"):
+    with pytest.raises(xr.TapError, match="not called since its last call was read"):
         reg()
     sum((first | second).values()).backward()
 

@@ -182,5 +182,7 @@ def _producer(copy: Tensor) -> GradientEdge:
     inputs = get_gradient_edge(copy).node.next_functions
     producers = [GradientEdge(node, index) for node, index in inputs if node is not None]
     if len(producers) != 1:
-        raise TapError("the gradient at a tap cannot be seen within a graph of torch.compile: compile after tapping")
+        raise TapError(
+            "the gradient at a tap cannot be measured within a graph of torch.compile: compile after tapping"
+        )
     return producers[0]

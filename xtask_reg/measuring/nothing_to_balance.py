@@ -16,8 +16,8 @@ def warn_of_nothing_to_balance(term: Term, balanced: Balanced) -> None:
         return
     place = f"its {'parameters' if term.reads_parameters else 'tap'} {term.student!r}"
     found = (
-        f"no other loss has a gradient at {place}, or none beyond the rounding of that of the terms there: give it a "
-        "number for a weight, or, where there is one, call the regularizer before the backward pass"
+        f"no other loss has a gradient at {place}, or none above the rounding error of the terms' own: give the term "
+        "a number as its weight, or, if there is such a loss, call the regularizer before the backward pass"
         if quotient == 0
         else f"it has no gradient at {place} (a map of a single cell, a single image, or features that are the "
         "teacher's): tap another layer, or leave it out"

@@ -50,7 +50,7 @@ def read_log(path: str | os.PathLike[str]) -> Curves:
     if not lines:
         raise ValueError(
             f"{path} has no measurements (keys such as cosine/..., ratio/...): train with model.monitor, or "
-            "CrossTaskRegularizer(..., monitor=Monitor(...)) and its report in the log"
+            "CrossTaskRegularizer(..., monitor=Monitor(...)) and write its report to the log"
         )
     curves: dict[str, dict[str, Points]] = defaultdict(dict)
     for key, points in sorted(_news(sorted(lines.items())).items()):
