@@ -205,7 +205,7 @@ def test_images_without_labels(tmp_path):
 
     module = Elsewhere(TERMS["ed"])
     fit(module, tmp_path, epochs=1)
-    with pytest.raises(ValueError, match="has both"):
+    with pytest.raises(ValueError, match="got both"):
         module.regularization(others, unlabelled=others)
     assert module.found.item() == pytest.approx(module.by_hand, rel=1e-6)
     assert module.by_hand > 0

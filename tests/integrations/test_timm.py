@@ -74,7 +74,7 @@ def test_the_size_is_the_only_one_that_the_model_takes(name, options, size, feat
 
 
 def test_not_of_timm():
-    with pytest.raises(ValueError, match="Linear has no pretrained_cfg with mean and std: it is no model of timm"):
+    with pytest.raises(ValueError, match="Linear has no pretrained_cfg with mean and std: it is not a timm model"):
         input_convention(nn.Linear(1, 1))
     with pytest.raises(ValueError, match="Linear has no feature_info that names its modules"):
         feature_stages(nn.Linear(1, 1))

@@ -23,7 +23,7 @@ def input_convention(model: nn.Module) -> InputConvention:
     """
     settings = getattr(model, "pretrained_cfg", None) or {}
     if not {"mean", "std"} <= settings.keys():
-        raise ValueError(f"{type(model).__name__} has no pretrained_cfg with mean and std: it is no model of timm")
+        raise ValueError(f"{type(model).__name__} has no pretrained_cfg with mean and std: it is not a timm model")
     mean, std = tuple(settings["mean"]), tuple(settings["std"])
     return InputConvention(mean=mean, std=std, size=_only_size(model, settings))
 

@@ -21,7 +21,7 @@ from xtask_reg.term import Term
 HOOKS = {
     "on_save_checkpoint": "connectors and balanced weights are not saved",
     "on_load_checkpoint": "connectors and balanced weights are not resumed",
-    "on_train_batch_end": "what is measured is not logged",
+    "on_train_batch_end": "measurements are not logged",
 }
 """What is lost where a module overrides a hook of the mixin and does not call it."""
 
@@ -111,7 +111,7 @@ class CrossTaskMixin:
         if progress is not None:
             regularizer.progress = progress
         if images is not None and unlabelled is not None:
-            raise ValueError("regularization(images, unlabelled) has both: give the images that the terms are to read")
+            raise ValueError("regularization(images, unlabelled) got both: give only the images that the terms read")
         terms = regularizer(images) if unlabelled is None else regularizer.on(unlabelled)
         for name, value in terms.items():
             self.log(f"loss/{name}", value.detach(), on_step=True, on_epoch=False)
