@@ -190,7 +190,7 @@ def test_codec_rejects_arguments_when_it_is_built(arguments, match):
 
 @pytest.mark.parametrize(
     ("instances", "size", "match"),
-    [(2, (64, 64), "2 instances"), (1, (64, 66), "no multiple"), (1, (30, 64), "stride 4")],
+    [(2, (64, 64), "2 instances"), (1, (64, 66), "not a multiple"), (1, (30, 64), "stride 4")],
 )
 def test_codec_rejects_input(instances, size, match):
     with pytest.raises(ValueError, match=match):
@@ -273,7 +273,7 @@ def test_metric_in_millimetres_by_hand(tmp_path):
 
 
 def test_metric_in_millimetres_of_images_without_a_size(tmp_path):
-    with pytest.raises(ValueError, match=r"how large a pixel of .*png is.*lacks 'mm_per_pixel'.*--mm-per-pixel"):
+    with pytest.raises(ValueError, match=r"the pixel size of .*png is unknown.*lacks 'mm_per_pixel'.*--mm-per-pixel"):
         scored(face(tmp_path, [[16, 16, 2]]), [[[3, 4]]], (64, 64), space="mm")
 
 
@@ -292,7 +292,7 @@ COCO = "configs/_base_/datasets/coco.py"
 def test_metric_in_millimetres_looks_at_data_sets_of_others(tmp_path, wrapper, is_told_early):
     data = {**face(tmp_path, [[16, 16, 2]]), "test_mode": True, "pipeline": crop((64, 64))}
     metric = METRICS.build(dict(type="LandmarkMetric", space="mm"))
-    expected = pytest.raises(ValueError, match="how large a pixel") if is_told_early else nullcontext()
+    expected = pytest.raises(ValueError, match="the pixel size of") if is_told_early else nullcontext()
     with expected:
         metric.check_data(DATASETS.build(wrapper(data)))
 
@@ -300,7 +300,7 @@ def test_metric_in_millimetres_looks_at_data_sets_of_others(tmp_path, wrapper, i
 def test_metric_in_millimetres_of_other_data_sets(tmp_path):
     sample = predicted(face(tmp_path, [[16, 16, 2]]), [[3, 4]], (64, 64))
     del sample["raw_ann_info"]
-    with pytest.raises(ValueError, match="how large a pixel of .*the data set is no LandmarkDataset"):
+    with pytest.raises(ValueError, match="the pixel size of .*the data set is not a LandmarkDataset"):
         METRICS.build(dict(type="LandmarkMetric", space="mm")).process({}, [sample])
 
 
@@ -366,7 +366,7 @@ SIMCC = dict(type="SimCCLabel", input_size=(64, 64), sigma=4.0)
 
 def test_metric_in_heatmap_pixels_where_there_are_none(tmp_path):
     data = face(tmp_path, [[16, 16, 2]])
-    with pytest.raises(ValueError, match="nothing told it their size.*CrossTaskHook"):
+    with pytest.raises(ValueError, match="their size is unknown.*CrossTaskHook"):
         scored(data, [[[3, 4]]], (64, 64), stride=None)
     with pytest.raises(ValueError, match="SimCCLabel makes no heatmaps: set space='input'"):
         METRICS.build(dict(type="LandmarkMetric")).use_codec(KEYPOINT_CODECS.build(SIMCC))

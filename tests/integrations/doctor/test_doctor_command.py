@@ -69,7 +69,7 @@ def test_without_teacher(diagnose, method, printed):
     assert examination.facts.teachers == {}
     assert examination.facts.losses.task.keys() == {"loss_kpt"}
     assert examination.facts.parameters.frozen == (("backbone",) if method == "fe" else ())
-    assert "none: nothing is compared with one" in printed(examination)
+    assert "none: no term needs one" in printed(examination)
 
 
 def test_the_same_twice(diagnose, look):
@@ -91,7 +91,7 @@ def test_the_same_twice(diagnose, look):
         ({"model.head.out_channels": 13}, "14 landmarks, the head gives 13 heatmaps"),
         ({"train_dataloader.dataset.data_root": "nowhere"}, "nowhere/train.json does not exist"),
         ({"val_dataloader.dataset.ann_file": "nothing.json"}, "nothing.json does not exist"),
-        ({"val_evaluator.space": "mm"}, "counts in mm, but nothing says how large a pixel of .* is"),
+        ({"val_evaluator.space": "mm"}, "counts in mm, but the pixel size of .* is unknown"),
         (
             {"train_dataloader.batch_size": 9, "train_dataloader.drop_last": True, "param_scheduler": None},
             "does not fill one batch",

@@ -55,9 +55,9 @@ PROVOKED = {
     "flip": (subset(4), "no landmarks are paired"),
     "never-annotated": ({FLIP: 0.0, "train_dataloader.dataset.data_root": "PARTLY"}, "right_eye_outer, nose_bottom$"),
     "batch-statistics": ({"train_dataloader.batch_size": 2}, "21 batch norms .* from 2 images"),
-    "connectors-not-saved": (NO_HOOK, "nothing saves them"),
+    "connectors-not-saved": (NO_HOOK, "connectors train, but are not saved"),
     "balance-not-saved": ({**BALANCED, **NO_HOOK}, "the balance of loss_ed is not saved"),
-    "no-progress": ({**FADING, **NO_HOOK}, "nothing tells loss_cd the progress"),
+    "no-progress": ({**FADING, **NO_HOOK}, "loss_cd would not know the progress"),
     "epoch-seed": ({"custom_hooks": [dict(type="CrossTaskHook")]}, "not seeded"),
     "no-gradient": ({**SHALLOW, "model.terms": []}, "get no gradient.*backbone.layer4.0"),
     "not-finite": ({"model.terms.0.weight": 1e39}, "loss_cd"),
@@ -79,10 +79,14 @@ ALSO = [
         {f"{AFFINES[1]}.input_size": (64, 96)},
         rf"{AFFINES[0]}.input_size=64,64, {AFFINES[1]}.input_size=64,96, ",
     ),
-    ("codec", {"test_evaluator.stride": 8}, "test_evaluator.stride=8, but a heatmap pixel has 4 input pixels"),
+    ("codec", {"test_evaluator.stride": 8}, "test_evaluator.stride=8, but a heatmap pixel is 4 input pixels wide"),
     ("test-set", {"test_dataloader.dataset.subset": [*range(13, -1, -1)]}, "the test set has .* in another order"),
-    ("test-set", {"test_evaluator.space": "mm"}, r"testing would fail: .*large a pixel of .*png is: .*mm_per_pixel"),
-    ("flip", subset(0, 3, 5), "one-sided landmarks: philtrum_top_left$"),
+    (
+        "test-set",
+        {"test_evaluator.space": "mm"},
+        r"testing would fail: .*pixel size of .*png is unknown: .*mm_per_pixel",
+    ),
+    ("flip", subset(0, 3, 5), "points of the other side: philtrum_top_left$"),
     ("never-annotated", {"train_dataloader.dataset.data_root": "PARTLY"}, "shows nose_bottom$"),
     ("epoch-seed", {"train_dataloader.num_workers": 1, "train_dataloader.persistent_workers": True}, "persistent"),
     (
@@ -145,8 +149,8 @@ def test_batch_statistics_far_from_those_of_the_source(diagnose, source, tmp_pat
     assert (term.apart > 1, probe.apart > 1) == (is_far, False), (term.apart, probe.apart)
     assert ("batch-statistics" in found) == is_far
     if is_far:
-        away = f"features at backbone.layer4 that are {term.apart:.0%} of their length away from the teacher's"
-        assert f"from 4 images: with the weights of its source the student gives {away}" in found["batch-statistics"]
+        away = f"features at backbone.layer4 differ from the teacher's by {term.apart:.0%} of their norm"
+        assert f"from 4 images: with the weights of its source, the student's {away}" in found["batch-statistics"]
 
 
 @pytest.mark.parametrize("evaluator", [{"stride": 4}, {"stride": 8, "space": "input"}])
@@ -165,7 +169,7 @@ def test_what_is_frozen_for_a_while_is_examined_as_after_the_thaw(diagnose, risk
     assert risks(examination) == {}
     assert examination.facts.parameters == plain.facts.parameters
     assert examination.facts.losses == plain.facts.losses
-    assert "backbone at 30% of the training; examined as from then on" in printed(examination)
+    assert "backbone at 30% of the training; examined in the state after that" in printed(examination)
     assert "thaws" not in printed(plain)
     always = diagnose({"custom_hooks": [*HOOKS_THERE, {**FREEZE, "until": 1}]})
     assert "loss_ed cannot act" in risks(always)["cannot-act"]
@@ -192,7 +196,7 @@ def test_where_student_and_teacher_are_alike_a_small_gradient_is_no_risk(diagnos
         assert term.difference < 1e-5
         assert term.at_tap.ratio < 1e-4
     assert "lambda-small" not in risks(examination)
-    assert printed(examination).count("student and teacher are alike") == 2
+    assert printed(examination).count("student and teacher are nearly equal") == 2
 
 
 def test_a_teacher_that_does_not_hold_is_found(diagnose, risks):
@@ -229,9 +233,9 @@ def test_a_source_states_its_own_input(diagnose, source, tmp_path, risks):
     assert teacher.metadata == stated
     assert teacher.converted
     assert (teacher.teacher_input.channels, teacher.teacher_input.mean) == ("bgr", (90, 100, 130))
-    assert "others than its weights were trained with" in risks(diagnose(changes))["input"]
+    assert "unlike those that its weights were trained with" in risks(diagnose(changes))["input"]
     overridden = diagnose({**changes, "model.teacher.input": dict(mean=(0, 0, 0), std=(1, 1, 1), value_range=255)})
-    assert "states another input convention" in risks(overridden)["input"]
+    assert "states an input convention that differs from model.teacher.input" in risks(overridden)["input"]
 
 
 def test_the_docs_explain_each_risk():

@@ -39,7 +39,7 @@ def test_penalty(diagnose, printed, source, risks):
     assert not facts.teachers["teacher"].runs
     text = printed(examination)
     assert f"{count:,} parameters" in text
-    assert "none: no output of it is read" in text
+    assert "none: nothing reads its output" in text
     assert risks(examination) == {}
 
 
@@ -84,7 +84,7 @@ def test_loss_of_the_student_alone(diagnose, first_step, printed):
     assert (term.teacher, term.difference, facts.teachers) == (None, None, {})
     assert term.student.shape == (4, 64, 2, 2)
     assert 0 < term.at_tap.ratio < 1
-    assert "none: nothing is compared with one" in printed(examination)
+    assert "none: no term needs one" in printed(examination)
 
 
 def test_several_teachers(diagnose, first_step, printed, encoder, source, risks):

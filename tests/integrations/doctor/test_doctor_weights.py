@@ -47,7 +47,7 @@ def test_schedule_counts_with_its_largest_weight(diagnose, first_step, printed, 
     assert term.at_tap.ratio == pytest.approx(weight * norms[0] / norms[1], rel=1e-3)
     row = next(line for line in printed(examination).splitlines() if "loss_ed" in line and short in line)
     assert f"{weight * ed.item():.3g}" in row
-    assert "its weight changes in training; here it has the largest" in " ".join(printed(examination).split())
+    assert "its weight changes during training; shown here is the largest" in " ".join(printed(examination).split())
 
 
 def test_balanced_weight_is_what_the_gradients_give(diagnose, first_step, printed):

@@ -52,9 +52,9 @@ class ExactHeatmap(BaseKeypointCodec):
             ValueError: for several instances, or an ``input_size`` (width, height) that is no multiple of the stride.
         """
         if len(keypoints) != 1:
-            raise ValueError(f"keypoints of {len(keypoints)} instances; a heatmap codec wants one instance an image")
+            raise ValueError(f"keypoints of {len(keypoints)} instances; a heatmap codec needs one instance per image")
         if any(length % self.stride for length in input_size):
-            raise ValueError(f"input_size={tuple(input_size)} is no multiple of the heatmaps' stride {self.stride}")
+            raise ValueError(f"input_size={tuple(input_size)} is not a multiple of the heatmap stride {self.stride}")
         width, height = (int(length) // self.stride for length in input_size)
         points = keypoints / self.stride
         margin = 3 * self.sigma

@@ -124,7 +124,7 @@ class LandmarkMetric(BaseMetric):
             return input_size
         if self._pixels_per_cell is None:
             raise ValueError(
-                "LandmarkMetric counts in heatmap pixels, but nothing told it their size: add "
+                "LandmarkMetric counts in heatmap pixels, but their size is unknown: add "
                 "dict(type='CrossTaskHook') to custom_hooks, or give it a stride (input pixels per heatmap pixel)"
             )
         return input_size / self._pixels_per_cell
@@ -158,8 +158,8 @@ def _mm_per_pixel(sample: dict[str, Any]) -> float:
     known = sample.get("raw_ann_info", {}).get(MM_PER_PIXEL)
     if known is None:
         raise ValueError(
-            f"LandmarkMetric counts in mm, but nothing says how large a pixel of {sample['img_path']} is: its entry in "
+            f"LandmarkMetric counts in mm, but the pixel size of {sample['img_path']} is unknown: its entry in "
             "the annotation file lacks 'mm_per_pixel' (convert-landmarks writes it from a column of that name, or "
-            "--mm-per-pixel), or the data set is no LandmarkDataset"
+            "--mm-per-pixel), or the data set is not a LandmarkDataset"
         )
     return float(known)

@@ -19,8 +19,8 @@ def data_risks(facts: Facts) -> Iterator[Risk]:
     if facts.data.test_error is not None:
         yield Risk(
             "test-set",
-            f"training would end, but testing would fail: {facts.data.test_error}",
-            "mend that, or set test_dataloader as train_dataloader and val_dataloader are",
+            f"training would finish, but testing would fail: {facts.data.test_error}",
+            "correct this, or configure test_dataloader like train_dataloader and val_dataloader",
         )
     if facts.parameters.batch_statistics_in_backbone:
         yield from _batch_statistics(facts)
@@ -40,8 +40,8 @@ def _batch_statistics(facts: Facts) -> Iterator[Risk]:
     elif far:
         yield Risk(
             "batch-statistics",
-            f"{found}: with the weights of its source the student gives features at {far[0].student.path} that are "
-            f"{far[0].apart:.0%} of their length away from the teacher's",
+            f"{found}: with the weights of its source, the student's features at {far[0].student.path} differ from "
+            f"the teacher's by {far[0].apart:.0%} of their norm",
             cure,
         )
 
@@ -58,7 +58,7 @@ def _landmarks(facts: Facts) -> Iterator[Risk]:
     elif data.one_sided:
         yield Risk(
             "flip",
-            f"a flip gives the other side's points to one-sided landmarks: {some(data.one_sided)}",
+            f"flips put these left or right landmarks at points of the other side: {some(data.one_sided)}",
             "give each a mirrored partner in flip_index (convert-landmarks --mirror), or set the prob of RandomFlip "
             "to 0",
         )
@@ -75,14 +75,14 @@ def _codec(codec: CodecFacts) -> Iterator[Risk]:
         yield Risk(
             "codec",
             f"heatmaps are made by one codec and read by another: {'; '.join(codec.differing)}",
-            "set both alike; a sigma acts in the training pipeline alone",
+            "make both equal; sigma has an effect in the training pipeline only",
         )
     if len(set(codec.input_sizes.values())) > 1:
         sizes = ", ".join(f"{key}={width},{height}" for key, (width, height) in codec.input_sizes.items())
-        yield Risk("codec", f"the input sizes (width, height) differ: {sizes}", "set all of them alike")
+        yield Risk("codec", f"the input sizes (width, height) differ: {sizes}", "make all of them equal")
     for key, (stated, made) in codec.other_strides.items():
         yield Risk(
             "codec",
-            f"{key}={stated:g}, but a heatmap pixel has {made:g} input pixels: ME and FR count in another unit",
-            f"leave out {key}, unless that unit is meant",
+            f"{key}={stated:g}, but a heatmap pixel is {made:g} input pixels wide: ME and FR are in another unit",
+            f"leave out {key}, unless this unit is intended",
         )

@@ -41,8 +41,8 @@ def _step(facts: Facts) -> Iterator[Risk]:
         then = f", and the step fails: {losses.error}" if losses.error else ""
         yield Risk(
             "input-size",
-            f"the input of {size} is no multiple of the encoder's stride, {data.encoder_stride}{then}",
-            "set input_size of TopdownAffine to multiples of it, in each pipeline",
+            f"the input size {size} is not a multiple of the encoder's stride, {data.encoder_stride}{then}",
+            "set input_size of TopdownAffine to multiples of it in all pipelines",
         )
     if losses.not_finite:
         yield Risk(
@@ -58,7 +58,7 @@ def _term(term: TermFacts) -> Iterator[Risk]:
         yield Risk(
             "shapes",
             f"{term.name} cannot be computed: {term.error}",
-            "tap layers of one shape, or give the term a student_connector that makes them fit",
+            "tap layers of the same shape, or give the term a student_connector that matches the shapes",
         )
     elif not term.student.has_gradient:
         parameters = term.student.parameters is not None
@@ -80,7 +80,7 @@ def _term(term: TermFacts) -> Iterator[Risk]:
             "lambda-large",
             f"{term.name} outweighs the task: its gradient at {place} is {ratio:.3g} times the "
             "task's in the first step",
-            f"lower its weight, now {term.weighting}, unless that is meant; search it on a logarithmic grid",
+            f"lower its weight, now {term.weighting}, unless this is intended; search it on a logarithmic grid",
         )
 
 
@@ -92,10 +92,10 @@ def _teachers(facts: Facts) -> Iterator[Risk]:
         if teacher in trained and starts_as_none:
             yield Risk(
                 "start",
-                f"the student does not start as its source: {len(teacher.differing)} of {teacher.in_common} common "
+                f"the student does not start from its source: {len(teacher.differing)} of {teacher.in_common} common "
                 f"tensors differ, {some(teacher.differing)}",
-                "give model.backbone init_cfg=dict(type='SourceWeights', checkpoint=...) with the teacher's file, and "
-                "no load_from",
+                "set model.backbone.init_cfg=dict(type='SourceWeights', checkpoint=...) with the teacher's file, and "
+                "remove load_from",
             )
 
 
@@ -104,25 +104,27 @@ def _teacher(whose: str, teacher: TeacherFacts) -> Iterator[Risk]:
         yield Risk(
             "random-teacher",
             f"{whose} is untrained",
-            "right for a control only; else leave out model.teacher.checkpoint, or name the source's file",
+            "use this for a control only; otherwise remove model.teacher.checkpoint, or set it to the source's file",
         )
     stated = teacher.stated_input
     if stated is not None and not InputAdapter(teacher.teacher_input, stated).changes_nothing:
         yield Risk(
             "input",
-            f"the file of {whose} states another input convention than the one it is given",
-            "leave out model.teacher.input, which overrides the file",
+            f"the file of {whose} states an input convention that differs from model.teacher.input",
+            "remove model.teacher.input, which overrides the file",
         )
     elif teacher.converted:
         yield Risk(
             "input",
-            f"the input conventions differ: the images are converted for {whose}, but the student, if it starts "
-            "from that source, gets others than its weights were trained with",
-            "set model.data_preprocessor to the teacher's convention, unless the student starts from elsewhere",
+            f"the input conventions differ: the images are converted for {whose}, but a student that starts "
+            "from that source gets images unlike those that its weights were trained with",
+            "set model.data_preprocessor to the teacher's convention, unless the student starts from other weights",
         )
     failed = [check for check, held in teacher.checks.items() if not held]
     if failed:
-        yield Risk("teacher", f"{whose} does not hold: {', '.join(failed)}", "report this; the teacher must stay")
+        yield Risk(
+            "teacher", f"{whose} fails: {', '.join(failed)}", "report this as a bug: the teacher must not change"
+        )
 
 
 def _run(facts: Facts) -> Iterator[Risk]:
@@ -131,13 +133,13 @@ def _run(facts: Facts) -> Iterator[Risk]:
     if not run.has_epoch_seed_hook:
         yield Risk(
             "epoch-seed",
-            "epochs are not seeded: a resumed run draws other augmentations than an uninterrupted one",
+            "epochs are not seeded: a resumed run gets different augmentations from an uninterrupted one",
             "add dict(type='EpochSeedHook') to custom_hooks",
         )
     elif run.persistent_workers:
         yield Risk(
             "epoch-seed",
-            "EpochSeedHook refuses persistent workers: training would stop at its start",
+            "EpochSeedHook refuses persistent workers: training would stop at the start",
             "set train_dataloader.persistent_workers=False",
         )
     unused = facts.parameters.without_gradient
@@ -156,11 +158,11 @@ def _without_hook(facts: Facts) -> Iterator[Risk]:
     scheduled = [term.name for term in facts.losses.terms if term.scheduled]
     balanced = [term.name for term in facts.losses.terms if term.balanced]
     if connectors is not None and connectors.trainable:
-        message = "connectors train, but nothing saves them: a resumed run would begin them anew"
+        message = "connectors train, but are not saved: a resumed run would start them from scratch"
         yield Risk("connectors-not-saved", message, cure)
     if balanced:
-        message = f"the balance of {some(balanced)} is not saved: a resumed run would begin it anew"
+        message = f"the balance of {some(balanced)} is not saved: a resumed run would start it from scratch"
         yield Risk("balance-not-saved", message, cure)
     if scheduled:
-        message = f"nothing tells {some(scheduled)} the progress of training: the first step would fail"
+        message = f"{some(scheduled)} would not know the progress of training: the first step would fail"
         yield Risk("no-progress", message, cure)

@@ -67,7 +67,7 @@ def _data(data: DataFacts, run: RunFacts) -> RenderableType:
     return pairs(
         [
             ("images", f"{data.train_images} to train, {val} to validate, {test} to test"),
-            ("batch", f"{shape(data.batch_shape)}, values {data.lowest:.3g} to {data.highest:.3g} when preprocessed"),
+            ("batch", f"{shape(data.batch_shape)}, values {data.lowest:.3g} to {data.highest:.3g} after preprocessing"),
             ("landmarks", f"{data.landmarks or 'unknown'}{annotated}; {data.flip_pairs} flip pairs, {flips}"),
             *([("unlabelled", unlabelled)] if run.unlabelled else []),
         ]
@@ -85,7 +85,7 @@ def _parameters(parameters: ParameterFacts, run: RunFacts) -> RenderableType:
     ]
     if run.thaws:
         thaws = ", ".join(f"{path} at {until:.0%} of the training" for path, until in run.thaws.items())
-        notes.append(("thaws", f"{thaws}; examined as from then on"))
+        notes.append(("thaws", f"{thaws}; examined in the state after that"))
     if parameters.without_gradient:
         tolerated = " (find_unused_parameters is set)" if run.find_unused_parameters else ""
         notes.append(("no gradient", f"{len(parameters.without_gradient)} trainable tensors{tolerated}"))
@@ -94,7 +94,7 @@ def _parameters(parameters: ParameterFacts, run: RunFacts) -> RenderableType:
 
 def _teachers(teachers: Mapping[str, TeacherFacts]) -> dict[str, RenderableType]:
     if not teachers:
-        return {"Teacher": Text("none: nothing is compared with one")}
+        return {"Teacher": Text("none: no term needs one")}
     return {"Teacher" if name == ALONE else f"Teacher {name}": _teacher(facts) for name, facts in teachers.items()}
 
 
@@ -102,7 +102,7 @@ def _teacher(teacher: TeacherFacts) -> RenderableType:
     metadata = ", ".join(f"{key}={value}" for key, value in teacher.metadata.items())
     same = len(teacher.differing) == 0
     start = f"{teacher.in_common} tensors in common with the student, "
-    start += "all alike at the start" if same else f"{len(teacher.differing)} of them differ at the start"
+    start += "all equal at the start" if same else f"{len(teacher.differing)} of them differ at the start"
     share = "not measured" if teacher.share_of_step is None else f"{teacher.share_of_step:.0%} of a training step"
     return Group(
         pairs(
@@ -112,7 +112,7 @@ def _teacher(teacher: TeacherFacts) -> RenderableType:
                 ("student's input", _convention(teacher.student_input)),
                 ("teacher's input", _convention(teacher.teacher_input) if teacher.converted else "the same, unchanged"),
                 ("start", start),
-                ("forward pass", share if teacher.runs else "none: no output of it is read"),
+                ("forward pass", share if teacher.runs else "none: nothing reads its output"),
             ]
         ),
         "",
@@ -122,7 +122,7 @@ def _teacher(teacher: TeacherFacts) -> RenderableType:
 
 def _risks(risks: Sequence[Risk]) -> RenderableType:
     if not risks:
-        return Text("none was found")
+        return Text("none found")
     return Group(*(Text(f"{risk.name}: {risk.message}\n  cure: {risk.cure}") for risk in risks))
 
 

@@ -47,9 +47,9 @@ def losses_table(losses: LossFacts) -> RenderableType:
 def _note(term: TermFacts) -> str | None:
     if term.balanced:
         gives = f"the weight {term.weight:.3g}" if term.weight else "no weight yet"
-        return f"{term.name}: the gradients of this batch give {gives}; in the first {FIRST} steps it weighs nothing"
+        return f"{term.name}: the gradients of this batch give {gives}; its weight is 0 in the first {FIRST} steps"
     if term.scheduled:
-        return f"{term.name}: its weight changes in training; here it has the largest, {term.weight:g}"
+        return f"{term.name}: its weight changes during training; shown here is the largest, {term.weight:g}"
     return None
 
 
@@ -62,8 +62,8 @@ def gradients_table(losses: LossFacts, first_layer: str | None) -> RenderableTyp
         for place, pull in ((term.student.path or "everything", term.at_tap), (first_layer or "", term.at_first_layer)):
             rows.append((term.name, place, *_pull(pull)))
     notes = [
-        f"{term.name}: student and teacher are alike ({term.difference:.1e} apart), so its gradient is about 0 now; "
-        "judge its weight later in training"
+        f"{term.name}: student and teacher are nearly equal (relative difference {term.difference:.1e}), "
+        "so its gradient is about 0 now; judge its weight later in training"
         for term in losses.terms
         if alike(term)
     ]
