@@ -103,18 +103,18 @@ DAMAGE = {
     "outside right": (
         point(0, 2, 64.5, 9),
         "error",
-        f"{FIRST} (64 x 64): outside lie {LANDMARK_NAMES[2]!r} at (64.5, 9)",
+        f"{FIRST} (64 x 64): landmarks outside the image: {LANDMARK_NAMES[2]!r} at (64.5, 9)",
     ),
-    "outside left": (point(1, 2, -0.75, 9), "error", f"{SECOND} (64 x 64): outside lie"),
-    "outside below": (point(0, 2, 9, 65), "error", f"outside lie {LANDMARK_NAMES[2]!r} at (9, 65)"),
-    "outside, occluded": (point(0, 2, 70, 9, 1), "warning", "outside of their image, with visibility 1, are"),
-    "box of corners": (put([40, 40, 44, 44], "annotations", 0, "bbox"), "warning", "outside of their bbox"),
+    "outside left": (point(1, 2, -0.75, 9), "error", f"{SECOND} (64 x 64): landmarks outside the image:"),
+    "outside below": (point(0, 2, 9, 65), "error", f"landmarks outside the image: {LANDMARK_NAMES[2]!r} at (9, 65)"),
+    "outside, occluded": (point(0, 2, 70, 9, 1), "warning", "landmarks outside their image, with visibility 1: "),
+    "box of corners": (put([40, 40, 44, 44], "annotations", 0, "bbox"), "warning", "outside their bbox"),
     "one-sided flip": (put(0, "categories", 0, "flip_index", 1), "error", "flip_index must pair"),
     "flip that is no list": (put(7, "categories", 0, "flip_index"), "error", "flip_index must pair"),
     "names that collide": (
         put(["a", "a", "a (0)", *LANDMARK_NAMES[3:]], "categories", 0, "keypoints"),
         "error",
-        "cannot be told apart",
+        "not unique, even with their index added",
     ),
     "size of the file": (put(65, "images", 0, "width"), "error", f"{FIRST} has 64 x 64 pixels; the file says 65 x 64"),
     "missing image": (put("images/none.png", "images", 0, "file_name"), "error", "none.png does not exist"),
@@ -123,10 +123,10 @@ DAMAGE = {
     "one place": (
         lambda content: [point(0, 4, 30, 30)(content), point(0, 12, 30, 30)(content)],
         "warning",
-        f"at the same place are {LANDMARK_NAMES[4]!r} and {LANDMARK_NAMES[12]!r} (in 1 of 8 faces)",
+        f"landmarks at the same place: {LANDMARK_NAMES[4]!r} and {LANDMARK_NAMES[12]!r} (in 1 of 8 faces)",
     ),
     "never annotated": (hide([4, 12]), "warning", f"never annotated: {LANDMARK_NAMES[4]}, {LANDMARK_NAMES[12]}"),
-    "sides exchanged": (copy_keypoints, "warning", f"{SECOND}: flip pairs lie the other way round"),
+    "sides exchanged": (copy_keypoints, "warning", f"{SECOND}: flip pairs are swapped compared with the other faces"),
 }
 
 
@@ -178,7 +178,7 @@ def test_left_and_right_apart(files):
         edit(file, put(names, "categories", 0, "keypoints"))
     found = findings(files)
     assert [severity for severity, _, _ in found] == ["warning"] * 2
-    assert "no flip pairs are 'left eye' and 'right eye'" in found[0][2]
+    assert "named left and right, but not paired by flip_index: 'left eye' and 'right eye'" in found[0][2]
 
 
 def test_nearly_black_images(files):

@@ -41,7 +41,7 @@ def test_notes_of_dark_images_and_of_what_is_no_landmark(noise, save, table_of, 
     table = table_of(tmp_path, files, points, annotated=np.array([[True] * 3, [True, False, True], [True] * 3]))
     dark, still = convert(table, tmp_path / "out").notes
     assert dark.startswith("images that are nearly black: 2; 12-bit data in 16 bits?")
-    assert still.startswith("at one place in all images: p2; ")
+    assert still.startswith("the same position in all images: p2; ")
 
 
 def test_one_image_says_nothing_of_moving(noise, save, table_of, convert, tmp_path):
@@ -102,7 +102,9 @@ def test_landmark_outside_is_an_error_that_tells_where(noise, save, table_of, co
     for index, (x, y) in ((0, OUTLYING[0]), (1, OUTLYING[1]), (1, OUTLYING[3])):
         points = np.array([(10.0, 10), (20, 20), (140, 90)])
         points[index] = x, y
-        says = rf"a\.png: landmarks outside: 1, e\.g\. 'p{index}' at \({x}, {y}\); the image is 150 x 100 pixels"
+        says = (
+            rf"a\.png: landmarks outside the image: 1, e\.g\. 'p{index}' at \({x}, {y}\); the image is 150 x 100 pixels"
+        )
         with pytest.raises(ValueError, match=says):
             convert(table_of(tmp_path, ["a.png"], [points]), tmp_path / "out")
 
@@ -204,8 +206,8 @@ def test_one_landmark_of_a_whole_image(noise, save, table_of, convert, read, tmp
         ({"margin": float("nan")}, "margin nan between 0 and 10"),
         ({"flip": (1, 2, 0)}, "flip must pair the 3 landmarks mutually"),
         ({"flip": (0, 1)}, "flip must pair the 3 landmarks mutually"),
-        ({"splits": ["train"]}, "for 2 images, got 1"),
-        ({"splits": ["train", "valid"]}, "splits must say train, val, test"),
+        ({"splits": ["train"]}, "one for each of 2 images, got 1"),
+        ({"splits": ["train", "valid"]}, "splits must be train, val, test"),
     ],
 )
 def test_bad_options(noise, save, table_of, convert, tmp_path, options, says):

@@ -59,7 +59,7 @@ def test_boxes_are_found_by_the_end_of_the_path(folder):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1.png,0,0,5,5", r"line 2: 1.png may be a/1.png or b/1.png"),
+        ("1.png,0,0,5,5", r"line 2: 1.png fits a/1.png and b/1.png; add the folder"),
         ("a/1.png,0,0,5,5", "no box for 1 of 2 images, e.g. b/1.png"),
         ("a/1.png,0,0,0,5", "box 0 0 0 5: expected a width and height of at least 1"),
         ("a/1.png,0,0,x,5", "line 2, column width: 'x' is not a number"),

@@ -102,8 +102,8 @@ def test_first_pixel_is_subtracted_from_annotated_points_only(write, first_pixel
 BAD_CSV = {
     "underscore": ("file,x0,y0\na.png,1_2,3\n", "line 2, column x0: '1_2' is not a number"),
     "empty file": ("", "is empty"),
-    "only a header": ("file,x0,y0\n", "no line behind its header"),
-    "only separators": (",,\n,,\n", "no line behind its header"),
+    "only a header": ("file,x0,y0\n", "no lines after its header"),
+    "only separators": (",,\n,,\n", "no lines after its header"),
     "not UTF-8": (b"file,x0,y0\n\xff.png,1,2\n", "UTF-8"),
     "no file column": ("name,x0,y0\na,1,2\n", r"'file'.*in the header \['name', 'x0', 'y0'\]"),
     "two file columns": ("file,image_name,x0,y0\na,b,1,2\n", "one column 'file'"),
@@ -232,7 +232,7 @@ def test_list_of_other_size_and_several_faces(write):
 
 BAD_LIST = {
     "empty file": ("", None, "is empty"),
-    "unknown size": ("1 2 3 4 a.png", None, r"4 numbers before the image path; say how many points .*--points"),
+    "unknown size": ("1 2 3 4 a.png", None, r"4 numbers before the image path; give the number of points .*--points"),
     "too many points": ("1 2 3 4 a.png", 3, "4 numbers before the image path"),
     "no points": ("1 2 3 4 a.png", 0, "4 numbers before the image path"),
     "path first": ("a.png 1 2 3 4", 2, "0 numbers before the image path"),

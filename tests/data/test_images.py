@@ -51,7 +51,7 @@ def test_a_missing_image_is_seen_from_somewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError) as caught:
         read_image(Path("none/a.png"))
-    assert str(caught.value) == f"the image none/a.png does not exist (seen from {tmp_path})"
+    assert str(caught.value) == f"the image none/a.png does not exist (relative to {tmp_path})"
     with pytest.raises(FileNotFoundError, match="a.png does not exist$"):
         read_image(tmp_path / "a.png")
 

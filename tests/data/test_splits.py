@@ -26,12 +26,12 @@ def test_persons_are_never_split(seed):
 @pytest.mark.parametrize(
     ("fractions", "says"),
     [
-        ((0.7, 0.2, 0.2), r"add to 1.1; expected 1"),
-        ((0.7, 0.1, 0.1), r"add to 0.9; expected 1"),
+        ((0.7, 0.2, 0.2), r"add up to 1.1; expected 1"),
+        ((0.7, 0.1, 0.1), r"add up to 0.9; expected 1"),
         ((1.2, -0.1, -0.1), "three numbers >= 0"),
         ((float("nan"), 0.5, 0.5), "three numbers >= 0"),
         ((0.5, 0.5), "three numbers >= 0"),
-        ((0.9, 0.05, 0.05), "no person is left for val, which gets 0.05 of 4"),
+        ((0.9, 0.05, 0.05), "no person is left for val with a fraction of 0.05 of 4 persons"),
     ],
 )
 def test_bad_fractions(fractions, says):
@@ -55,8 +55,8 @@ def test_a_persons_file_may_write_accents_in_the_other_form_of_unicode(write):
         ("file,name\na,b\n", "expected the columns file and person"),
         ("file,person\na,p1\na,p2\n", "line 3: expected one person for a, found 'p2'"),
         ("file,person\na,\n", "line 2: expected one person for a"),
-        ("file,person\nb,p1\n", "says no person for 1 of 1 images, e.g. a"),
-        ("file,person\n", "no line behind its header"),
+        ("file,person\nb,p1\n", "has no person for 1 of 1 images, e.g. a"),
+        ("file,person\n", "no lines after its header"),
     ],
 )
 def test_bad_persons(write, content, says):

@@ -230,5 +230,5 @@ def test_pictures_that_are_elsewhere(make_run, tmp_path, monkeypatch):
         assert report(folder, "--html", tmp_path / "r.html") == 0
         text = (tmp_path / "r.html").read_text()
         assert ("No pictures" not in text) is pictures
-        assert (f"image0.png does not exist (seen from {place})" in text) is not pictures
+        assert (f"image0.png does not exist (relative to {place})" in text) is not pictures
     assert "--images" not in text

@@ -82,7 +82,7 @@ def test_read_identities(tmp_path, start, between):
     ("text", "error", "says"),
     [
         ("file,person\na.png,1\n", ValueError, "'file' and 'identity'"),
-        ("file,identity\n", ValueError, "no line behind its header"),
+        ("file,identity\n", ValueError, "no lines after its header"),
         ("file,identity\na.png,1\nb.png\n", ValueError, "line 3: 1 cells"),
         ("file,identity\na.png,1\nb.png,\n", ValueError, "line 3: the column 'identity' is empty"),
         ("file,identity\nmissing.png,1\n", ValueError, "missing.png"),

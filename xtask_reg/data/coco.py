@@ -53,7 +53,7 @@ def landmark_names(path: Path) -> LandmarkNames:
     given = category["keypoints"]
     names = tuple(name if given.count(name) == 1 else f"{name} ({index})" for index, name in enumerate(given))
     if len(set(names)) < len(names):
-        raise ValueError(f"{path}: landmark names cannot be told apart: {sorted(set(given))}")
+        raise ValueError(f"{path}: landmark names are not unique, even with their index added: {sorted(set(given))}")
     stated = category.get("flip_index") or range(len(names))
     flip = tuple(stated) if isinstance(stated, (list, range)) else (stated,)
     faults = _not_mutual(flip)
@@ -141,7 +141,7 @@ def _check_ids(content: dict[str, Any], path: Path) -> None:
     named = [entry["image_id"] for entry in annotations]
     unknown = [image for image in named if not (_is_finite(image) and image in listed)]
     if unknown:
-        raise ValueError(f"{path}: there are annotations of images that are not listed, image_id {unknown[:5]}")
+        raise ValueError(f"{path}: annotations refer to images that are not listed: image_id {unknown[:5]}")
     first = content["categories"][0]["id"]
     others = [entry["category_id"] for entry in annotations if entry["category_id"] != first]
     if others:

@@ -29,7 +29,7 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
             if not files:
                 raise ValueError(f"the folder {path} itself has no image ({', '.join(SUFFIXES)}){_below(path)}")
         elif not path.is_file():
-            raise FileNotFoundError(f"the image {path} does not exist, or is no file")
+            raise FileNotFoundError(f"the image {path} does not exist, or is not a file")
         found |= dict.fromkeys(files)
     return list(found)
 
@@ -58,7 +58,9 @@ def read_boxes(path: Path, images: Sequence[Path]) -> list[Face]:
         end = PurePosixPath(PureWindowsPath(composed(cells["file"])).as_posix()).parts
         meant = [image for image in named.get(end[-1] if end else "", []) if _parts(image)[-len(end) :] == end]
         if len(meant) > 1:
-            raise ValueError(f"{path}, line {line}: {cells['file']} may be {' or '.join(map(str, meant[:3]))}")
+            raise ValueError(
+                f"{path}, line {line}: {cells['file']} fits {' and '.join(map(str, meant[:3]))}; add the folder"
+            )
         for image in meant:
             boxes[image].append(box)
     without = [str(image) for image in images if image not in boxes]

@@ -34,7 +34,7 @@ def read_image(path: Path) -> np.ndarray:
             or has more pixels than Pillow takes for an honest image (179 million).
     """
     if not path.is_file():
-        seen = "" if path.is_absolute() else f" (seen from {Path.cwd()})"
+        seen = "" if path.is_absolute() else f" (relative to {Path.cwd()})"
         raise FileNotFoundError(f"the image {path} does not exist{seen}")
     check_whole(path)
     image = _decoded(np.fromfile(path, np.uint8))

@@ -82,14 +82,14 @@ def _outside(faces: _Faces) -> Iterator[str]:
         marked = np.flatnonzero(wrong[row])
         shown = [f"{faces.names[k]!r} at ({faces.points[row, k, 0]:g}, {faces.points[row, k, 1]:g})" for k in marked]
         width, height = faces.sizes[row]
-        yield f"{faces.places[row]} ({width:g} x {height:g}): outside lie {_some(shown)}"
+        yield f"{faces.places[row]} ({width:g} x {height:g}): landmarks outside the image: {_some(shown)}"
 
 
 def _outside_with_visibility_1(faces: _Faces) -> Iterator[str]:
     occluded = (faces.visibility == 1) & lie_outside(faces.points, faces.sizes[:, None])
     if occluded.any():
         shown = [repr(faces.names[k]) for k in np.flatnonzero(occluded.any(axis=0))]
-        yield f"outside of their image, with visibility 1, are {_some(shown)}"
+        yield f"landmarks outside their image, with visibility 1: {_some(shown)}"
 
 
 def _outside_box(faces: _Faces) -> Iterator[str]:
@@ -100,7 +100,7 @@ def _outside_box(faces: _Faces) -> Iterator[str]:
     if missed.any():
         rows = np.flatnonzero(missed.any(axis=1))
         shown = [f"{faces.places[row]} (bbox {faces.boxes[row].tolist()})" for row in rows]
-        yield f"landmarks outside of their bbox, which is [x, y, width, height], in {_some(shown)}"
+        yield f"landmarks outside their bbox, which is [x, y, width, height], in {_some(shown)}"
 
 
 def _coinciding(faces: _Faces) -> Iterator[str]:
@@ -110,7 +110,7 @@ def _coinciding(faces: _Faces) -> Iterator[str]:
             f"{faces.names[a]!r} and {faces.names[b]!r} (in {times} of {len(faces.places)} faces)"
             for (a, b), times in Counter(pairs).most_common()
         ]
-        yield f"at the same place are {_some(shown)}"
+        yield f"landmarks at the same place: {_some(shown)}"
 
 
 def _repeated(faces: _Faces) -> Iterator[str]:
@@ -129,7 +129,7 @@ def _never(faces: _Faces) -> Iterator[str]:
 def _unpaired(faces: _Faces) -> Iterator[str]:
     shown = [f"{left!r} and {right!r}" for left, right in _sides_apart(faces.names, faces.flip)]
     if shown:
-        yield f"no flip pairs are {_some(shown)}"
+        yield f"named left and right, but not paired by flip_index: {_some(shown)}"
 
 
 def _other_way_round(faces: _Faces) -> Iterator[str]:
@@ -139,7 +139,7 @@ def _other_way_round(faces: _Faces) -> Iterator[str]:
     order = np.sign(x[:, second] - x[:, first]) * (annotated[:, second] & annotated[:, first])
     usual = np.sign(order.sum(axis=0))
     for row in np.flatnonzero((order * usual).sum(axis=1) < 0):
-        yield f"{faces.places[row]}: flip pairs lie the other way round than in the other faces"
+        yield f"{faces.places[row]}: flip pairs are swapped compared with the other faces"
 
 
 def _some(texts: Sequence[str]) -> str:

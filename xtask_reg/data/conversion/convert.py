@@ -123,7 +123,8 @@ def _check(table: LandmarkTable, flip: Sequence[int], splits: Sequence[str], siz
         raise ValueError(f"flip must pair the {len(table.names)} landmarks mutually, got {list(flip)}")
     if len(splits) != len(table.files) or not set(splits) <= set(SPLITS):
         raise ValueError(
-            f"splits must say {', '.join(SPLITS)} for {len(table.files)} images, got {len(splits)} of {set(splits)}"
+            f"splits must be {', '.join(SPLITS)}, one for each of {len(table.files)} images, "
+            f"got {len(splits)} of {set(splits)}"
         )
     if table.persons is not None:
         check_splits(table.persons, splits)

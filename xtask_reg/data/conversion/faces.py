@@ -56,7 +56,7 @@ def cut_face(table: LandmarkTable, row: int, size: int, margin: float, outside: 
         first = int(np.flatnonzero(beyond)[0])
         x, y = points[first]
         raise ValueError(
-            f"{path}: landmarks outside: {beyond.sum()}, e.g. {table.names[first]!r} at ({x:g}, {y:g}); "
+            f"{path}: landmarks outside the image: {beyond.sum()}, e.g. {table.names[first]!r} at ({x:g}, {y:g}); "
             f"the image is {limit[0]} x {limit[1]} pixels (--outside clip or mask)"
         )
     if outside == "clip":

@@ -19,14 +19,14 @@ def notes_of(table: LandmarkTable, found: Mapping[str, int], outside: Outside) -
         outside: what became of the last.
     """
     if found["turned"]:
-        yield f"images turned upright by their EXIF orientation: {found['turned']}; look at the points in them"
+        yield f"images turned upright by their EXIF orientation: {found['turned']}; check their points"
     if found["dark"]:
         yield f"images that are nearly black: {found['dark']}; 12-bit data in 16 bits? rescale them to 8 bits first"
     if found["outside"]:
-        yield f"landmarks outside of their images, {_DONE[outside]}: {found['outside']}"
+        yield f"landmarks outside their images, {_DONE[outside]}: {found['outside']}"
     still = _unmoving(table)
     if still:
-        yield f"at one place in all images: {', '.join(still)}; are these columns landmarks?"
+        yield f"the same position in all images: {', '.join(still)}; are these columns landmarks?"
 
 
 def _unmoving(table: LandmarkTable) -> list[str]:

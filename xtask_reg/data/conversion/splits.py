@@ -27,7 +27,7 @@ def split_by_person(persons: Sequence[str], fractions: Sequence[float], seed: in
     if len(fractions) != len(SPLITS) or not all(fraction >= 0 for fraction in fractions):
         raise ValueError(f"split fractions {list(fractions)}: expected three numbers >= 0 for {', '.join(SPLITS)}")
     if not math.isclose(sum(fractions), 1, abs_tol=1e-6):
-        raise ValueError(f"split fractions {list(fractions)} add to {sum(fractions):g}; expected 1")
+        raise ValueError(f"split fractions {list(fractions)} add up to {sum(fractions):g}; expected 1")
     shuffled = sorted(set(persons))
     random.Random(seed).shuffle(shuffled)
     ends = [round(len(shuffled) * sum(fractions[: index + 1])) for index in range(len(SPLITS))]
@@ -35,8 +35,8 @@ def split_by_person(persons: Sequence[str], fractions: Sequence[float], seed: in
     for name, fraction, start, end in zip(SPLITS, fractions, [0, *ends], ends):
         if fraction > 0 and start == end:
             raise ValueError(
-                f"no person is left for {name}, which gets {fraction:g} of {len(shuffled)}; "
-                "raise its fraction, or make it 0"
+                f"no person is left for {name} with a fraction of {fraction:g} of {len(shuffled)} persons; "
+                "raise its fraction, or set it to 0"
             )
         split_of.update(dict.fromkeys(shuffled[start:end], name))
     return tuple(split_of[person] for person in persons)
@@ -73,5 +73,5 @@ def read_persons(path: Path, files: Sequence[str]) -> tuple[str, ...]:
             raise ValueError(f"{path}, line {line}: expected one person for {file}, found {cells['person']!r}")
     unknown = [file for file in files if composed(file) not in persons]
     if unknown:
-        raise ValueError(f"{path} says no person for {len(unknown)} of {len(files)} images, e.g. {unknown[0]}")
+        raise ValueError(f"{path} has no person for {len(unknown)} of {len(files)} images, e.g. {unknown[0]}")
     return tuple(persons[composed(file)] for file in files)

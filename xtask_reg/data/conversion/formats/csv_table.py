@@ -81,7 +81,7 @@ def read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """
     lines = read_cells(path)
     if len(lines) < 2:
-        raise ValueError(f"{path} has no line behind its header")
+        raise ValueError(f"{path} has no lines after its header")
     header = _without_empty_end(lines[0][1])
     repeated = sorted({name for name in header if header.count(name) > 1})
     if repeated:

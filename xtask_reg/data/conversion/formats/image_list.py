@@ -39,7 +39,7 @@ def read_list(
     width = max(counts, key=lambda count: (counts[count], count in KNOWN))
     points = KNOWN.get(width) if points is None else points
     if points is None or not 0 < 2 * points <= width:
-        raise ValueError(f"{path}: {width} numbers before the image path; say how many points these are (--points)")
+        raise ValueError(f"{path}: {width} numbers before the image path; give the number of points (--points)")
     root = images or path.parent
     files, values = [], []
     seen: dict[tuple[object, ...], int] = {}
