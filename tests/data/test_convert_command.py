@@ -76,7 +76,7 @@ def test_command_writes_what_the_data_set_reads(read, run, photos, capsys):
     assert "train    21 images of 7 persons" in printed
     assert "34 points are not annotated" in printed  # 30 partners and 4 eyes
     assert "2 flip pairs" in printed
-    assert "persons are not known" not in printed
+    assert "persons are unknown" not in printed
 
 
 def test_a_flip_moves_the_label_to_the_mirrored_partner(run, photos):
@@ -102,7 +102,7 @@ def test_without_persons_images_are_persons(read, run, photos, capsys):
     (photos / "labels.csv").write_text(text)
     run(photos / "labels.csv", "--images", photos / "photos", "--out", photos / "out", "--split", 0.5, 0.5, 0)
     printed = capsys.readouterr().out
-    assert "each image counts as a person of its own" in printed
+    assert "each image counts as a separate person" in printed
     assert "train    15 images of 15 persons" in printed
     assert "0 flip pairs: a flip swaps no landmarks" in printed
     assert "note: ignored columns: name" in printed
@@ -184,14 +184,14 @@ def test_a_table_of_68_points_is_not_taken_for_ibug(noise, save, run, tmp_path, 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("labels.dat",), "give --format csv, pts or list"),
-        (("labels.csv", "--points", "3"), "--points is for the format list"),
+        (("labels.dat",), "set --format to csv, pts or list"),
+        (("labels.csv", "--points", "3"), "--points is only for the format list"),
         (("labels.csv", "--flip-pairs", "wflw98"), "for 98 landmarks; there are 4"),
         (("labels.csv", "--persons", "labels.csv"), "has a column 'person'"),
         (("labels.csv", "--mirror", "ear"), r"no landmark \['ear'\] to mirror"),
         (("labels.csv", "--flip-pairs", "pairs.csv", "--mirror", "mouth left"), "already have a flip pair"),
         (("labels.csv", "--crop", "whole", "--margin", "0.1"), "leave it out with --crop whole"),
-        (("sized.csv", "--mm-per-pixel", "0.1"), "sized.csv has a column 'mm_per_pixel'; leave out that or"),
+        (("sized.csv", "--mm-per-pixel", "0.1"), "sized.csv has a column 'mm_per_pixel': remove it or"),
     ],
 )
 def test_bad_commands(run, photos, monkeypatch, arguments, says):

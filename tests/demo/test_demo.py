@@ -82,7 +82,9 @@ def test_a_folder_of_somebody_else_is_left_alone(name, tmp_path):
     file = tmp_path / name
     file.parent.mkdir(parents=True)
     file.write_text("x")
-    with pytest.raises(FileExistsError, match="landmarks is not empty and of no demonstration; choose another --out"):
+    with pytest.raises(
+        FileExistsError, match="landmarks is not empty and not from an earlier demo; choose another --out"
+    ):
         Stage(tmp_path / "landmarks", ["a"])
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [file]
 

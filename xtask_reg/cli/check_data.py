@@ -54,4 +54,4 @@ def _draw(options: argparse.Namespace) -> None:
     with whole_file(options.picture) as part:
         contact_sheet(options.files, options.images, options.count).savefig(part, format="png")
     if not options.json:
-        print(f"{options.picture}: {options.count} images at most, with their landmarks")
+        print(f"{options.picture}: at most {options.count} images with their landmarks")

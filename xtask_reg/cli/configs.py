@@ -11,7 +11,7 @@ from pathlib import Path
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
     parser = commands.add_parser("configs", help="list the MMPose configs that are installed, or print the path of one")
-    parser.add_argument("name", nargs="?", help="a config of the list, or as much of its name as is its own")
+    parser.add_argument("name", nargs="?", help="name of a config, or a part of it that no other name contains")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=_run)
 

@@ -23,28 +23,28 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     )
     parser.add_argument("annotation", type=Path, help="CSV file, annotation list, .pts file, or folder of .pts files")
     parser.add_argument("--out", type=Path, required=True, help="folder to write; must not exist, or be empty")
-    parser.add_argument("--format", choices=("csv", "pts", "list"), help="of the annotation (default: by its suffix)")
+    parser.add_argument("--format", choices=("csv", "pts", "list"), help="annotation format (default: by suffix)")
     parser.add_argument("--images", type=Path, help="folder of the images (default: that of the annotation)")
-    parser.add_argument("--points", type=int, help="number of landmarks in a list that is neither 68 nor 98")
+    parser.add_argument("--points", type=int, help="landmarks per face in a list, if neither 68 nor 98")
     parser.add_argument(
         "--first-pixel", type=float, choices=(0, 0.5, 1),
-        help="what the annotation calls the centre of the top left pixel (default: 1 for pts, otherwise 0)",
+        help="coordinate that the annotation gives the centre of the top left pixel (default: 1 for pts, otherwise 0)",
     )  # fmt: skip
     parser.add_argument(
         "--flip-pairs", metavar="FILE",
-        help="CSV file with the names of a left and a right landmark a line, or ibug68 or wflw98 "
-        "(default: these for 68 or 98 landmarks of a list or of .pts files)",
+        help="CSV file with the names of one left and one right landmark per line, or ibug68 or wflw98 "
+        "(default: ibug68 or wflw98 for lists and .pts files with 68 or 98 landmarks)",
     )  # fmt: skip
     parser.add_argument(
         "--mirror", type=comma_list, default=[], metavar="NAME,NAME",
-        help="landmarks of which one side alone is annotated: each gets a partner NAME_mirrored",
+        help="landmarks that are annotated on one side only: each gets a flip partner NAME_mirrored",
     )  # fmt: skip
     parser.add_argument("--persons", type=Path, help="CSV file with the columns file and person")
     parser.add_argument(
         "--split", type=float, nargs=3, metavar=("TRAIN", "VAL", "TEST"),
         help="fractions of the persons (default: 0.7 0.1 0.2)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of the split (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the split (default: %(default)s)")
     parser.add_argument("--size", type=int, default=256, help="width and height of the crops (default: %(default)s)")
     parser.add_argument(
         "--crop", choices=("landmarks", "whole"), default="landmarks",
@@ -52,15 +52,16 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     )  # fmt: skip
     parser.add_argument(
         "--margin", type=float,
-        help="around the landmarks on each side, as a share of their extent (default: 0.25)",
+        help="space around the landmarks on each side, as a fraction of their extent (default: 0.25)",
     )  # fmt: skip
     parser.add_argument(
         "--mm-per-pixel", type=positive_number, metavar="MM",
-        help="how large a pixel of all images is; by image it is a column mm_per_pixel of a CSV file",
+        help="pixel size, the same for all images; if it differs, use a column mm_per_pixel in the CSV file instead",
     )  # fmt: skip
     parser.add_argument(
         "--outside", choices=("error", "clip", "mask"), default="error",
-        help="landmarks outside of their image: clip to its border, or mask as not annotated (default: %(default)s)",
+        help="landmarks outside their image: stop with an error, clip to its border, or mask as not annotated "
+        "(default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=_run)
@@ -77,14 +78,14 @@ def _run(options: argparse.Namespace) -> None:
     table = _read(options, style).labelled()
     if options.persons:
         if table.persons is not None:
-            raise ValueError(f"{options.annotation} has a column 'person'; leave out that or --persons")
+            raise ValueError(f"{options.annotation} has a column 'person': remove it or leave out --persons")
         table = replace(table, persons=read_persons(options.persons, table.files))
     if options.mm_per_pixel is not None:
         if table.mm_per_pixel is not None:
-            raise ValueError(f"{options.annotation} has a column 'mm_per_pixel'; leave out that or --mm-per-pixel")
+            raise ValueError(f"{options.annotation} has a column 'mm_per_pixel': remove it or leave out --mm-per-pixel")
         table = replace(table, mm_per_pixel=(options.mm_per_pixel,) * len(table.files))
     if table.splits is not None and options.split:
-        raise ValueError(f"{options.annotation} has a column 'split'; leave out that or --split")
+        raise ValueError(f"{options.annotation} has a column 'split': remove it or leave out --split")
     table, flip = with_mirrored(table, _flip(options.flip_pairs, style, table.names), options.mirror)
     fractions = options.split or (0.7, 0.1, 0.2)
     splits = table.splits or split_by_person(table.persons or table.files, fractions, options.seed)
@@ -101,7 +102,7 @@ def _margin(options: argparse.Namespace) -> dict[str, float]:
     if options.margin is None:
         return {}
     if options.crop == "whole":
-        raise ValueError("--margin is around the landmarks: leave it out with --crop whole")
+        raise ValueError("--margin applies to crops around the landmarks only: leave it out with --crop whole")
     return {"margin": options.margin}
 
 
@@ -120,7 +121,7 @@ def _guess(annotation: Path) -> str:
     if annotation.is_dir():
         return "pts"
     if annotation.suffix.lower() not in FORMAT_OF_SUFFIX:
-        raise ValueError(f"{annotation}: the suffix does not tell the format; give --format csv, pts or list")
+        raise ValueError(f"{annotation}: the suffix does not identify the format; set --format to csv, pts or list")
     return FORMAT_OF_SUFFIX[annotation.suffix.lower()]
 
 
@@ -131,7 +132,7 @@ def _read(options: argparse.Namespace, style: str) -> LandmarkTable:
     if style == "list":
         return read_list(options.annotation, options.images, options.points, **origin)
     if options.points is not None:
-        raise ValueError("--points is for the format list; the others say it themselves")
+        raise ValueError("--points is only for the format list: CSV and .pts files state their number of points")
     reader = read_csv if style == "csv" else read_pts
     return reader(options.annotation, options.images, **origin)
 
@@ -148,6 +149,6 @@ def _print(summary: Summary, table: LandmarkTable, flip: tuple[int, ...], out: P
     pairs = sum(index != mirrored for index, mirrored in enumerate(flip)) // 2
     print(f"  {pairs} flip pairs" + ("" if pairs else ": a flip swaps no landmarks (see --flip-pairs and --mirror)"))
     if table.persons is None:
-        print("  persons are not known: each image counts as a person of its own (see --persons)")
+        print("  persons are unknown: each image counts as a separate person (see --persons)")
     for note in summary.notes:
         print(f"  note: {printable(note)}")

@@ -12,7 +12,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Add the command."""
     parser = commands.add_parser("demo", help="fine-tune a landmark detector with and without its source's help")
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/demo"), help="folder for everything (default: %(default)s)"
+        "--out", type=Path, default=Path("runs/demo"), help="folder for all files (default: %(default)s)"
     )
     parser.add_argument(
         "--epochs", type=positive, default=30, help="training epochs of each method (default: %(default)s)"

@@ -10,8 +10,8 @@ from xtask_reg.cli.console import wide_console
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
-    parser = commands.add_parser("doctor", help="examine an MMPose config by one training batch, before a long run")
-    parser.add_argument("config", type=Path, metavar="CONFIG", help="what tools/train.py would be given")
+    parser = commands.add_parser("doctor", help="check an MMPose config on one training batch, before a long run")
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="the config file for tools/train.py")
     parser.add_argument(
         "--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="replace values of the config"
     )

@@ -16,10 +16,10 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "images, and kept only if it gives the heatmaps of the checkpoint.",
     )  # fmt: skip
     parser.add_argument("config", type=Path, metavar="CONFIG", help="the config of the run, as in its work folder")
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="of that run; the teacher is not needed")
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="checkpoint of that run; no teacher needed")
     parser.add_argument("out", type=Path, metavar="OUT.safetensors", help="what to write")
-    parser.add_argument("--onnx", action="store_true", help="write OUT.onnx, too: RGB pixels to heatmaps")
-    parser.add_argument("--torch-export", action="store_true", help="write OUT.pt2, too, for torch.export.load")
+    parser.add_argument("--onnx", action="store_true", help="also write OUT.onnx: RGB pixels to heatmaps")
+    parser.add_argument("--torch-export", action="store_true", help="also write OUT.pt2, for torch.export.load")
     parser.add_argument("--json", action="store_true", help="print one JSON object: the difference of each file")
     parser.set_defaults(run=_run)
 

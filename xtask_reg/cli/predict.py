@@ -25,7 +25,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         description="Writes landmarks.csv, landmarks.json, and pictures of the points and heatmaps into a new folder.",
     )  # fmt: skip
     parser.add_argument("config", type=Path, metavar="CONFIG", help="the config of the run, as in its work folder")
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="of that run; the teacher is not needed")
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="checkpoint of that run; no teacher needed")
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="image files, or folders of them")
     parser.add_argument("--out", type=Path, required=True, help="folder to write; must not exist, or be empty")
     where = parser.add_mutually_exclusive_group()
@@ -35,14 +35,14 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     )  # fmt: skip
     where.add_argument(
         "--boxes", type=Path, metavar="FILE.csv",
-        help="faces by image: columns file, left, top, width, height; an image may have several lines, one a face",
+        help="one face per line, any number per image; columns file, left, top, width, height",
     )  # fmt: skip
     parser.add_argument(
         "--distance", nargs="+", default=[], metavar="NAME=POINT:POINT",
         help="distances between landmarks for distances.csv, or a JSON file of them: {NAME: [POINT, POINT]}",
     )  # fmt: skip
     parser.add_argument("--mm-per-pixel", type=positive_number, metavar="MM", help="give distances in mm, not pixels")
-    parser.add_argument("--batch-size", type=positive, default=16, help="faces at once (default: %(default)s)")
+    parser.add_argument("--batch-size", type=positive, default=16, help="faces per batch (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, or auto (default: %(default)s)")
     parser.add_argument("--no-pictures", action="store_true", help="leave out the pictures")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -56,7 +56,7 @@ def _run(options: argparse.Namespace) -> None:
 
     pairs = parse_distances(options.distance)
     if options.mm_per_pixel and not pairs:
-        raise ValueError("--mm-per-pixel is for distances; name them by --distance")
+        raise ValueError("--mm-per-pixel applies to distances only: add --distance")
     where, faces = device(options.device), _faces(options)
     check_image_names((face.image for face in faces), options.out)
 
@@ -154,8 +154,6 @@ def _print(found: list[LandmarkedFace], seconds: float, where: str, options: arg
     print(f"{options.out}: {', '.join(facts['files'])}")
     print(f"  {facts['faces']} faces in {facts['images']} images, {facts['landmarks']} landmarks each")
     if facts["nearly_black"]:
-        print(
-            f"  nearly black are {facts['nearly_black']} images: 12-bit data in 16 bits? rescale them to 8 bits first"
-        )
+        print(f"  nearly black images: {facts['nearly_black']}; 12-bit data in 16 bits? rescale them to 8 bits first")
     print(f"  confidence {low:.2f} to {high:.2f}, median {middle:.2f}")
-    print(f"  {facts['faces_per_second']:.1f} images/s on {where}, reading included; {options.batch_size} at once")
+    print(f"  {facts['faces_per_second']:.1f} images/s on {where}, including reading; batches of {options.batch_size}")

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
     parser = commands.add_parser(
-        "report", help="make one HTML page of runs: scores, curves, pictures, configs, versions"
+        "report", help="write one HTML page about runs: scores, curves, pictures, configs, versions"
     )
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a work folder of tools/train.py")
-    parser.add_argument("--html", type=Path, required=True, metavar="OUT.html", help="the page; it needs no other file")
+    parser.add_argument(
+        "--html", type=Path, required=True, metavar="OUT.html", help="HTML file to write; it needs no other files"
+    )
     parser.add_argument("--title", default="Landmark runs", help="heading of the page (default: %(default)s)")
     parser.add_argument("--no-pictures", action="store_true", help="show no test images")
     parser.add_argument("--json", action="store_true", help="print one JSON object: the scores of each run")

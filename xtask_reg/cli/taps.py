@@ -32,14 +32,14 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         help="timm/<model name>, smp/<architecture>/<encoder>, package.module:function, or an MMPose config (.py)",
     )  # fmt: skip
     parser.add_argument(
-        "--kwargs", nargs="+", default=[], metavar="KEY=VALUE", help="arguments of what makes the network"
+        "--kwargs", nargs="+", default=[], metavar="KEY=VALUE", help="arguments for building the network"
     )
     parser.add_argument(
         "--size", type=positive, nargs="+", default=[224], metavar="PIXELS",
         help="side of the image, or its height and width, or depth, height and width of a volume (default: 224)",
     )  # fmt: skip
     parser.add_argument(
-        "--depth", type=positive, default=2, help="names in the longest path, but for stages (default: %(default)s)"
+        "--depth", type=positive, default=2, help="list paths up to this depth, and all stages (default: %(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object, with modules of any depth")
     parser.set_defaults(run=_run)

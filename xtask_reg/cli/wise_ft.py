@@ -26,11 +26,13 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         help="from 0 (the source) to 1 (the tuned encoder); several write OUT_alpha0.25.pth and so on "
         "(default: 0.5)",
     )  # fmt: skip
-    parser.add_argument("--prefix", default="backbone.", help="of the encoder's names in TUNED (default: %(default)s)")
-    parser.add_argument("--source-prefix", default="", help="of the encoder's names in SOURCE (default: none)")
+    parser.add_argument(
+        "--prefix", default="backbone.", help="name prefix of the encoder in TUNED (default: %(default)s)"
+    )
+    parser.add_argument("--source-prefix", default="", help="name prefix of the encoder in SOURCE (default: none)")
     parser.add_argument(
         "--ignore", type=comma_list, default=("fc.",), metavar="NAME,NAME",
-        help="beginnings of names in SOURCE, behind its prefix, that are not the encoder's (default: fc.)",
+        help="skip the tensors in SOURCE whose names start with these, after the prefix (default: fc.)",
     )  # fmt: skip
     parser.set_defaults(run=_run)
 

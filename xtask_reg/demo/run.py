@@ -101,7 +101,7 @@ class Demo:
         if not stage.complete:
             table, out = identities.folder / "identities.csv", stage.folder / "source.safetensors"
             stage.finish(train_source(table, out, model, held_out=5, epochs=SOURCE_EPOCHS, progress=report))
-        self.progress.update(bar, completed=SOURCE_EPOCHS, state=f"knows {stage.result:.0%} of held-out images")
+        self.progress.update(bar, completed=SOURCE_EPOCHS, state=f"recognizes {stage.result:.0%} of held-out images")
         return stage
 
     def _train(self, method: str, made_from: list[Stage]) -> Stage:

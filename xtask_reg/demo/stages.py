@@ -27,7 +27,7 @@ class Stage:
         if not self._note.exists():
             folder.mkdir(parents=True, exist_ok=True)
             if any(folder.iterdir()):
-                raise FileExistsError(f"{folder} is not empty and of no demonstration; choose another --out")
+                raise FileExistsError(f"{folder} is not empty and not from an earlier demo; choose another --out")
         elif self._note.read_text() != self.fingerprint:
             self._clear()
         self._note.write_text(self.fingerprint)

@@ -90,7 +90,7 @@ BAD = [
     ("export {config} {source} {out}.safetensors", "s.safetensors .*does not fit"),
     ("wise-ft {source} {source} --out {out}.pth", "has no tensor under 'backbone.'"),
     # options that do not fit
-    (f"{PREDICT} --out {{out}} --mm-per-pixel 2", "--mm-per-pixel is for distances"),
+    (f"{PREDICT} --out {{out}} --mm-per-pixel 2", "--mm-per-pixel applies to distances only"),
     (f"{PREDICT} --out {{out}} --distance a=left_eye_outer:ear", "needs the landmark 'ear'; known: left_eye_outer"),
     (f"{PREDICT} --out {{out}} --distance a", "a is no file"),
     (f"{PREDICT} --out {{out}} --device nonsense", "--device nonsense cannot be used"),

@@ -184,7 +184,7 @@ def test_images_that_show_nothing_are_told(command, config_file, checkpoint, pho
     grey = cv2.imread(str(photographs[0]), cv2.IMREAD_GRAYSCALE).astype(np.uint16)
     cv2.imwrite(str(tmp_path / "a.png"), grey * (256 if bits == 8 else 16))
     assert command("predict", config_file, checkpoint, tmp_path / "a.png", "--out", tmp_path / "out") == 0
-    assert ("nearly black are 1 images: 12-bit data in 16 bits?" in capsys.readouterr().out) == (bits == 12)
+    assert ("nearly black images: 1; 12-bit data in 16 bits?" in capsys.readouterr().out) == (bits == 12)
 
 
 def test_no_pictures(command, config_file, checkpoint, photographs, tmp_path, monkeypatch):
