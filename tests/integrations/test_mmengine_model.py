@@ -368,7 +368,9 @@ def test_a_name_whose_taps_are_not_found_says_what_a_config_can_do(nets):
     backbone = dict(type="ModuleBackbone", module="nets:with_dropout")
     with pytest.raises(ValueError, match="no stages were found in CrossTaskToy") as error:
         toy()(teacher=dict(type="FrozenTeacher", backbone=backbone, checkpoint="random"), terms="ctd-ed")
-    assert error.value.__notes__ == ["terms='ctd-ed' in a config takes neither stages nor images: write the terms out"]
+    assert error.value.__notes__ == [
+        "terms='ctd-ed' in a config has no arguments stages and images: write the terms out"
+    ]
 
 
 @pytest.mark.parametrize("channels", [1, 5])
@@ -424,19 +426,19 @@ def test_a_term_may_not_take_the_name_of_a_loss(watch):
 
 def test_mixin_needs_a_finished_model_behind_it():
     for bases in [(CrossTaskModel, BaseModel), (CrossTaskModel,)]:
-        with pytest.raises(TypeError, match="class Net: CrossTaskModel stands before a model"):
+        with pytest.raises(TypeError, match="class Net: CrossTaskModel must be followed by a base class"):
             type("Net", bases, {"forward": lambda self, inputs, data_samples=None, mode="tensor": {}})
 
 
 def test_model_behind_the_mixin_by_mistake(nets):
-    with pytest.raises(TypeError, match="CrossTaskModel stands before a model"):
+    with pytest.raises(TypeError, match="CrossTaskModel must be followed by a base class"):
         type("Net", (nets.PointNet, CrossTaskModel), {})
 
 
 def test_teacher_without_any_backbone(watch):
     teacher = dict(type="FrozenTeacher", checkpoint="random")
     term = dict(name="loss_ed", loss=dict(type="HintLoss"), student="net", teacher="backbone", weight=1.0)
-    with pytest.raises(ValueError, match=r"no backbone, and the model was not built with .*teacher.backbone"):
+    with pytest.raises(ValueError, match=r"no backbone, and the model was not built from .*teacher.backbone"):
         toy()(teacher=teacher, terms=[term])
 
 

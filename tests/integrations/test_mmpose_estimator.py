@@ -59,7 +59,11 @@ def losses(model: nn.Module, data: dict[str, Any]) -> dict[str, torch.Tensor]:
         ({"loss": dict(type="NoSuchLoss")}, KeyError, "NoSuchLoss"),
         ({"temperature": 2}, TypeError, "temperature"),
         ({"student_connector": dict(type="RetainedClassifier")}, TypeError, "expected an nn.Linear or a 1x1 nn.Conv2d"),
-        ({"teacher_connector": dict(type="RetainedClassifier")}, ValueError, "RetainedClassifier is the student's"),
+        (
+            {"teacher_connector": dict(type="RetainedClassifier")},
+            ValueError,
+            "RetainedClassifier is for the student only",
+        ),
     ],
 )
 def test_bad_term(model_config, changes, error, match):

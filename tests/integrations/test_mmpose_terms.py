@@ -240,11 +240,11 @@ def test_swin_by_name(model_config, first_batch, tmp_path):
         ({"terms": "ctd-x"}, "there is no regularizer 'ctd-x'; the names are ctd-cd, "),
         ({"terms": "ctd-ed", "teacher": None}, r"terms \['ctd-ed'\] need a teacher"),
         ({"terms": "ctd-cd", "teacher": dict(type="FrozenTeacher")}, "could not be followed"),
-        ({"terms": "ctd-ed", "teacher": dict(a=dict(type="FrozenTeacher"))}, "'ctd-ed' with several teachers: of whi"),
+        ({"terms": "ctd-ed", "teacher": dict(a=dict(type="FrozenTeacher"))}, "'ctd-ed' with several teachers does not"),
         (
             {"terms": [dict(name="loss_b", loss=dict(type=ALONE), student="backbone.layer4", weight=1.0,
                             student_connector=RETAINED)]},
-            "'loss_b': RetainedClassifier is a copy of what the teacher is tapped at",
+            "'loss_b': RetainedClassifier copies the module that the teacher is tapped at",
         ),
         (
             {"terms": [dict(name="loss_b", loss=dict(type=ALONE), **TAP, weight=1.0)]},

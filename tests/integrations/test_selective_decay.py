@@ -143,7 +143,7 @@ def test_frozen_part_is_left_alone(run, expected):
 @pytest.mark.parametrize(
     ("hook", "changes", "match"),
     [
-        ({}, {"model.teacher.checkpoint": "random"}, "'random', which nothing can be drawn back to"),
+        ({}, {"model.teacher.checkpoint": "random"}, "'random', so there are no source weights"),
         (
             {},
             {"model.teacher.backbone": dict(type="ResNet", depth=18, base_channels=4), "other": True},

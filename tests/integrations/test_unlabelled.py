@@ -272,7 +272,7 @@ def test_images_that_show_nothing_are_told(run, tmp_path):
     assert images.nearly_black(30) == images.nearly_black(10) == images.files[::3]
     runner, _ = run(folder=str(tmp_path))
     (log,) = Path(runner.work_dir).rglob("*.log")
-    assert re.search(r"of up to 20 images of \S+ 5 are nearly black, \S+00\.png for one: 12-bit", log.read_text())
+    assert re.search(r"5 of up to 20 images of \S+ are nearly black, e\.g\. \S+00\.png: 12-bit", log.read_text())
 
 
 def test_sizes_that_differ_are_refused_where_none_is_named(run):

@@ -59,5 +59,5 @@ def _checked(kind: object, data: object, count: int) -> np.dtype[Any]:
     try:
         data.decode({"<U": "utf-32-le", ">U": "utf-32-be"}.get(name[:2], "latin-1"))
     except UnicodeDecodeError:
-        refuse("text that is none")
+        refuse("text that is not valid Unicode")
     return dtype

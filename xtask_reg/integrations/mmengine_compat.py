@@ -17,7 +17,7 @@ class _CheckedBuffer(HistoryBuffer):
     """What a checkpoint gets for MMEngine's log buffer, and which becomes one once it has its numbers."""
 
     def __init__(self, *_: object) -> None:
-        refuse("a log buffer of values that were not looked at")
+        refuse("a log buffer of unchecked values")
 
     def __setstate__(self, state: Any) -> None:
         match state:

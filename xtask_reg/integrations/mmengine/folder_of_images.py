@@ -46,7 +46,7 @@ class FolderOfImages(Dataset[Tensor]):
             self._whole.add(index)
         image = cv2.imread(str(self.files[index]))
         if image is None:
-            raise ValueError(f"{self.files[index]} is no readable image: mend it, or take it out of the folder")
+            raise ValueError(f"{self.files[index]} cannot be read as an image: repair it, or remove it from the folder")
         return image
 
     def __getitem__(self, index: int) -> Tensor:

@@ -48,7 +48,7 @@ class FreezeUntilHook(Hook):
     def before_train(self, runner: Any) -> None:
         if get_world_size() > 1 and not getattr(runner.model, "find_unused_parameters", False):
             raise ValueError(
-                "FreezeUntilHook freezes what DistributedDataParallel already waits for: set "
+                "FreezeUntilHook freezes parameters that DistributedDataParallel waits for: set "
                 "find_unused_parameters = True in the config"
             )
         self._frozen = freeze(runner.model, self.paths, self.but)

@@ -69,8 +69,8 @@ class CrossTaskModel(BaseModel):
         super().__init_subclass__(**kwargs)
         if super().forward is BaseModel.forward:
             raise TypeError(
-                f"class {cls.__name__}: CrossTaskModel stands before a model that can be trained without it: write "
-                "class Net(BaseModel) first, then class CrossTaskNet(CrossTaskModel, Net)"
+                f"class {cls.__name__}: CrossTaskModel must be followed by a base class that can be trained without "
+                "it: first write class Net(BaseModel), then class CrossTaskNet(CrossTaskModel, Net)"
             )
 
     def __init__(

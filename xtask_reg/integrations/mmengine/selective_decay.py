@@ -51,7 +51,8 @@ def _source_parameters(model: dict[str, Any], path: str) -> dict[str, Tensor]:
     config = {**single, "student_backbone": model.get("backbone")}
     if config.get("checkpoint") == RANDOM:
         raise ValueError(
-            "SelectiveProjectionDecayHook: model.teacher.checkpoint is 'random', which nothing can be drawn back to"
+            "SelectiveProjectionDecayHook: model.teacher.checkpoint is 'random', so there are no source "
+            "weights to decay towards; set it to a file"
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about its input: it is shown no image

@@ -104,8 +104,8 @@ class SourceTeacher(FrozenTeacher):
     ) -> None:
         if not (backbone or student_backbone):
             raise ValueError(
-                "the teacher has no backbone, and the model was not built with a config of one, backbone=dict(...): "
-                "give teacher.backbone"
+                "the teacher has no backbone, and the model was not built from a config with backbone=dict(...): "
+                "set teacher.backbone"
             )
         if dtype not in (None, *PRECISIONS):
             raise ValueError(f"teacher.dtype={dtype!r}; expected one of {list(PRECISIONS)}")

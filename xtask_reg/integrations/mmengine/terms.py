@@ -33,11 +33,13 @@ def _with_weight(config: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"term {dict(config)} lacks {sorted(missing)}")
     name = config["name"]
     if "loss" not in name:
-        raise ValueError(f"term name {name!r} must contain 'loss', else MMEngine does not add it to the total")
+        raise ValueError(f"term name {name!r} must contain 'loss', otherwise MMEngine does not add it to the total")
     if _is_retained(config.get("teacher_connector")):
-        raise ValueError(f"term {name!r}: RetainedClassifier is the student's; tap teacher='classifier'")
+        raise ValueError(f"term {name!r}: RetainedClassifier is for the student only; set teacher='classifier'")
     if _is_retained(config.get("student_connector")) and config.get("teacher") is None:
-        raise ValueError(f"term {name!r}: RetainedClassifier is a copy of what the teacher is tapped at; give teacher=")
+        raise ValueError(
+            f"term {name!r}: RetainedClassifier copies the module that the teacher is tapped at; set teacher="
+        )
     try:
         weight = _built(config["weight"])
     except (KeyError, TypeError, ValueError) as error:
@@ -57,11 +59,11 @@ def build_terms(terms: str | Sequence[Mapping[str, Any]], student: nn.Module, te
     """
     if isinstance(terms, str):
         if isinstance(teacher, FrozenTeachers):
-            raise ValueError(f"terms={terms!r} with several teachers: of which is not known; write the terms out")
+            raise ValueError(f"terms={terms!r} with several teachers does not say which one; write the terms out")
         try:
             built = shorthand(terms, student, teacher, prefix="loss_")
         except ValueError as error:
-            error.add_note(f"terms={terms!r} in a config takes neither stages nor images: write the terms out")
+            error.add_note(f"terms={terms!r} in a config has no arguments stages and images: write the terms out")
             raise
         for term in built:
             copied = next(term.parameters(), None) is not None

@@ -71,7 +71,7 @@ class UnlabelledImagesHook(Hook):
         if not isinstance(model, CrossTaskModel):
             raise ValueError(f"UnlabelledImagesHook needs a CrossTaskModel; the model is a {type(model).__name__}")
         if model.regularizer is None:
-            runner.logger.warning("UnlabelledImagesHook: the model has no terms, and its images are not looked at")
+            runner.logger.warning("UnlabelledImagesHook: the model has no terms, so its images are not used")
             return
         _check(model, model.regularizer)
         images = FolderOfImages(self.folder, self.size)
@@ -79,8 +79,8 @@ class UnlabelledImagesHook(Hook):
         dark = images.nearly_black(LOOKED_AT)
         if dark:
             runner.logger.warning(
-                f"UnlabelledImagesHook: of up to {LOOKED_AT} images of {self.folder} {len(dark)} are nearly black, "
-                f"{dark[0]} for one: 12-bit data in 16 bits? rescale them to 8 bits first"
+                f"UnlabelledImagesHook: {len(dark)} of up to {LOOKED_AT} images of {self.folder} are nearly black, "
+                f"e.g. {dark[0]}: 12-bit data in 16 bits? rescale them to 8 bits first"
             )
         done, _ = steps(runner, 0)
         order = EndlessOrder(len(images), [runner.seed, runner.rank], done * self.batch_size)
@@ -105,8 +105,8 @@ class UnlabelledImagesHook(Hook):
         sizes = sorted({tuple(image.shape[1:]) for image in images})
         if len(sizes) > 1:
             raise ValueError(
-                f"UnlabelledImagesHook: images of {self.folder} have different sizes, {sizes[0]} and {sizes[1]}: name "
-                "the one that they are to be brought to, size=(width, height)"
+                f"UnlabelledImagesHook: images of {self.folder} have different sizes, {sizes[0]} and {sizes[1]}: set "
+                "size=(width, height) to resize them"
             )
         batch = {"inputs": images, "data_samples": [BaseDataElement() for _ in images]}
         model.compare_on(model.data_preprocessor(batch, training=False)["inputs"])
@@ -118,7 +118,8 @@ class UnlabelledImagesHook(Hook):
 def _check(model: CrossTaskModel, regularizer: CrossTaskRegularizer) -> None:
     if not regularizer.student_paths:
         raise ValueError(
-            f"UnlabelledImagesHook: the terms {list(regularizer.terms)} read no features, so no images: leave it out"
+            f"UnlabelledImagesHook: the terms {list(regularizer.terms)} read no features, so no images: "
+            "leave out the hook"
         )
     if not isinstance(model.data_preprocessor, ImgDataPreprocessor):
         raise ValueError(

@@ -48,7 +48,9 @@ class HeatmapNetwork(nn.Module):
         if isinstance(heatmaps, list):  # of a stacked network, the last stack's
             heatmaps = heatmaps[-1]
         if not isinstance(heatmaps, Tensor) or heatmaps.ndim != 4:
-            raise ValueError(f"{type(self.estimator.head).__name__} gives no heatmaps, which are all that is exported")
+            raise ValueError(
+                f"{type(self.estimator.head).__name__} gives no heatmaps; only models with heatmaps can be exported"
+            )
         return heatmaps
 
 

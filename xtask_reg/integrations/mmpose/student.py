@@ -108,7 +108,9 @@ def _dataset_meta(checkpoint: Path) -> dict[str, Any]:
 def _check_numbers(model: BaseModel, checkpoint: Path) -> None:
     spoiled = [name for name, value in model.state_dict().items() if torch.isnan(value).any()]
     if spoiled:
-        raise ValueError(f"{checkpoint}: {spoiled[0]} has NaN, as after a training that diverged; take another")
+        raise ValueError(
+            f"{checkpoint}: {spoiled[0]} has NaN, as after a training that diverged; use another checkpoint"
+        )
 
 
 def _check_names(model: BaseModel, checkpoint: Path) -> None:
