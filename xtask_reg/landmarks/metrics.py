@@ -135,7 +135,7 @@ def score_images(errors: np.ndarray, *, reduction: Reduction, space: Space, thre
 
     The area under the step-shaped cumulative error distribution is exact:
     :math:`\mathrm{AUC} = \frac{1}{N} \sum_i \max(0, 1 - e_i / t)` with threshold t. Benchmarks of face alignment
-    mostly integrate it by Simpson's rule over a thousand steps, which is within about 0.001 of this.
+    mostly integrate it by Simpson's rule over a thousand steps, which comes close to this.
 
     Args:
         errors: ``(N,)`` of :func:`image_errors`; NaN marks an image to skip.
