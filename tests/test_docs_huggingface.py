@@ -109,9 +109,9 @@ def test_answers_by_name(name: str) -> None:
             nn.init.normal_(parameter)
     if name == FOLLOWED[-1]:
         with pytest.raises(ValueError, match="could not be followed"):
-            xr.shorthand("ctd-cd", source, source)
+            xr.shorthand(source, source, "ctd-cd")
         return
-    (term,) = xr.shorthand("ctd-cd", source, source)
+    (term,) = xr.shorthand(source, source, "ctd-cd")
     images = torch.rand(2, 3, SIDE, SIDE)
     tap = xr.FrozenTeacher(source).features(images, [term.student])[term.student]
     torch.testing.assert_close(term.student_connector.eval()(tap), source(images).logits)

@@ -76,7 +76,7 @@ def test_each_regularizer_by_name_has_a_row():
 @pytest.mark.parametrize("name", NAMES)
 def test_row_by_name(name):
     losses, taps, weight = rows("By name")[name]
-    terms = xr.shorthand(name, torchvision.models.resnet18(num_classes=28), torchvision.models.resnet18())
+    terms = xr.shorthand(torchvision.models.resnet18(num_classes=28), torchvision.models.resnet18(), name)
     assert [(term.student, term.teacher) for term in terms] == TAPS[taps]
     assert {f"`{type(term.loss).__name__}`" for term in terms} == {losses}
     assert {show(term.weighting) for term in terms} == {weight}

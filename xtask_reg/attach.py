@@ -63,7 +63,7 @@ def ctd(
     check_kind(teacher, (nn.Module, type(None)), "the teacher", one)
     if teacher is not None and not isinstance(teacher, FrozenTeacher):
         check_nothing_shared(teacher, student=student)
-    terms = shorthand(names, student, teacher, weight, stages=stages, images=images)
+    terms = shorthand(student, teacher, names, weight, stages=stages, images=images)
     with _unchanged_by_errors(teacher):
         source = teacher if teacher is None or isinstance(teacher, FrozenTeacher) else FrozenTeacher(teacher)
         regularizer = CrossTaskRegularizer(student, source, terms, monitor, images)

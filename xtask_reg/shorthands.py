@@ -95,9 +95,9 @@ SUMS = {
 
 
 def shorthand(
-    names: str,
     student: nn.Module,
     teacher: FrozenTeacher | nn.Module | None,
+    names: str,
     weight: Weight | None = None,
     prefix: str = "",
     stages: Mapping[str, str] | Sequence[str] | None = None,
@@ -114,9 +114,9 @@ def shorthand(
     attention constraints have that of the other two terms), and all others have ``Balanced(0.1)``.
 
     Args:
-        names: ``"ctd-ed"`` or ``"ctd-ed + l2-sp"``, for instance.
         student: the network to train.
         teacher: the source network, frozen or not; None if no term compares with a teacher, as for ``"bss"``.
+        names: ``"ctd-ed"`` or ``"ctd-ed + l2-sp"``, for instance.
         weight: the weight of every term, instead of the default.
         prefix: what the names of the terms begin with.
         stages: the taps to use instead of those found, from shallow to deep: the teacher's paths by the student's, or a
@@ -132,7 +132,7 @@ def shorthand(
         TypeError: for names that are not a string, stages that are one, or a network or images of the wrong kind.
 
     Example:
-        >>> [term.student for term in shorthand("ctd-ed", torchvision.models.resnet18(), torchvision.models.resnet18())]
+        >>> [term.student for term in shorthand(torchvision.models.resnet18(), torchvision.models.resnet18(), "ctd-ed")]
         ['layer4']
     """
     networks = TwoEncoders(student, teacher, stages, images)

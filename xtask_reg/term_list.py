@@ -39,7 +39,7 @@ def _by_name(names: str, student: nn.Module | None, teacher: object, images: Ten
     if student is None or not (teacher is None or isinstance(teacher, FrozenTeacher)):
         lacking = "the student" if student is None else "one FrozenTeacher(source)"
         raise ValueError(f"terms={names!r}: the taps are found in student and teacher; give the regularizer {lacking}")
-    return shorthand(names, student, teacher, images=images)
+    return shorthand(student, teacher, names, images=images)
 
 
 def check_balanced_apart(weights: Iterable[Weight]) -> None:

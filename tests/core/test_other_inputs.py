@@ -192,7 +192,7 @@ def volumes() -> nn.Module:
 @pytest.mark.parametrize("name", sorted({*NAMES, *SUMS} - {"local-similarity"}))
 def test_volumes(name):
     student, teacher, images = volumes(), volumes(), torch.rand(3, 3, 8, 32, 32)
-    terms = shorthand(name, student, teacher, weight=1.0, images=images)
+    terms = shorthand(student, teacher, name, weight=1.0, images=images)
     keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(teacher), terms)
     student(images)
     losses = keep()
@@ -226,7 +226,7 @@ class SignalTransformer(nn.Module):
 @pytest.mark.parametrize(("make", "channels"), [(signals, 1), (SignalTransformer, 2)])
 def test_channels_of_signals_and_of_tokens_made_of_them(make, channels):
     student, source, images = make(), make(), torch.rand(3, 1, 64)
-    (term,) = shorthand("spatial-attention", student, source, weight=1.0, images=images)
+    (term,) = shorthand(student, source, "spatial-attention", weight=1.0, images=images)
     own, target = (xr.FrozenTeacher(net).features(images, [term.student])[term.student] for net in (student, source))
     energies = [F.normalize(features.square().sum(channels), dim=1) for features in (own, target)]
     torch.testing.assert_close(term(own, target), (energies[0] - energies[1]).square().sum(1).mean())

@@ -89,13 +89,13 @@ def test_each_name_is_written_out():
 
 @pytest.mark.parametrize("name", BY_HAND)
 def test_terms_are_those_written_out(name, resnets):
-    assert read(shorthand(name, *resnets)) == BY_HAND[name]
+    assert read(shorthand(*resnets, name)) == BY_HAND[name]
 
 
 @pytest.mark.parametrize("name", ["ctd-att", "kd", "lwf", "bss"])
 def test_what_compares_logits_has_a_copy_of_the_classifier(name, resnets):
     student, source = resnets
-    for term in shorthand(name, student, source):
+    for term in shorthand(student, source, name):
         connector = term.student_connector
         assert isinstance(connector, xr.PooledClassifier) == (term.teacher == "fc")
         if isinstance(connector, xr.PooledClassifier):
@@ -111,19 +111,19 @@ def test_a_pooled_classifier_is_the_classifier():
     """The source's own, rather than the linear layer in it or one behind it."""
     layers = dict(list(torchvision.models.resnet18().named_children())[:-2])
     source = nn.Sequential(OrderedDict(**layers, fc=xr.PooledClassifier(nn.Linear(512, 4), window=2)))
-    (term,) = shorthand("kd", torchvision.models.resnet18(), source)
+    (term,) = shorthand(torchvision.models.resnet18(), source, "kd")
     assert term.teacher == "fc"
     assert term.student_connector.window == 2
 
 
 @pytest.mark.parametrize(("weight", "shown"), [(0.5, 0.5), (0, 0.0), (xr.LinearDecay(2.0), xr.LinearDecay(2.0))])
 def test_given_weight(weight, shown, resnets):
-    assert [row[-1] for row in read(shorthand("ctd-com + kd", *resnets, weight=weight))] == [shown] * 3
+    assert [row[-1] for row in read(shorthand(*resnets, "ctd-com + kd", weight=weight))] == [shown] * 3
 
 
 @pytest.mark.parametrize("given", [xr.Balanced(0.1, every=7), None])
 def test_each_term_has_a_balance_of_its_own(given, resnets):
-    balances = [term.weighting for term in shorthand("at + hint", *resnets, weight=given)]
+    balances = [term.weighting for term in shorthand(*resnets, "at + hint", weight=given)]
     assert len({id(balance) for balance in [given, *balances]}) == 6
     assert {balance.every for balance in balances} == {7 if given else 5}
     balances[0].update(1.0, 2.0)
@@ -131,15 +131,15 @@ def test_each_term_has_a_balance_of_its_own(given, resnets):
 
 
 def test_prefix(resnets):
-    terms = shorthand("ctd-ed + delta", *resnets, prefix="loss_")
+    terms = shorthand(*resnets, "ctd-ed + delta", prefix="loss_")
     assert [term.name for term in terms] == ["loss_ctd_ed", *(f"loss_delta{number}" for number in range(1, 5))]
 
 
 def test_frozen_or_not_and_wrapped_or_not(resnets):
     student, source = resnets
     names = "ctd-cd + at + l2-sp + bss"
-    plain = read(shorthand(names, student, source))
-    assert read(shorthand(names, nn.DataParallel(student), xr.FrozenTeacher(source))) == plain
+    plain = read(shorthand(student, source, names))
+    assert read(shorthand(nn.DataParallel(student), xr.FrozenTeacher(source), names)) == plain
 
 
 def resnet10(outputs: int) -> nn.Module:
@@ -190,7 +190,7 @@ def test_a_step_of_training(name, family, networks):
     """The terms alone, without a task: they reach the first convolution."""
     student, teacher, prefix = networks(family)
     student.zero_grad()
-    terms = shorthand(name, student, teacher, weight=1.0)
+    terms = shorthand(student, teacher, name, weight=1.0)
     assert {term.student for term in terms} <= {f"{prefix}{layer}" for layer in LAYERS} | {prefix.rstrip(".")}
     keep = xr.CrossTaskRegularizer(student, teacher, terms)
     optimizer = torch.optim.SGD([*student.parameters(), *keep.parameters()], lr=1e-3)
@@ -238,14 +238,14 @@ def unet() -> nn.Module:
 )  # fmt: skip
 def test_errors(name, student, source, message):
     with pytest.raises(ValueError, match=message):
-        shorthand(name, student(), source())
+        shorthand(student(), source(), name)
 
 
 @pytest.mark.parametrize("names", ["ctd-com", "at + l2-sp + bss", "CTD-ED"])
 def test_a_regularizer_by_name_is_that_of_its_terms(names, networks):
     student, teacher, _ = networks("timm")
     images, values = torch.rand(4, 3, SIDE, SIDE), []
-    for terms in (names, shorthand(names, student, teacher)):
+    for terms in (names, shorthand(student, teacher, names)):
         keep = xr.CrossTaskRegularizer(student, teacher, terms)
         for term in keep.terms.values():
             term.set_weight(1.0)
@@ -291,7 +291,7 @@ def test_by_name_errors_are_those_of_the_shorthand(networks):
 def test_tokens_are_brought_into_the_order_of_maps():
     """A rotation of the channels of all tokens does not change their similarities."""
     student, source = (timm.create_model("vit_tiny_patch16_224", depth=4, embed_dim=8, num_heads=2) for _ in range(2))
-    (term,) = shorthand("gram", student, source)
+    (term,) = shorthand(student, source, "gram")
     tokens, target = torch.randn(2, 2, 197, 8)
     turn = torch.linalg.qr(torch.randn(8, 8))[0]
     assert term(tokens, tokens @ turn).item() == pytest.approx(0, abs=1e-6)
@@ -301,7 +301,7 @@ def test_tokens_are_brought_into_the_order_of_maps():
 @pytest.mark.parametrize("name", ["bss", "BSS + bss"])
 def test_what_compares_with_nothing_needs_no_teacher(name):
     student = resnet10(POINTS)
-    assert read(shorthand(name, student, None)) == [BY_HAND["bss"][0]] * name.lower().count("bss")
+    assert read(shorthand(student, None, name)) == [BY_HAND["bss"][0]] * name.lower().count("bss")
     assert not compares(name)
 
 
@@ -309,13 +309,13 @@ def test_what_compares_with_nothing_needs_no_teacher(name):
 def test_what_compares_needs_one(name):
     assert compares(name)
     with pytest.raises(ValueError, match=r"compares with a teacher: give one, FrozenTeacher\(source\)"):
-        shorthand(name, resnet10(POINTS), None)
+        shorthand(resnet10(POINTS), None, name)
 
 
 def test_parameters_at_given_stages_need_no_call():
     """Networks that no image fits."""
     student, source = (nn.Sequential(OrderedDict(body=nn.Sequential(nn.Linear(7, 2), nn.Linear(2, 5)))) for _ in "ab")
-    (term,) = shorthand("l2-sp", student, source, stages={"body.0": "body.0", "body.1": "body.1"})
+    (term,) = shorthand(student, source, "l2-sp", stages={"body.0": "body.0", "body.1": "body.1"})
     assert (term.student, term.teacher) == ("body", "body")
     keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [term])
     student(torch.rand(3, 7))
@@ -332,7 +332,7 @@ def test_parameters_at_given_stages_need_no_call():
 )
 def test_parameters_are_those_around_the_given_stages(stages, own, source):
     student = nn.Sequential(OrderedDict(encoder=resnet10(POINTS)))
-    (term,) = shorthand("l2-sp", student, resnet10(CLASSES), stages=stages)
+    (term,) = shorthand(student, resnet10(CLASSES), "l2-sp", stages=stages)
     assert (term.student, term.teacher) == (own, source)
 
 
@@ -342,7 +342,7 @@ AT_LAST = sorted({*EVERY} - {"l2-sp", "bss", "at", "delta"})
 @pytest.mark.parametrize("name", AT_LAST)
 def test_the_last_stages_of_different_numbers_are_a_pair(name):
     source = timm.create_model("vit_tiny_patch16_224", img_size=SIDE, depth=5, embed_dim=8, num_heads=2, num_classes=4)
-    terms = shorthand(name, resnet10(POINTS), source)
+    terms = shorthand(resnet10(POINTS), source, name)
     assert {term.student for term in terms} == {"layer4"}
     assert {term.teacher for term in terms} <= {"blocks.4", "head"}
     for term in (term for term in terms if name.startswith("rkd")):
@@ -354,5 +354,5 @@ def test_the_last_stages_of_different_numbers_are_a_pair(name):
 def test_given_stages_below_a_child_named_as_a_wrapper(path):
     """``module.`` in a path does not matter, and one that is there by that name does not either."""
     student = nn.Sequential(OrderedDict(module=resnet10(POINTS)))
-    (term,) = shorthand("ctd-ed", student, resnet10(CLASSES), stages={path: "layer4"})
+    (term,) = shorthand(student, resnet10(CLASSES), "ctd-ed", stages={path: "layer4"})
     assert (term.student, term.teacher) == (path, "layer4")

@@ -97,7 +97,7 @@ def test_stages_in_images_of_any_size(name: str, size: tuple[int, int]) -> None:
     network, paths = made(name)
     images = torch.rand(2, 3, *size)
     assert xr.find_stages(network, images) == paths
-    terms = xr.shorthand("at", network, network, images=images)
+    terms = xr.shorthand(network, network, "at", images=images)
     assert all(isinstance(term.student_connector, xr.ChannelsFirst) for term in terms)
 
 
@@ -168,7 +168,7 @@ def test_each_side_has_its_own_connector(student: str, source: str, said: str, c
 def test_what_fits_both_orders_has_that_of_its_neighbours(name: str, named: bool) -> None:
     network, paths = made(name, channels=16)
     stages = paths[:1] if named else None  # alone
-    term = xr.shorthand("at", network, copy.deepcopy(network), stages=stages)[0]
+    term = xr.shorthand(network, copy.deepcopy(network), "at", stages=stages)[0]
     expected = xr.ChannelsFirst if name in SWINS else nn.Identity
     assert isinstance(term.student_connector, expected)
     assert isinstance(term.teacher_connector, expected)

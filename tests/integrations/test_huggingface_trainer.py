@@ -43,7 +43,7 @@ def made() -> nn.Module:
     torch.manual_seed(0)
     source, student = network(5), network(4)
     student.vit.load_state_dict(source.vit.state_dict())
-    (term,) = xr.shorthand("ctd-cd", student, xr.FrozenTeacher(source))
+    (term,) = xr.shorthand(student, xr.FrozenTeacher(source), "ctd-cd")
     term.set_weight(xr.LinearDecay(start=0.5, until=1.0))
     return recipe()["ForTrainer"](student, xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [term]))
 

@@ -51,7 +51,7 @@ def randomized(network: nn.Module, seed: int = 0) -> nn.Module:
 def test_the_last_stage_is_what_the_decoder_gets_last(architecture: str, encoder: str, tap: str) -> None:
     model = randomized(made(architecture, encoder))
     source = xr.FrozenTeacher(copy.deepcopy(model.encoder))
-    (term,) = xr.shorthand("ctd-ed", model, source)
+    (term,) = xr.shorthand(model, source, "ctd-ed")
     assert (term.student, term.teacher) == (f"encoder.{tap}", tap)
     with torch.no_grad():
         expected = model.encoder(IMAGES)[-1]
@@ -80,7 +80,7 @@ def test_a_step_keeps_the_encoder_near_its_copy(architecture: str) -> None:
 @pytest.mark.parametrize("architecture", ["Unet", "FPN"])
 def test_a_classifier_with_the_same_encoder_can_be_the_teacher(architecture: str) -> None:
     source = torchvision.models.resnet18(num_classes=7)
-    terms = xr.shorthand("ctd-com", made(architecture, "resnet18"), source)
+    terms = xr.shorthand(made(architecture, "resnet18"), source, "ctd-com")
     assert [(term.student, term.teacher) for term in terms] == [("encoder.layer4", "fc"), ("encoder.layer4", "layer4")]
 
 

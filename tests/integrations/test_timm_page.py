@@ -60,9 +60,9 @@ def test_answers_by_name(name, found):
     network = created(name)
     if "refused" in found:
         with pytest.raises(ValueError, match="could not be followed"):
-            xr.shorthand("ctd-cd", network, network)
+            xr.shorthand(network, network, "ctd-cd")
         return
-    (term,) = xr.shorthand("ctd-cd", network, network)
+    (term,) = xr.shorthand(network, network, "ctd-cd")
     connector = term.student_connector
     steps = [connector] if isinstance(connector, xr.PooledClassifier) else connector.children()
     assert [type(step).__name__ for step in steps] == re.findall(r"`(\w+)`", found)

@@ -69,7 +69,7 @@ def test_script_is_short():
 def test_what_is_tapped_where():
     networks = [torchvision.models.resnet18(num_classes=outputs) for outputs in (28, 10)]
     rows = re.findall(r"^\| `(\w+)` \| `([\w.]+)` \| .* \| `([\w.]+)` \|$", PAGE, re.MULTILINE)
-    assert rows == [(term.name, term.student, term.teacher) for term in xr.shorthand("ctd-com", *networks)]
+    assert rows == [(term.name, term.student, term.teacher) for term in xr.shorthand(*networks, "ctd-com")]
 
 
 def check_epochs(output: str, expected: str) -> None:

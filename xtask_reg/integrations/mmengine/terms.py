@@ -61,7 +61,7 @@ def build_terms(terms: str | Sequence[Mapping[str, Any]], student: nn.Module, te
         if isinstance(teacher, FrozenTeachers):
             raise ValueError(f"terms={terms!r} with several teachers does not say which one; write the terms out")
         try:
-            built = shorthand(terms, student, teacher, prefix="loss_")
+            built = shorthand(student, teacher, terms, prefix="loss_")
         except ValueError as error:
             error.add_note(f"terms={terms!r} in a config has no arguments stages and images: write the terms out")
             raise
