@@ -221,6 +221,7 @@ ODD_META = [
 ]
 ODD_METADATA = [
     ({"landmarks": "5", "flip_index": "[0]"}, "does not name its landmarks"),
+    ({"landmarks": "[" * 100_000, "flip_index": "[0]"}, "does not name its landmarks"),
     ({"landmarks": json.dumps([*"abcdefghijklmn"]), "flip_index": "{}"}, "does not name its landmarks"),
     ({"landmarks": json.dumps([*"abcdefghijklmn"]), "flip_index": "[1]"}, "must pair the 14 landmarks mutually"),
 ]

@@ -101,7 +101,7 @@ def _dataset_meta(checkpoint: Path) -> dict[str, Any]:
     try:
         names, flip = json.loads(stated["landmarks"]), json.loads(stated["flip_index"])
         return {"keypoint_id2name": dict(enumerate(names)), "flip_indices": flip, "num_keypoints": len(names)}
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return {}
 
 
