@@ -112,6 +112,34 @@ def test_reference(name: str, same_start: bool, weight: float, closures: bool) -
         np.testing.assert_allclose(parameter.detach().numpy(), expected[key], rtol=1e-9)
 
 
+def test_after_an_interrupted_step() -> None:
+    """Nothing of what it remembered is left for the next."""
+    ends = []
+    for interrupted in (False, True):
+        parameter = nn.Parameter(torch.ones(2))
+        optimizer = torch.optim.SGD([parameter], lr=1.0)
+        SelectiveProjectionDecay(optimizer, {"p": parameter}, {"p": torch.zeros(2)})
+        if interrupted:
+            parameter.grad = torch.ones(2)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(optimizer, "_init_group", _interrupt)
+                with pytest.raises(KeyboardInterrupt):
+                    optimizer.step()
+        with torch.no_grad():
+            parameter.mul_(2)
+
+        def closure(parameter: nn.Parameter = parameter) -> None:
+            parameter.grad = 5 * torch.ones(2)  # 2 - 5 = -3, drawn back to -2
+
+        optimizer.step(closure)
+        ends.append(parameter.detach())
+    assert [end.tolist() for end in ends] == [[-2.0] * 2] * 2
+
+
+def _interrupt(*args: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_maximizing_is_minimizing_the_negative() -> None:
     ends = []
     for maximize in (False, True):

@@ -78,7 +78,6 @@ class SelectiveProjectionDecay:
         """Detach from the optimizer."""
         for handle in self._handles:
             handle.remove()
-        self._handles = []
 
     def _step_begins(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
@@ -104,19 +103,19 @@ class SelectiveProjectionDecay:
         maximizing = {id(each) for group in optimizer.param_groups if group.get("maximize") for each in group["params"]}
         for parameter, source in self._pairs:
             if parameter.grad is not None:
-                offset = parameter.to(source.dtype) - source
-                along = (parameter.grad.to(source.dtype) * offset).sum()
+                offset = parameter - source
+                along = (parameter.grad * offset).sum()
                 condition = along if id(parameter) in maximizing else -along
                 self._before.append((parameter, source, condition, offset.norm()))
 
     @torch.no_grad()
     def _step_ends(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         for parameter, source, condition, distance in self._before:
-            offset = parameter.to(source.dtype) - source
+            offset = parameter - source
             length = offset.norm()
             ratio = ((length - distance) / length).clamp(0, 1)
             ratio = torch.where(condition < 0, ratio, 0)  # at the source itself the ratio is 0 / 0
-            parameter.sub_((self.weight * ratio * offset).to(parameter.dtype))
+            parameter.sub_(self.weight * ratio * offset)
         self._before = []
 
 
