@@ -14,6 +14,8 @@ from torch.nn.utils import parametrizations
 
 from xtask_reg.finetune import Frozen, freeze
 
+pytestmark = pytest.mark.filterwarnings("error")
+
 
 class Student(nn.Module):
     """An encoder of two layers with batch norms, and a decoder."""

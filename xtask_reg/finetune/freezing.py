@@ -76,7 +76,7 @@ class Frozen:
             parameter.requires_grad_(False)
             parameter.grad = None  # an optimizer's step would still use it
         self._handles = [module.register_forward_pre_hook(self) for module in called]
-        _active.add(self)
+        _all.add(self)
 
     def __call__(self, module: nn.Module, args: Any) -> None:
         for frozen in self._modules:
@@ -93,11 +93,10 @@ class Frozen:
         """
         for handle in self._handles:
             handle.remove()
-        _active.discard(self)
         required, self._required, self._modules, self._handles = self._required, [], [], []
         for owner, name in required:
             found = _originals(owner, name)
-            holder = next((other for other in _active if other._holds(owner, found)), None)
+            holder = next((other for other in _all if other._holds(owner, found)), None)
             if holder is not None:
                 holder._required.append((owner, name))
                 continue
@@ -121,8 +120,8 @@ class Frozen:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        _active.add(self)
+        _all.add(self)
 
 
-_active: weakref.WeakSet[Frozen] = weakref.WeakSet()
-"""All that was not released, to know what several of them hold."""
+_all: weakref.WeakSet[Frozen] = weakref.WeakSet()
+"""All of them, to know what several hold; one that was released holds nothing."""
