@@ -43,7 +43,7 @@ def channel_attention_loss(
     """
     check_power(power)
     check_reduction(reduction)
-    if min(student.ndim, teacher.ndim) < 2 or student.shape[:2] != teacher.shape[:2]:
+    if student.ndim < 2 or student.shape[:2] != teacher.shape[:2]:
         raise ValueError(
             f"student features {tuple(student.shape)} and teacher features {tuple(teacher.shape)} must have the same "
             "images and channels, (images, channels, *spatial); where they cannot, put a connector before the loss"

@@ -64,7 +64,7 @@ def check_over(over: str) -> None:
 
 def _check_shapes(student: Tensor, teacher: Tensor, over: Over) -> None:
     compared = 2 if over == "pooled" else None
-    fit = min(student.ndim, teacher.ndim) >= 2 and student.shape[:compared] == teacher.shape[:compared]
+    fit = student.ndim >= 2 and student.shape[:compared] == teacher.shape[:compared]
     if not fit:
         expected = "the same (images, channels)" if over == "pooled" else "the same shape (images, channels, *spatial)"
         raise ValueError(

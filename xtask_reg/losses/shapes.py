@@ -31,8 +31,7 @@ def check_same_locations(student: Tensor, teacher: Tensor, expected: str = MAPS)
         teacher: features of the teacher.
         expected: the dimensions by name, as in :func:`check_same_shape`.
     """
-    fits = _has_dimensions(student, expected) and _has_dimensions(teacher, expected)
-    if not fits or len(student) != len(teacher) or student.shape[2:] != teacher.shape[2:]:
+    if not _has_dimensions(student, expected) or student.shape[2:] != teacher.shape[2:] or len(student) != len(teacher):
         raise ValueError(
             f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)} must be maps {expected} of the same "
             "images and locations; where they cannot, put a connector before the loss"
