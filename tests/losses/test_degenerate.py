@@ -9,7 +9,9 @@ from scipy.special import rel_entr, softmax
 
 from xtask_reg.losses.attention_transfer import attention_transfer_loss
 from xtask_reg.losses.batch_spectral_shrinkage import bss_loss
+from xtask_reg.losses.channel_attention import channel_attention_loss
 from xtask_reg.losses.channel_wise import channel_wise_loss
+from xtask_reg.losses.cosine_alignment import cosine_alignment_loss
 from xtask_reg.losses.cosine_smooth_l1 import cosine_smooth_l1_loss
 from xtask_reg.losses.gram_anchoring import gram_anchoring_loss
 from xtask_reg.losses.kd import kd_loss
@@ -36,9 +38,17 @@ def test_pearson_with_constant_channels(constant: float, images: int) -> None:
     assert pearson_loss(varied, half).item() == pytest.approx(1 / 4)
 
 
+@pytest.mark.parametrize("offset", [0, 1, 1e3])
+@pytest.mark.parametrize(("deviation", "expected"), [(0.9e-5, 1 / 2), (1.1e-5, 0)])
+def test_pearson_where_a_channel_begins_to_vary(deviation: float, expected: float, offset: float) -> None:
+    pattern = tensor([[1, -1] * 8]).double()
+    faint = offset + deviation * max(offset, 1) * pattern
+    assert pearson_loss(faint, pattern).item() == pytest.approx(expected, abs=1e-9)
+
+
 @pytest.mark.parametrize("offset", [0, 1e3])
 def test_distances_of_near_images_keep_their_digits(offset: float) -> None:
-    student, teacher = offset + torch.rand(2, 4, 8, dtype=torch.float64) / 1024
+    student, teacher = offset + torch.rand(2, 32, 8, dtype=torch.float64) / 1024
     student, teacher = student.float(), teacher.float()
     for loss in (rkd_distance_loss, rkd_angle_loss):
         exact = loss(student.double(), teacher.double()).item()
@@ -46,12 +56,23 @@ def test_distances_of_near_images_keep_their_digits(offset: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "loss", [pearson_loss, rkd_distance_loss, rkd_angle_loss, gram_anchoring_loss, local_similarity_loss]
+    "loss",
+    [
+        attention_transfer_loss,
+        channel_attention_loss,
+        cosine_alignment_loss,
+        pearson_loss,
+        rkd_distance_loss,
+        rkd_angle_loss,
+        gram_anchoring_loss,
+        local_similarity_loss,
+    ],
 )
 def test_huge_features_do_not_overflow(loss) -> None:
     student, teacher = torch.randn(2, 4, 3, 2, 2)
-    huge = loss((1e30 * student).requires_grad_(), teacher)
-    assert huge.item() == pytest.approx(loss(student, teacher).item(), rel=1e-4)
+    for features in (student, -student.abs(), student.relu()):
+        huge = loss((1e30 * features).requires_grad_(), teacher)
+        assert huge.item() == pytest.approx(loss(features, teacher).item(), rel=1e-4)
 
 
 def test_coinciding_images() -> None:

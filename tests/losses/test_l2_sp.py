@@ -39,17 +39,19 @@ def test_against_numpy(loss, scale: float) -> None:
     assert value.item() == pytest.approx(reference(student, teacher), rel=1e-12)
 
 
+@pytest.mark.parametrize("differentiable", [False, True])
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
-def test_gradient_is_the_difference(dtype: torch.dtype) -> None:
+def test_gradient_is_the_difference(dtype: torch.dtype, differentiable: bool) -> None:
     student, teacher = parameters(1, dtype), parameters(2, dtype)
     value = l2_sp_penalty(student, teacher)
-    value.backward()
+    weights = [*student.values(), *teacher.values()]
+    gradients = torch.autograd.grad(2 * value, weights, create_graph=differentiable)
     assert value.dtype == torch.promote_types(dtype, torch.float32)
     assert value.item() == pytest.approx(reference(student, teacher), rel=1e-5)
-    for name in SHAPES:
-        difference = student[name].detach().double() - teacher[name].detach().double()
-        torch.testing.assert_close(student[name].grad, difference.to(dtype))
-        torch.testing.assert_close(teacher[name].grad, -difference.to(dtype))
+    for number, name in enumerate(SHAPES):
+        twice = 2 * (student[name].detach().double() - teacher[name].detach().double())
+        torch.testing.assert_close(gradients[number].detach(), twice.to(dtype))
+        torch.testing.assert_close(gradients[len(SHAPES) + number].detach(), -twice.to(dtype))
 
 
 FORMATS = {
