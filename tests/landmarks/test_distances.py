@@ -54,5 +54,12 @@ def test_errors(tmp_path):
         parse_distances(["n=a:b", "n=b:c"])
     with pytest.raises(ValueError, match="'n' needs the landmark 'd'; known: a, b, c"):
         check_distances({"n": ("a", "d")}, NAMES)
-    with pytest.raises(ValueError, match="scale=0"):
-        distances(POINTS, NAMES, {}, scale=0)
+    with pytest.raises(FileNotFoundError, match="none is no file"):
+        parse_distances([str(tmp_path / "none")])
+    with pytest.raises(ValueError, match="'n' needs the landmark 'd'"):
+        distances(POINTS, NAMES, {"n": ("a", "d")})
+    with pytest.raises(ValueError, match="shorter"):
+        distances(POINTS[:2], NAMES, {})
+    for scale in (0, -1, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match=f"scale={scale}"):
+            distances(POINTS, NAMES, {}, scale)

@@ -34,8 +34,8 @@ def parse_distances(texts: Sequence[str]) -> dict[str, Pair]:
 
 def _parse(text: str) -> tuple[str, Pair]:
     name, _, points = text.partition("=")
-    first, colon, second = points.partition(":")
-    if not (name and first and colon and second and ":" not in second):
+    first, _, second = points.partition(":")
+    if not (name and first and second and ":" not in second):
         raise ValueError(f"{text!r}: expected NAME=LANDMARK:LANDMARK, or a JSON file of them")
     return name, (first, second)
 
@@ -84,5 +84,5 @@ def distances(
     check_distances(pairs, names)
     if not (math.isfinite(scale) and scale > 0):
         raise ValueError(f"scale={scale!r}; expected a number above 0, in millimetres per pixel")
-    place = {name: np.asarray(point, dtype=np.float64) for name, point in zip(names, points, strict=True)}
+    place = dict(zip(names, points, strict=True))
     return {distance: scale * math.dist(place[first], place[second]) for distance, (first, second) in pairs.items()}
