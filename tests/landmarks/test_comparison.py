@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -85,6 +86,12 @@ def test_images_that_one_of_both_lacks_are_left_out():
 def test_of_equal_differences_and_of_one_image(own, other, expected):
     found = paired_difference(np.array(own), np.array(other))
     assert (found.mean, found.low, found.high, found.p, found.percent) == pytest.approx(expected, nan_ok=True)
+
+
+def test_less_is_no_tie_and_plain_numbers_come_and_go():
+    found = paired_difference([1, 2, 4], [1, 3, 3])
+    assert (found.less, found.images) == (1, 3)
+    assert [type(value) for value in dataclasses.astuple(found)] == [float] * 5 + [int] * 2
 
 
 @pytest.mark.parametrize(

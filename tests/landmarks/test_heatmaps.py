@@ -60,6 +60,12 @@ def test_tiny_sigma_leaves_one_cell_without_warnings() -> None:
     assert heatmaps.sum() == heatmaps[0, 2, 3] == 1
 
 
+def test_a_single_cell_and_plain_numbers() -> None:
+    heatmaps = gaussian_heatmaps([[0.0, 1.5]], size=(1, 1))
+    np.testing.assert_allclose(heatmaps, [[[math.exp(-0.5)]]], rtol=1e-6)
+    assert [found.tolist() for found in decode_heatmaps(heatmaps.tolist())] == [[[0, 0]], heatmaps[:, 0, 0].tolist()]
+
+
 @pytest.mark.parametrize("x", [*range(5), *range(59, 64)])
 @pytest.mark.parametrize("y", [*range(5), *range(43, 48)])
 def test_centres_near_the_border_are_decoded_exactly(x: int, y: int) -> None:

@@ -18,6 +18,8 @@ from xtask_reg.landmarks import (
     success_rates,
 )
 
+pytestmark = pytest.mark.filterwarnings("error")
+
 READING = {"reduction": "mean_distance", "space": "heatmap"}
 
 
@@ -48,6 +50,14 @@ def test_image_errors_against_loops(reduction: str, hide: bool) -> None:
     assert errors.dtype == np.float64
     np.testing.assert_allclose(errors, expected, rtol=1e-12)
     assert np.isnan(errors).sum() == (1 if hide else 0)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float16, list])
+def test_points_that_are_not_float64(kind: type) -> None:
+    """The differences of unsigned numbers would wrap around, and squares of short ones overflow."""
+    predicted, target = np.array([[[3, 0], [0, 0]]]), np.array([[[0, 4], [240, 180]]])
+    given = [each.tolist() if kind is list else each.astype(kind) for each in (predicted, target)]
+    assert image_errors(*given).tolist() == [(5 + 300) / 2]
 
 
 @pytest.mark.parametrize("hide", [True, False])
@@ -115,7 +125,8 @@ def test_landmark_errors_against_loops() -> None:
 @pytest.mark.parametrize("threshold", [0.3, 1.2, 5.0])
 def test_scores_against_their_definitions(threshold: float) -> None:
     errors = np.random.default_rng(1).gamma(6, 0.2, size=57)
-    scores = score_images(np.append(errors, [math.nan, math.nan]), **READING, threshold=threshold)
+    scores = score_images([*errors.tolist(), math.nan, math.nan], **READING, threshold=threshold)
+    assert {type(value) for value in dataclasses.astuple(scores)[:4]} == {float}
     assert scores.me == pytest.approx(statistics.mean(errors))
     assert scores.sd == pytest.approx(statistics.stdev(errors))
     assert scores.fr == sum(e > threshold for e in errors) / 57

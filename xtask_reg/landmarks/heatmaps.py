@@ -49,7 +49,7 @@ def gaussian_heatmaps(points: np.ndarray, size: tuple[int, int], sigma: float = 
     rows = np.exp(-0.5 * ((np.arange(height) - points[..., 1:]) / sigma) ** 2)
     heatmaps = np.empty((*points.shape[:-1], height, width), dtype=np.float32)
     # Multiplied in float64 and rounded once, without a float64 copy of the whole stack.
-    return np.multiply(rows[..., :, None], columns[..., None, :], out=heatmaps, casting="same_kind")
+    return np.multiply(rows[..., :, None], columns[..., None, :], out=heatmaps)
 
 
 def decode_heatmaps(heatmaps: np.ndarray, method: DecodeMethod = "argmax") -> tuple[np.ndarray, np.ndarray]:

@@ -223,7 +223,7 @@ def _scored_errors(errors: np.ndarray) -> np.ndarray:
 def _require_finite(name: str, points: np.ndarray, where: np.ndarray) -> None:
     bad = np.argwhere(where & ~np.isfinite(points).all(axis=2))
     if len(bad):
-        image, landmark = bad[0].tolist()
+        image, landmark = bad[0]
         raise ValueError(
             f"{name} point of image {image}, landmark {landmark} is {points[image, landmark].tolist()}, "
             "expected finite x and y (only the target of an invisible landmark may be unknown)"
