@@ -5,6 +5,8 @@ import pytest
 
 from xtask_reg.segmentation import dice_over_set, dice_per_image
 
+pytestmark = pytest.mark.filterwarnings("error")
+
 
 def naive(predicted, target, label: int, ignore: int | None = None) -> float:
     """2 |P and T| / (|P| + |T|), pixel by pixel over all images that are given; NaN without any such pixel."""
@@ -26,7 +28,7 @@ def masks(seed: int, images: int, classes: int, dtype: type, sizes: tuple[tuple[
 
 
 @pytest.mark.parametrize("sizes", [((5, 7),), ((1, 1),), ((6, 3), (4, 4), (2, 9))])
-@pytest.mark.parametrize("dtype", [np.uint8, np.int64])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.uint64])
 @pytest.mark.parametrize(("images", "labels", "classes"), [(1, 2, 2), (4, 3, 5), (6, 9, 9), (2, 1, 1)])
 @pytest.mark.parametrize("ignore", [None, 0, 255])
 def test_agrees_with_a_loop_over_pixels(images, labels, classes, dtype, sizes, ignore) -> None:
@@ -58,6 +60,7 @@ def test_arrays_and_iterators_give_the_same() -> None:
     expected = dice_per_image(list(predicted), list(target), 4)
     np.testing.assert_array_equal(dice_per_image(predicted, target, 4), expected)
     np.testing.assert_array_equal(dice_per_image(iter(predicted), iter(target), 4), expected)
+    np.testing.assert_array_equal(dice_per_image(predicted.tolist(), target.tolist(), 4), expected)
 
 
 GOOD = np.zeros((1, 2, 2), int)
@@ -66,15 +69,15 @@ GOOD = np.zeros((1, 2, 2), int)
 @pytest.mark.parametrize(
     ("predicted", "target", "classes", "message"),
     [
-        (GOOD[:0], GOOD[:0], 2, "at least one"),
-        (GOOD, GOOD[:0], 2, "1 predicted and 0 true"),
+        (GOOD[:0], GOOD[:0], 2, "0 predicted and 0 true"),
+        (np.zeros((2, 2, 2), int), GOOD, 2, "2 predicted and 1 true"),
         (GOOD, GOOD, 0, "0 classes"),
         (np.zeros((1, 2, 3), int), GOOD, 2, r"\(2, 3\).*\(2, 2\)"),
         (np.zeros((1, 2, 2, 2), int), np.zeros((1, 2, 2, 2), int), 2, "argmax"),
         (GOOD.astype(float), GOOD, 2, "predicted mask of float64"),
         (GOOD, GOOD.astype(float), 2, "target mask of float64"),
-        (GOOD + 2, GOOD, 2, "predicted mask with labels from 2 to 2; expected 0 to 1"),
-        (GOOD, GOOD - 1, 2, "target mask with labels from -1"),
+        (GOOD + 2 * np.eye(2, dtype=int), GOOD, 2, "predicted mask with labels from 0 to 2; expected 0 to 1"),
+        (GOOD, GOOD - np.eye(2, dtype=int), 2, "target mask with labels from -1 to 0"),
         (GOOD, GOOD + 255, 2, "ignore"),
     ],
 )
