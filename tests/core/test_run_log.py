@@ -72,7 +72,7 @@ def test_own_loop_log(tmp_path):
 def test_a_resumed_run_replaces_what_was_lost(tmp_path):
     """The first run got to step 50, its last checkpoint was of step 25; the second one was stopped at step 40."""
     mmengine(tmp_path, "20260102_000000", *({"iter": n, "cosine/a": n / 1000} for n in (30, 40)))
-    mmengine(tmp_path, "20260101_235959", *({"iter": n, "cosine/a": n / 100} for n in (10, 20, 30, 40, 50)))
+    mmengine(tmp_path, "20260101_235959", *({"iter": n, "cosine/a": n / 100} for n in (10, 20, 30, 35, 40, 50)))
     assert read_log(tmp_path) == {"cosine": {"a": [(10, 0.1), (20, 0.2), (30, 0.03), (40, 0.04)]}}
     mmengine(tmp_path, "20260103_000000")  # ended before its first measurement
     assert read_log(tmp_path)["cosine"]["a"][-1] == (40, 0.04)
