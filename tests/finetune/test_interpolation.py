@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -25,14 +26,14 @@ def states(dtype: torch.dtype = torch.float32) -> tuple[dict[str, Tensor], dict[
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("alpha", [0.1, 0.25, 0.5, 0.9])
+@pytest.mark.parametrize("alpha", [0.1, 0.25, Fraction(1, 2), 0.9])
 def test_formula(alpha: float, dtype: torch.dtype) -> None:
     source, tuned = states(dtype)
     found = interpolate(source, tuned, alpha)
     assert list(found) == list(tuned)
     for name, value in tuned.items():
         a, b = (tensor.to(torch.float64).numpy() for tensor in (source[name], value))
-        expected = (1 - alpha) * a + alpha * b if value.is_floating_point() else value.numpy()
+        expected = float(1 - alpha) * a + float(alpha) * b if value.is_floating_point() else value.numpy()
         assert found[name].dtype == value.dtype
         rtol = 2 * torch.finfo(dtype).eps
         np.testing.assert_allclose(found[name].to(torch.float64).numpy(), expected, rtol=rtol, atol=rtol * 0.1)
@@ -64,10 +65,9 @@ def test_complex_weights() -> None:
 def test_result_is_new_and_detached() -> None:
     source, tuned = states()
     kept = copy.deepcopy((source, tuned))
+    given = [{k: nn.Parameter(v, v.is_floating_point()) for k, v in state.items()} for state in (source, tuned)]
     for alpha in (0, 0.5, 1):
-        for value in interpolate(
-            {k: nn.Parameter(v, v.is_floating_point()) for k, v in source.items()}, tuned, alpha
-        ).values():
+        for value in interpolate(*given, alpha).values():
             assert not value.requires_grad
             value.zero_()
     torch.testing.assert_close((source, tuned), kept, rtol=0, atol=0)
