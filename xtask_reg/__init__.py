@@ -10,10 +10,10 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from xtask_reg.api import *  # noqa: F403
-else:  # with a __getattr__ every name would be right for type checkers
+else:  # hidden from type checkers, which would accept any name because of __getattr__
 
     def __getattr__(name: str) -> Any:
-        """PyTorch is imported with the first public name: `xtask-reg --help` does without."""
+        """Import PyTorch only when a public name is first used, so that `xtask-reg --help` is fast."""
         if not name.startswith("_") and find_spec(f"{__name__}.{name}"):
             return import_module(f"{__name__}.{name}")
         public = vars(import_module(f"{__name__}.api"))

@@ -74,7 +74,7 @@ def ctd(
 
 @contextmanager
 def _unchanged_by_errors(network: nn.Module | None) -> Iterator[None]:
-    """If the block raises, each part of the network trains again that did before."""
+    """If the block raises, restore the network's train modes and ``requires_grad`` flags."""
     training = [] if network is None else [module for module in network.modules() if module.training]
     required = [] if network is None else [each for each in network.parameters() if each.requires_grad]
     try:

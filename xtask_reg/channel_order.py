@@ -1,4 +1,4 @@
-"""Features whose channels are last, given to a loss that takes dimension 1 for them."""
+"""The warning where channels are last, but the loss expects them in dimension 1."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ ADVICE = {
     4: "xr.ChannelsFirst()",
     5: "xr.ChannelsFirst()",
 }
-"""What to put on both sides, by the number of dimensions."""
+"""The connector to use on both sides, by number of dimensions."""
 
 
 class ChannelOrder:
-    """Warns, once a term, of tokens ``(B, N, C)`` or maps ``(B, H, W, C)`` compared as if their channels came first.
+    """Warns, once per term, of tokens ``(B, N, C)`` or maps ``(B, H, W, C)`` compared as if their channels came first.
 
-    A shape alone does not show it. It is said of features that have no connector, if the tapped module ends in a
-    ``Linear`` or ``LayerNorm`` as wide as their last dimension and not as their second, and if the loss is another one
-    with the channels in dimension 1.
+    The shape alone does not tell. The warning is given for features without a connector, if the tapped module ends in a
+    ``Linear`` or ``LayerNorm`` whose width is that of their last dimension and not of their second, and if moving the
+    channels to dimension 1 changes the loss.
 
     Args:
         modules: the student's tapped modules, by path.
@@ -36,7 +36,7 @@ class ChannelOrder:
         self._seen: set[str] = set()
 
     def check(self, term: Term, student: Read, teacher: Read | None) -> None:
-        """Warn if the term reads features, has their channels last, and minds."""
+        """Warn if the term reads features whose channels are last, and its loss depends on the order."""
         width = self._widths.get(term.student)
         if width is None or term.name in self._seen or not isinstance(student, Tensor):
             return
@@ -53,6 +53,6 @@ class ChannelOrder:
 
 
 def _minds(term: Term, student: Tensor, teacher: Tensor | None) -> bool:
-    """Whether the loss is another one with the channels in dimension 1; on noise, as features may still be equal."""
+    """Whether the loss changes with the channels in dimension 1; tried on noise, as the features may still be equal."""
     first, last = (value_on_noise(term, student, teacher, channels=dimension) for dimension in (1, -1))
     return not math.isclose(first, last, rel_tol=1e-4, abs_tol=1e-7)

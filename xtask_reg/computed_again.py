@@ -1,4 +1,4 @@
-"""Whether a part of a graph is computed again in its backward pass."""
+"""Detects reentrant activation checkpointing, which computes parts of the graph again in the backward pass."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _REENTRANT = "CheckpointFunctionBackward"
 
 
 class ComputedAgain:
-    """Refuses reentrant activation checkpointing behind terms of a student in eval mode.
+    """Refuses reentrant activation checkpointing in the graph of terms computed with the student in eval mode.
 
-    Looked for once a term, in the first step in which it acts. Without it (``use_reentrant=False``) PyTorch sees the
-    difference itself, where there is one.
+    Each term is checked in the first step in which it acts. With ``use_reentrant=False`` PyTorch itself detects a
+    recomputation that differs.
     """
 
     def __init__(self) -> None:
         self._acted: set[str] = set()
 
     def check(self, terms: Iterable[Term], values: Mapping[str, Tensor]) -> None:
-        """Look at the terms of a step, whose weighted values are given by name.
+        """Check the terms of a step, whose weighted values are given by name.
 
         Raises:
-            RuntimeError: if there is some.
+            RuntimeError: if the graph has reentrant checkpointing.
         """
         if torch.compiler.is_compiling():
             return

@@ -1,4 +1,4 @@
-"""What a function that ``nn.Module._apply`` is given would make of the tensors of a network."""
+"""What a function passed to ``nn.Module._apply`` would do to the tensors of a network."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was found by trying.
+    """What the function does.
 
     Attributes:
-        changes: whether other tensors come out of it.
-        keeps_values: whether they have the old values; so they do on the meta device, where there are none to lose.
+        changes: whether it returns other tensors than it is given.
+        keeps_values: whether the values survive; also true on the meta device, where there are none to lose.
     """
 
     changes: bool
@@ -39,7 +39,7 @@ def _tensors(modules: Iterable[nn.Module]) -> Iterator[Tensor]:
 
 
 def _try(fn: Callable[[Tensor], Tensor], dtype: torch.dtype, device: torch.device) -> Conversion:
-    # bits, which each dtype holds exactly, by chance in no memory; four dimensions, for memory formats
+    # random bits: exact in every dtype, and to_empty() will not reproduce them; four dimensions, for memory formats
     bits = torch.tensor(random.SystemRandom().choices((0.0, 1.0), k=64)).view(4, 4, 2, 2)
     probe = bits.to(device, dtype)
     converted = fn(probe)

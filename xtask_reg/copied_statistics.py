@@ -1,4 +1,4 @@
-"""Running statistics that a later call of the model leaves alone."""
+"""Running statistics that later calls of the model do not change."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch.nn.modules.batchnorm import _NormBase
 
 @contextmanager
 def copied_statistics(model: nn.Module) -> Iterator[None]:
-    """Inside the block batch norms that are in train mode have copies of their running statistics.
+    """Inside the block, batch norms that are in train mode use copies of their running statistics.
 
-    What they compute in eval mode needs these in its backward pass. A call in train mode before that changes the
-    originals in place, and PyTorch does not notice: the gradient would be another one.
+    The backward pass of a call in eval mode needs these statistics. A call in train mode before that pass changes the
+    originals in place without PyTorch noticing, and the gradient would be wrong.
     """
     norms = [module for module in model.modules() if isinstance(module, _NormBase) and module.training]
     originals = [dict(norm._buffers) for norm in norms]

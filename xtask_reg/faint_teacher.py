@@ -1,4 +1,4 @@
-"""The warning where the teacher's features are nothing."""
+"""The warning where the teacher's features are all zero."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from torch import Tensor
 from xtask_reg.term import Read, Term
 
 NOTHING = 1e-8
-"""Features whose absolute values are all below this."""
+"""Features count as zero if all their absolute values are below this."""
 
 
 class FaintTeacher:
-    """Looks, the first time that a term is computed, whether its teacher gives more than zeros, and warns if not.
+    """Warns, the first time that a term is computed, if the teacher's features are all zero.
 
-    Such features come from a deep network that was never trained, or from one whose units are dead; a cosine with them
-    has no gradient, and the term does nothing.
+    Such features come from a deep network that was never trained, or from dead units. The cosine with a zero vector has
+    no gradient, so the term does nothing.
     """
 
     def __init__(self) -> None:
         self._seen: set[str] = set()
 
     def check(self, term: Term, teacher: Read | None) -> None:
-        """Look at what the term has just read of its teacher."""
+        """Check what the term has just read from its teacher."""
         if term.name in self._seen or not isinstance(teacher, Tensor) or torch.compiler.is_compiling():
             return
         self._seen.add(term.name)

@@ -1,4 +1,4 @@
-"""One call of a network, to look at it: with images of the user's, or black ones that it takes."""
+"""One call of a network to examine it, with the user's images or with black ones that it accepts."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from xtask_reg.submodules import unwrap
 from xtask_reg.tappable import Tappable, as_parameters, list_taps, unchanged_call
 
 SMALL, USUAL = 64, 224
-"""Sides in pixels of the images that are tried: a small one, and that of many networks with a fixed size."""
+"""Sides in pixels of the images that are tried: a small one, and the usual one of networks with a fixed size."""
 RGB = 3
 
 
 class Call(NamedTuple):
-    """One call of a network: with what, and what its modules did."""
+    """One call of a network: the images, and what its modules did with them."""
 
     images: Tensor
     taps: list[Tappable]
 
 
 def called_with(model: nn.Module, images: Tensor | None) -> Call:
-    """The call of a model with these images, or with the first black ones that it takes.
+    """Call a model with these images, or with the first black ones that it accepts.
 
     Raises:
         ValueError: if it cannot be called with them.
@@ -34,10 +34,10 @@ def called_with(model: nn.Module, images: Tensor | None) -> Call:
 
 
 def first_call(model: nn.Module, tried: Iterable[Tensor], adapter: nn.Module | None = None) -> Call:
-    """The call of a model with the first images that it takes, as the adapter makes them.
+    """Call a model with the first images that it accepts, after the adapter.
 
     Raises:
-        ValueError: if it takes none; the message is that of the first.
+        ValueError: if it accepts none; the message is that of the first failure.
     """
     failures = []
     for images in tried:
@@ -50,7 +50,7 @@ def first_call(model: nn.Module, tried: Iterable[Tensor], adapter: nn.Module | N
 
 
 def of_some_size(model: nn.Module, call: Call) -> Call:
-    """For small images a call with a larger one, if the model takes it."""
+    """The call; or, if its images are small, one with a larger image, if the model accepts that."""
     times = -(-SMALL // max(call.images.shape[2:]))
     if times > 1:
         with suppress(ValueError):
@@ -59,20 +59,20 @@ def of_some_size(model: nn.Module, call: Call) -> Call:
 
 
 def larger(images: Tensor, times: int) -> Tensor:
-    """A black image of so many times the sides."""
+    """A black image, each side multiplied by ``times``."""
     return torch.zeros(1, images.shape[1], *(times * side for side in images.shape[2:]))
 
 
 def black_images(
     model: nn.Module, sizes: Sequence[tuple[int, ...]] | None = None, channels: int | None = None
 ) -> Iterator[Tensor]:
-    """One image at a time that the model may take, ``(1, C, *size)``.
+    """Images ``(1, C, *size)`` that the model may accept, one at a time, the likeliest first.
 
     Args:
-        model: of whose first convolution the channels are, if it is that of the image; or else three.
-        sizes: by default a side of 64 pixels, or else 224, or else the ``image_size`` or ``img_size`` that a submodule
-            states, as those of transformers do; if the first convolution is one of volumes, 64 voxels.
-        channels: if they are known.
+        model: gives the number of channels: that of its first convolution, or else three.
+        sizes: by default sides of 64 and 224 pixels, then the ``image_size`` or ``img_size`` that a submodule states,
+            as those of transformers do; sides of 64 voxels if the first convolution is 3D.
+        channels: the number of channels, if it is known.
     """
     first = next((module for module in unwrap(model).modules() if isinstance(module, (nn.Conv2d, nn.Conv3d))), None)
     if sizes is None:
@@ -84,7 +84,7 @@ def black_images(
 
 
 def _stated_size(model: nn.Module) -> list[tuple[int, int]]:
-    """Height and width of the images for which the first submodule that says so is made; nothing if none does."""
+    """Height and width that the first submodule with such an attribute states; empty if there is none."""
     for module in model.modules():
         size = getattr(module, "image_size", getattr(module, "img_size", None))
         pair = (size, size) if isinstance(size, int) else size

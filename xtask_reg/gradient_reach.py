@@ -11,7 +11,7 @@ from xtask_reg.term import Read, Term
 
 
 class GradientReach:
-    """Looks whether gradients come from a term to the student, and warns once a term if not.
+    """Warns, once per term, if its gradient does not reach the student.
 
     Such a term costs a forward pass of the teacher and does nothing.
     """
@@ -20,7 +20,7 @@ class GradientReach:
         self._warned: set[str] = set()
 
     def check(self, term: Term, student: Read) -> None:
-        """Look at what the term has just read of the student."""
+        """Check what the term has just read from the student."""
         tensors = (student,) if isinstance(student, Tensor) else student.values()
         if term.name in self._warned or not torch.is_grad_enabled() or any(t.requires_grad for t in tensors):
             return

@@ -1,4 +1,4 @@
-"""The network that is trained, as it is now: what is replaced in it during training is seen."""
+"""The student's current parameters, including those replaced during training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xtask_reg.teachers import FrozenTeachers
 
 
 class HeldStudent:
-    """The student, held by a module of which it is no submodule.
+    """The student, held by a module without being its submodule.
 
     Args:
         module: the network, not wrapped.
@@ -25,10 +25,10 @@ class HeldStudent:
         self._checked: Sequence[nn.Parameter] = ()
 
     def parameters(self, holder: nn.Module) -> list[nn.Parameter]:
-        """The parameters that it has now; asked in each step, so without the cost of ``nn.Module.parameters()``.
+        """The current parameters. Called in each step, so it avoids the slower ``nn.Module.parameters()``.
 
         Args:
-            holder: who holds it. It may be within the student; its parameters are none of the student's.
+            holder: the module that holds the student. It may be inside the student; its parameters do not count.
         """
         found: list[nn.Parameter | None] = []
         parts: list[nn.Module | None] = [self.module]
@@ -40,9 +40,9 @@ class HeldStudent:
         return [parameter for parameter in found if parameter is not None]
 
     def own_parameters(self, holder: nn.Module, teacher: FrozenTeacher | FrozenTeachers | None) -> list[nn.Parameter]:
-        """:meth:`parameters`, of which none is the teacher's; that is looked at again when there are others.
+        """:meth:`parameters`, after a check that the teacher shares none; repeated only when they change.
 
-        Under ``torch.compile`` it is not looked at.
+        Under ``torch.compile`` there is no check.
 
         Raises:
             ValueError: if the student shares a parameter or buffer with the teacher's network.

@@ -18,7 +18,7 @@ Triple = tuple[float, float, float]
 
 
 def _are_three(values: Iterable[float]) -> bool:
-    """Whether these are three numbers; NumPy's and tensors' will do."""
+    """Whether these are three numbers, of Python, NumPy or PyTorch."""
     try:
         return len([math.isfinite(value) for value in values]) == 3
     except TypeError:
@@ -74,7 +74,7 @@ class InputConvention:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> InputConvention | None:
-        """The convention that the metadata of a file states under all of its names; None if it does not.
+        """The convention that a file's metadata states; None if the metadata lack a part of it.
 
         Raises:
             ValueError: if the values do not make a convention.

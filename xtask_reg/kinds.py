@@ -1,4 +1,4 @@
-"""That an argument is of the kind that is expected."""
+"""Checks that an argument is of the expected kind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def check_kind(given: object, kinds: type | tuple[type, ...], name: str, expecte
         given: the argument.
         kinds: the classes.
         name: what the argument is, for the message.
-        expected: what to give instead, for the message.
+        expected: what to pass instead, for the message.
     """
     if not isinstance(given, kinds):
         raise TypeError(f"{name} is {_described(given)}; expected {expected}")

@@ -1,4 +1,4 @@
-"""Which dimension of a feature map has the channels: the second, or the last one as in Swin."""
+"""Which dimension of a feature map is that of the channels: the second, or the last one as in Swin."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Shape = tuple[int, ...]
 
 
 def with_channels_last(call: Call) -> set[str]:
-    """The paths of the modules that give maps ``(B, H, W, C)`` or ``(B, D, H, W, C)``, in one call of a network.
+    """The paths of the modules whose outputs are maps ``(B, H, W, C)`` or ``(B, D, H, W, C)``, in one call.
 
-    A map is a smaller image: its sides have one ratio to those of the image, but for rounding, and its channels do not.
-    Where both orders fit, as for ``(1, 16, 16, 16)``, it is that of most maps of the modules side by side, and channels
-    come first if these do not tell. This is no memory format, PyTorch's ``channels_last``, which leaves shapes alone.
+    A map is a smaller image: all its sides have the same ratio to the image's, up to rounding, and its channels do not.
+    Where both orders fit, as for ``(1, 16, 16, 16)``, the majority of the sibling modules decides; if that is a tie,
+    channels come first. This is about shapes, not about PyTorch's memory format ``channels_last``.
     """
     side_by_side: dict[str, dict[str, Shape]] = defaultdict(dict)
     for tap in call.taps:
@@ -33,14 +33,14 @@ def with_channels_last(call: Call) -> set[str]:
 
 
 def channels_are_last(shapes: Sequence[Shape], image: Shape) -> list[bool]:
-    """The same of the shapes that modules side by side give for an image of these sides."""
+    """Whether channels are last, for each of the shapes that sibling modules give for an image of these sides."""
     fits = [(_fits(shape[2:], image), _fits(shape[1:-1], image)) for shape in shapes]
     most = sum(last - first for first, last in fits)
     return [last and (most > 0 or not first) for first, last in fits]
 
 
 def _fits(size: Shape, image: Shape) -> bool:
-    """Whether there is one ratio of all sides, each of which may be rounded up or down. One side shows nothing."""
+    """Whether all sides have one ratio, each possibly rounded up or down. A single side proves nothing."""
     if len(size) != len(image) or len(size) < 2:
         return False
     sides = list(zip(size, image))
@@ -48,7 +48,7 @@ def _fits(size: Shape, image: Shape) -> bool:
 
 
 def last_width(module: nn.Module) -> int | None:
-    """The channels of the last layer, if it is one over the last dimension."""
+    """The number of channels of the module's last layer, if that acts on the last dimension."""
     layers = [part for part in module.modules() if isinstance(part, (nn.Linear, nn.LayerNorm, _ConvNd, _NormBase))]
     last = layers[-1] if layers else None
     if isinstance(last, nn.Linear):

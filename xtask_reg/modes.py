@@ -10,9 +10,9 @@ from torch import nn
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Inside the block the model is in eval mode, all of it; afterwards each part is in the mode that it was in.
+    """Inside the block, every part of the model is in eval mode; afterwards each is back in its own mode.
 
-    The flags are set one by one, since ``train()`` of some modules does more.
+    The flags are set directly, since ``train()`` of some modules does more.
     """
     modes = {module: module.training for module in model.modules()}
     try:

@@ -16,9 +16,9 @@ from xtask_reg.two_encoders import TwoEncoders
 def monitored_stages(
     monitor: Monitor | None, student: nn.Module | None, teacher: nn.Module | None, images: Tensor | None
 ) -> Sequence[Mapping[str, Any]]:
-    """Paths in student and teacher, with what brings their channels to where the monitor takes them from.
+    """Pairs of paths in student and teacher, with connectors that put the channels where the monitor expects them.
 
-    None without a monitor. Where the stages of the two cannot be compared a warning says so, unless they were named.
+    Empty without a monitor. If the stages cannot be paired, there is a warning, unless they were named.
     """
     if monitor is None:
         return []

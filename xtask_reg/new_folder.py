@@ -12,10 +12,10 @@ from pathlib import Path
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill, beside ``path``, that becomes ``path`` at the end; after an error nothing of it stays.
+    """A folder to fill, beside ``path``, that becomes ``path`` at the end; after an error nothing of it remains.
 
-    An empty folder that is there already is kept, since it may be a link, another disk, or where the process works: the
-    one to fill then lies within it, and its content is moved up at the end.
+    An empty folder that already exists is kept, since it may be a link, a mount point, or the working directory: the
+    folder to fill is then inside it, and its content is moved up at the end.
 
     Raises:
         FileExistsError: if ``path`` exists and is not an empty folder.
@@ -42,7 +42,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def _move_up(part: Path) -> None:
-    """Move what is in a folder into the one around it, which has nothing else; after an error it is back."""
+    """Move a folder's content into its parent, which holds nothing else; after an error, move it back."""
     path, entries = part.parent, list(part.iterdir())
     if list(path.iterdir()) != [part]:
         raise FileExistsError(f"{path} is not empty any more; choose another folder")

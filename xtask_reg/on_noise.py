@@ -1,4 +1,4 @@
-"""What a term says of noise: of features that student and teacher share it may say nothing."""
+"""The value of a term on noise, since features that student and teacher share may give 0."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from xtask_reg.term import Read, Term
 
 @torch.no_grad()
 def value_on_noise(term: Term, *read: Read | None, channels: int = 1) -> float:
-    """The value of a copy of ``term`` for noise of the shapes of what it ``read``.
+    """The value of ``term`` on noise with the shapes of what it ``read``.
 
-    What the term's modules keep or draw stays as it is.
+    A copy is evaluated, so that the term's state and the random state do not change.
 
     Args:
-        term: whose value.
+        term: the term.
         read: features of the student and of the teacher; None if there is no teacher.
-        channels: the dimension that is moved to 1 before the term sees it.
+        channels: the dimension to move to dimension 1 first.
 
     Returns:
-        The value, not weighted; NaN if the term takes no such features.
+        The value, not weighted; NaN if the term does not accept such features.
     """
     random = torch.Generator().manual_seed(0)
     features = [each for each in read if isinstance(each, torch.Tensor)]

@@ -15,11 +15,11 @@ from xtask_reg.submodules import find_module, plain_path
 
 
 class CommonParameters:
-    """The parameters of the same name and shape in a submodule of the student and one of the teacher.
+    """The parameters that a submodule of the student and one of the teacher have under one name and in one shape.
 
-    Those of the student that the teacher has not, or in another shape (a new head), are left out. So are those that one
-    of both makes of others (weight norm, LoRA, quantised layers) and the other does not, of which a warning tells. A
-    warning also tells of a new head that has the source's shape and is compared therefore.
+    The student's others (a new head) are left out. So, with a warning, are those that only one of the two networks
+    computes from other tensors (weight norm, LoRA, quantised layers). A new head that has the source's shape is
+    compared, with a warning.
 
     Args:
         student: the network that is trained.
@@ -49,10 +49,10 @@ class CommonParameters:
         _warn_of_made("teacher", list(_made(_submodule(teacher, teacher_path), own.keys() - source.keys())))
 
     def read(self, student: nn.Module, teacher: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The parameters now, of the student and of the teacher.
+        """The current parameters of the student and of the teacher.
 
         Raises:
-            RuntimeError: if the student has one of them no longer, or only rounded, or they are sharded by FSDP.
+            RuntimeError: if the student no longer has one of them, or only rounded, or FSDP shards them.
         """
         own, source = self._now(student, teacher)
         gone = next((name for name in self.names if name not in own), None)
@@ -71,17 +71,17 @@ class CommonParameters:
         return {name: own[name] for name in self.names}, {name: source[name] for name in self.names}
 
     def _now(self, student: nn.Module, teacher: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        # two of the source's names for one parameter may be two parameters in the student
+        # a parameter that the source has under two names may be two parameters in the student
         source = _submodule(teacher, self._teacher_path).named_parameters(remove_duplicate=False)
         return _plain(_submodule(student, self._student_path).named_parameters()), _plain(source)
 
 
 @torch.no_grad()
 def sums_of(parameters: Iterable[Tensor]) -> Tensor | None:
-    """A number for each parameter that trains (its shard in this process), which tells its states apart.
+    """A checksum of each parameter that trains (of its shard in this process); None if there are none.
 
-    None if there is none. On the first one's device; on a GPU nothing waits for it. Squares are in it since the sum
-    alone stays as it is in front of a softmax, whose gradients add up to 0.
+    They are on the first one's device, and a GPU is not synchronised. Squares are added because the plain sum does not
+    change in front of a softmax, whose gradients add up to 0.
     """
     values = [local_part(parameter).float() for parameter in parameters if parameter.requires_grad]
     sums = [torch.addcmul(each, each, each).sum() for each in values]
@@ -106,13 +106,13 @@ def _check_unrounded(name: str, now: torch.dtype, then: torch.dtype, teacher: to
 
 
 def _are_sharded(module: nn.Module, pairs: Iterable[tuple[Tensor, Tensor]]) -> bool:
-    """Whether FSDP2 (or tensor parallelism) has made shards of some, or FSDP1 is within or has made flat ones."""
+    """Whether FSDP2 or tensor parallelism shards some, or FSDP1 wraps a part of the module or has flattened some."""
     wrapped = any("_fsdp_wrapped_module" in part._modules for part in module.modules())
     return wrapped or any(hasattr(own, "placements") or own.ndim == 1 != source.ndim for own, source in pairs)
 
 
 def _made(module: nn.Module, names: Iterable[str]) -> Iterator[str]:
-    """Those that are no parameters of the module and yet tensors in it, or made when read; none is read here."""
+    """The names that belong to tensors or computed attributes of the module, not to parameters; none is evaluated."""
     for name in names:
         path, _, last = name.rpartition(".")
         with suppress(ValueError):
@@ -132,7 +132,7 @@ def _warn_of_made(owner: str, names: list[str]) -> None:
 
 @torch.no_grad()
 def _warn_of_new(names: Sequence[str], own: Mapping[str, Tensor], source: Mapping[str, Tensor]) -> None:
-    """Warn of parameters that differ from the source's, where most of the numbers still are the source's."""
+    """Warn of parameters that differ from the source's, if most values are still the source's."""
     new = [name for name in names if not _is_at(own[name], source[name])]
     if new and 2 * sum(own[name].numel() for name in new) < sum(own[name].numel() for name in names):
         warnings.warn(
@@ -151,5 +151,5 @@ def _submodule(model: nn.Module, path: str) -> nn.Module:
 
 
 def _plain(named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
-    """By their names without those of wrappers."""
+    """The parameters by name, without the names of wrappers."""
     return {plain_path(name): parameter for name, parameter in named}

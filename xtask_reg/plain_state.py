@@ -1,4 +1,4 @@
-"""Owning a submodule without showing it in ``state_dict``."""
+"""Submodules that ``state_dict`` does not show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether this is a distributed run, the mean over its processes, and what of a tensor lies in this one."""
+"""Whether this is a distributed run, means over its processes, and this process's part of a tensor."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor
 
 
 def in_several_processes() -> bool:
-    """Whether a process group of more than one process was initialised."""
+    """Whether a process group of more than one process is initialised."""
     distributed = torch.distributed
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
 def averaged(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The means of tensors over all processes, each of which calls this with as many, in float32."""
+    """The means of tensors over all processes, in float32. Each process must pass tensors of the same shapes."""
     flat = torch.cat([tensor.float().flatten() for tensor in tensors])
     torch.distributed.all_reduce(flat)
     parts = (flat / torch.distributed.get_world_size()).split([tensor.numel() for tensor in tensors])
@@ -23,6 +23,6 @@ def averaged(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def local_part(tensor: Tensor) -> Tensor:
-    """The shard of this process, if it is a tensor that FSDP shards; else the tensor."""
+    """This process's shard if FSDP shards the tensor, else the tensor."""
     local: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
     return local

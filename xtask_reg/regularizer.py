@@ -40,11 +40,11 @@ from xtask_reg.weights.balanced import Balanced
 
 
 class CrossTaskRegularizer(nn.Module):
-    """Keeps a student near its source: a call returns the weighted terms of one step, scalars by name.
+    """Keeps a student close to its source: a call returns the weighted terms of one step, scalars by name.
 
-    One step is a call of the student and then a call of the regularizer. What a call of the student left unread is
-    discarded at its next call. The parameters of the connectors are the regularizer's own: give them to the optimizer.
-    Its hooks on the student go with :meth:`remove`, or when the regularizer itself is deleted.
+    One step is a call of the student and then a call of the regularizer. What a call of the student recorded, and the
+    regularizer did not read, is discarded at the student's next call. The regularizer owns the parameters of the
+    connectors: give them to the optimizer. :meth:`remove`, or deleting the regularizer, removes its hooks.
 
     Args:
         student: the network to train, wrapped or not. It gets hooks, but is not a submodule. None if every call is
@@ -161,9 +161,9 @@ class CrossTaskRegularizer(nn.Module):
 
     @property
     def progress(self) -> float | None:
-        """How much of the training is over, 0 at its first step and 1 at its end: what schedules go by.
+        """How much of the training is over, 0 at its first step and 1 at its end; schedules depend on it.
 
-        Set it before each step, ``regularizer.progress = step / steps``. None if it never was.
+        Set it before each step, ``regularizer.progress = step / steps``. None until it is set.
         """
         return self._progress
 
@@ -240,7 +240,7 @@ class CrossTaskRegularizer(nn.Module):
             raise RuntimeError("the regularizer was made without a student: call regularizer(images, features={...})")
         check_not_balanced(self._terms())
         if not self.reads_features:
-            return self(images, features=dict.fromkeys(self.student_paths, images))  # which nothing reads
+            return self(images, features=dict.fromkeys(self.student_paths, images))  # placeholders that no term reads
         student = self._student.module
         with copied_statistics(student), evaluating(student), self._taps.alone(student), self.recording(images):
             (student if call is None else call)(images.clone())
@@ -303,7 +303,7 @@ class CrossTaskRegularizer(nn.Module):
 
     @contextmanager
     def recording(self, images: Tensor | None = None) -> Iterator[None]:
-        """Take what happens inside the block as one step, if the student is not simply called.
+        """Take what happens inside the block as one step, for a student that is not simply called.
 
         Args:
             images: what the student works on in the block: the very tensor that the teacher is to see. In training on a
@@ -341,10 +341,10 @@ class CrossTaskRegularizer(nn.Module):
 
 
 def _may_come_first(images: Tensor) -> bool:
-    """Whether the teacher may see them before the student: a change of inference tensors would not be seen."""
+    """Whether the teacher may see them before the student; changes of inference tensors would go unnoticed."""
     return torch.is_grad_enabled() and images.device.type == "cpu" and not images.is_inference()
 
 
 def _settle(regularizer: CrossTaskRegularizer, *unused: Any) -> None:
-    """A checkpoint, or a copy, has the measurements of all steps so far."""
+    """Complete pending measurements, so that a checkpoint or a copy contains those of all steps so far."""
     regularizer._meter.settle(regularizer._terms())

@@ -1,4 +1,4 @@
-"""The warning where a term brings along what it learned beside another student."""
+"""The warning where a term carries over what it learned with another student."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from xtask_reg.term import Term, is_left_out
 from xtask_reg.weights.balanced import Balanced
 
 _student_of: weakref.WeakKeyDictionary[Term, weakref.ref[nn.Module]] = weakref.WeakKeyDictionary()
-"""The last one for which a regularizer was made of the term."""
+"""The student of the last regularizer that was built with each term."""
 
 
 def check_made_anew(terms: Iterable[Term], student: nn.Module) -> None:
-    """Warn of terms that were another student's and are not as they were made.
+    """Warn of terms that were used with another student and still have its state.
 
-    In the next fold of a cross-validation, connectors know images of the fold before, which are test images now.
+    In a cross-validation, connectors of the last fold were trained on images that are test images in the next.
     """
     for term in terms:
         earlier = _student_of.get(term)

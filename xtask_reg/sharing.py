@@ -1,4 +1,4 @@
-"""Teacher and student must not share memory: training would change the teacher."""
+"""Checks that teacher and student share no memory: training would change the teacher."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from xtask_reg.submodules import check_not_lazy
 
 
 def check_nothing_shared(teacher: nn.Module, **others: nn.Module) -> None:
-    """Raise ``ValueError`` if a parameter or buffer of ``others`` is one of the teacher's network, or not yet made.
+    """Raise ``ValueError`` if a parameter or buffer of ``others`` belongs to the teacher, or is still lazy.
 
     Args:
         teacher: the source network.
-        others: modules by what to call them.
+        others: modules by their names for the message.
     """
     own = {place for tensor in _tensors(teacher).values() if (place := _storage(tensor))}
     for owner, module in others.items():

@@ -1,4 +1,4 @@
-"""Whole regularizers by name, their taps found."""
+"""Whole regularizers by name, with taps that are found automatically."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from xtask_reg.two_encoders import TwoEncoders
 from xtask_reg.weights.balanced import Balanced
 
 UNSET = 0.0
-"""The weight of a term before it is given its own."""
+"""A placeholder until :func:`shorthand` sets the weight."""
 
 
 def _at_last(loss: Callable[[], nn.Module], networks: TwoEncoders, name: str) -> Iterator[Term]:
@@ -59,7 +59,7 @@ def _of_parameters(loss: Callable[[], nn.Module], networks: TwoEncoders, name: s
 
 
 def _parent(stages: Sequence[str]) -> str:
-    """The module that has all stages within it; that around the stage if there is one."""
+    """The path of the module that contains all stages; the parent of the stage if there is only one."""
     return posixpath.commonpath([path.replace(".", "/").rpartition("/")[0] for path in stages]).replace("/", ".")
 
 
@@ -83,9 +83,9 @@ NAMES: dict[str, tuple[partial[Iterator[Term]], float | None]] = {
     "l2-sp": (partial(_of_parameters, losses.L2SPPenalty), 0.1),
     "bss": (partial(_of_student, losses.BSSLoss), 0.001),
 }
-"""Each name's terms, and the weight that its source states; None where that was found beside another kind of loss."""
+"""The terms of each name, and the weight that its paper states; None if that applies to another kind of loss."""
 RATIO = 0.1
-"""Of the balanced weight of the others."""
+"""The default ratio of :class:`Balanced`, for names without a stated weight."""
 
 SUMS = {
     "ctd-com": "ctd-cd + ctd-ed",
@@ -110,7 +110,7 @@ def shorthand(
     (``"delta"`` with equal channel weights; see :func:`delta_channel_weights`); ``"l2-sp"`` acts on the module that
     contains the stages, whether these were found or given.
 
-    By default ``"ctd-…"``, ``"lwf"``, ``"l2-sp"`` and ``"bss"`` have the weights that their sources state (the
+    By default ``"ctd-…"``, ``"lwf"``, ``"l2-sp"`` and ``"bss"`` have the weights that their papers state (the
     attention constraints have that of the other two terms), and all others have ``Balanced(0.1)``.
 
     Args:

@@ -1,4 +1,4 @@
-"""The warning where locations are compared and there is only one."""
+"""The warning where a loss compares locations and there is only one."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from xtask_reg.on_noise import value_on_noise
 from xtask_reg.term import Read, Term
 
 NOTHING = 1e-6
-"""A value of the term below which it says nothing of noise."""
+"""A term counts as zero if its value on noise is below this."""
 
 
 class SingleLocation:
-    """Looks, the first time that a term is computed, whether it compares the locations of maps that have but one.
+    """Warns, the first time that a term is computed, if it compares the locations of maps that have only one.
 
-    Attention, a softmax over locations, or similarities between them are the same for all maps of ``1 x 1``: the term
-    is 0 and has no gradient, whatever the features are.
+    Attention, a softmax over locations, and similarities between them are the same for all ``1 x 1`` maps: the term is
+    0 and has no gradient, whatever the features are.
     """
 
     def __init__(self) -> None:
         self._seen: set[str] = set()
 
     def check(self, term: Term, student: Read, teacher: Read | None) -> None:
-        """Warn if the term is 0 for noise of the shape that it has read."""
+        """Warn if there is a single location and the term is 0 on noise."""
         if term.name in self._seen or not isinstance(student, Tensor) or torch.compiler.is_compiling():
             return
         self._seen.add(term.name)

@@ -1,15 +1,15 @@
-"""Sizes of images and maps."""
+"""Checks of the sizes of images and maps."""
 
 from __future__ import annotations
 
 
 def two_sides(size: object, expected: str, otherwise: str) -> tuple[int, int]:
-    """A size as a pair.
+    """The argument ``size`` as a pair of whole numbers.
 
     Args:
-        size: the argument of that name.
-        expected: which sides, and what they are counted in, for the message.
-        otherwise: what else is taken for a size, for the message.
+        size: the argument.
+        expected: which sides, and their unit, for the message.
+        otherwise: what else is accepted, for the message.
 
     Raises:
         ValueError: unless it is a list or tuple of two whole numbers above 0.

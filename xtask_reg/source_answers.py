@@ -1,4 +1,4 @@
-"""What a source network classifies by: the way from a stage to its class scores, followed in one call."""
+"""The source's own classifier: the path from a stage to the class scores, traced in one call."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from xtask_reg.submodules import find_module, unwrap
 from xtask_reg.tappable import watched_call
 
 AVERAGES: dict[int, type[nn.Module]] = {3: nn.AdaptiveAvgPool1d, 4: nn.AdaptiveAvgPool2d, 5: nn.AdaptiveAvgPool3d}
-"""By the number of dimensions of a map, or of a signal's features."""
+"""Average pooling by the number of dimensions of the features."""
 
 
 @dataclass
 class _Call:
-    """One call of a submodule behind the stage."""
+    """One call of a submodule after the stage."""
 
     module: nn.Module
     given: Tensor
@@ -31,18 +31,18 @@ class _Call:
 
     @property
     def matters(self) -> bool:
-        """Whether it gives a tensor, and another one than it is given, unlike an identity or dropout."""
+        """Whether it returns a tensor other than its input, unlike an identity or dropout."""
         return self.gave is not None and not _same(self.given, self.gave)
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Where a network gives its class scores, and how they come about; the names are those of a term's arguments.
+    """The arguments of a term on class scores, by their names there.
 
     Attributes:
-        teacher: path of the submodule that gives them.
-        student_connector: makes ``(B, classes)`` of what the stage gives.
-        teacher_connector: makes it of what the submodule gives, if that is a map ``(B, classes, 1, 1)``.
+        teacher: path of the submodule whose output is the scores.
+        student_connector: from the stage's output to scores ``(B, classes)``.
+        teacher_connector: flattens the submodule's output if it is a map ``(B, classes, 1, 1)``, else None.
     """
 
     teacher: str
@@ -51,20 +51,20 @@ class Answers:
 
 
 def answers(network: nn.Module, stage: str, images: Tensor) -> Answers | None:
-    """Where a network gives its class scores, and the connector that makes them of what its stage gives.
+    """Where a network computes its class scores, and the connector from its stage's output to them.
 
-    The network is called once, with noise. Where it averages the stage's map and classifies by one layer, the connector
-    is a :class:`PooledClassifier`. Otherwise it is a sequence of the submodules on the way (norms, layers, the
-    classifier), with an average, flattening, another order of the dimensions or the choice of the class token between
-    them where the network does that. It is a copy that trains, without dropout, in no lower precision than float32.
+    The network is called once, with noise. If it averages the stage's map and classifies with one layer, the connector
+    is a :class:`PooledClassifier`. Otherwise it is the sequence of submodules on the way (norms, layers, the
+    classifier), with average pooling, flattening, a permutation of the dimensions or the choice of the class token
+    where the network does these. It is a trainable copy without dropout, in float32 or a higher precision.
 
     Args:
         network: the source.
         stage: path of the stage.
-        images: of a shape that the network takes, ``(B, C, H, W)`` or ``(B, C, D, H, W)``.
+        images: of a shape that the network accepts, ``(B, C, H, W)`` or ``(B, C, D, H, W)``.
 
     Returns:
-        None if the network gives no scores ``(B, classes)``, or does something else on the way.
+        None if the network returns no scores ``(B, classes)``, or does something else on the way.
     """
     network = unwrap(network)
     features, calls, scores = _behind(network, stage, images)
@@ -79,7 +79,7 @@ def answers(network: nn.Module, stage: str, images: Tensor) -> Answers | None:
 
 
 def _behind(network: nn.Module, stage: str, images: Tensor) -> tuple[Tensor | None, list[_Call], Any]:
-    """What the stage gives for noise, the calls of submodules after it, and the network's scores."""
+    """The stage's output for noise, the calls of submodules after it, and the network's scores."""
     tapped = find_module(network, stage)
     features: list[Tensor] = []
     calls: list[_Call] = []
@@ -103,11 +103,11 @@ def _behind(network: nn.Module, stage: str, images: Tensor) -> tuple[Tensor | No
 
 
 Found = tuple[_Call, nn.Module] | None
-"""The call that gives the scores, and the connector."""
+"""The call that returns the scores, and the connector."""
 
 
 def _pooled(features: Tensor, calls: Sequence[_Call], scores: Tensor) -> Found:
-    """One layer behind the average of the map."""
+    """The connector if the classifier is one layer on the average of the map."""
     average = features.flatten(2).mean(2) if features.ndim in AVERAGES else features.new_empty(0)
     for call in calls:
         if call.gave is None or not _same(call.gave.flatten(1), scores):
@@ -120,7 +120,7 @@ def _pooled(features: Tensor, calls: Sequence[_Call], scores: Tensor) -> Found:
 
 
 def _followed(features: Tensor, calls: Sequence[_Call], scores: Tensor) -> Found:
-    """From module to module: each is given what the last one gave, or what a step without a module makes of it."""
+    """The connector as a chain: the input of each module is the last one's output, possibly after a step between."""
     start, steps, last = features, list[nn.Module](), None
     calls = [call for call in calls if call.matters]
     while not _same(features.flatten(1), scores):
@@ -130,7 +130,7 @@ def _followed(features: Tensor, calls: Sequence[_Call], scores: Tensor) -> Found
         else:
             return None
         gave = calls[number].gave
-        assert gave is not None  # such calls do not matter
+        assert gave is not None  # by `matters`
         last, features, calls = calls[number], gave, calls[number + 1 :]
         steps += [*step, last.module]
     if features.ndim > 2:
@@ -141,20 +141,20 @@ def _followed(features: Tensor, calls: Sequence[_Call], scores: Tensor) -> Found
 
 
 def _between(features: Tensor) -> list[nn.Sequential]:
-    """What networks do with features in their own ``forward``: nothing, for one."""
+    """The steps that networks do in their own ``forward``, between modules; the first is none at all."""
     steps: list[tuple[nn.Module, ...]] = [()]
     if features.ndim in AVERAGES:
         average = (AVERAGES[features.ndim](1), nn.Flatten())
         steps += [average, (nn.Flatten(),), (ChannelsFirst(),), (ChannelsFirst(), *average)]
     if features.ndim == 3:
         steps.append((ClassToken(),))
-        if isqrt(features.shape[1] - 1) ** 2 == features.shape[1] - 1 > 0:  # the patches alone, of a square
+        if isqrt(features.shape[1] - 1) ** 2 == features.shape[1] - 1 > 0:  # mean of the patches alone
             steps.append((TokensToMap(skip=1), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
     return [nn.Sequential(*modules) for modules in steps]
 
 
 def _trainable(steps: Sequence[nn.Module]) -> nn.Sequential:
-    """A copy of them in a row, without dropout."""
+    """A trainable copy of the steps as a sequence, without dropout."""
     copied = nn.Sequential(*map(copy.deepcopy, steps))
     for module in copied.modules():
         if isinstance(module, _DropoutNd):
@@ -163,7 +163,7 @@ def _trainable(steps: Sequence[nn.Module]) -> nn.Sequential:
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
-    """Whether they are equal, but for rounding."""
+    """Whether they are equal up to rounding."""
     if one.shape != other.shape:
         return False
     rounding = torch.finfo(other.dtype).eps ** 0.5

@@ -16,32 +16,32 @@ from xtask_reg.submodules import find_module, unwrap
 from xtask_reg.tappable import Tappable
 
 FEWEST = 3
-"""So many stages are taken for an encoder."""
+"""An encoder has at least so many stages."""
 FEW = 4
-"""From so many cells a side a stage may come to a single one; from more it is a global pooling."""
+"""A stage may reduce a map of at most so many cells a side to a single cell; larger maps are pooled globally."""
 STEM = 0.1
-"""What ends within this share of the modules, in the order of their calls, is a stem."""
+"""Modules that end within this share of all modules, in the order of their calls, are a stem."""
 
 
 def find_stages(model: nn.Module, images: Tensor | None = None) -> list[str]:
     """Paths of the encoder's stages, from shallow to deep; each gives one tensor.
 
-    The model is called, and does not change (see :func:`xtask_reg.tappable.list_taps`). Of modules side by side
-    (children of one parent), the stages are the last one of each resolution, as long as the resolution falls, from a
-    quarter of the image's side on: strides 4, 8, 16, 32 in most networks. They give maps ``(B, C, H, W)`` or, like
-    those of Swin, ``(B, H, W, C)``, whose sides are in the ratio of the image's.
+    The model is called, and does not change (see :func:`xtask_reg.tappable.list_taps`). Among sibling modules (children
+    of one parent), the stages are the last one at each resolution, as long as the resolution falls, from a quarter of
+    the image's side on: strides 4, 8, 16, 32 in most networks. Their outputs are maps ``(B, C, H, W)`` or, as in Swin,
+    ``(B, H, W, C)``, with the aspect ratio of the image.
 
-    - Maps of a single cell do not count. So images of less than 64 pixels are replaced by a black one of at least that,
-      and by one of twice the side if a module with parameters gives a single cell behind a small map; if the model
-      takes them.
+    - Maps of a single cell do not count. So if the model accepts it, images of less than 64 pixels are replaced by a
+      black one of at least that size, and by one of twice the side if a module with parameters gives a single cell
+      after a small map.
     - Where dilation keeps the lowest resolution, as in DeepLab, the modules ``layer3`` and ``layer4`` are both stages,
-      since their names differ in the number alone.
-    - The parent with the most resolutions counts; of several with as many, the one called first.
-    - Modules within those that are called with a list of tensors (decoders, necks, parallel branches) do not count; nor
-      does a stem, nor ``nn.Identity``.
+      since their names differ only in the number.
+    - The parent with the most resolutions counts; if several have as many, the one called first.
+    - Modules inside those that are called with a list of tensors (decoders, necks, parallel branches) do not count; nor
+      do a stem and ``nn.Identity``.
 
-    If there are no such maps, the stages are the blocks of a transformer: modules of one class side by side that give
-    tokens ``(B, N, C)``, provided that all of that class give the same shape.
+    If there are no such maps, the stages are the blocks of a transformer: sibling modules of one class that give tokens
+    ``(B, N, C)``, provided that all modules of that class give the same shape.
 
     Args:
         model: an encoder, or a network with one in it, wrapped or not.
@@ -61,7 +61,7 @@ def find_stages(model: nn.Module, images: Tensor | None = None) -> list[str]:
 
 
 def stage_shapes(model: nn.Module, call: Call) -> dict[str, tuple[int, ...]]:
-    """The stages of :func:`find_stages` among the modules of one call, and the shape of what each gives.
+    """The stages of :func:`find_stages` among the modules of one call, with the shapes of their outputs.
 
     Raises:
         ValueError: if there are not at least three.
@@ -77,14 +77,14 @@ def stages_of(model: nn.Module, call: Call) -> list[str]:
     """The stages of :func:`find_stages` among the modules of one call; none if there are not at least three.
 
     Raises:
-        ValueError: if it cannot be told which they are.
+        ValueError: if they cannot be determined.
     """
     maps = _of_maps(unwrap(model), call) if call.images.ndim > 2 else []
     return next((stages for stages in (maps, _of_tokens(_families(call.taps))) if len(stages) >= FEWEST), [])
 
 
 def none_found(model: nn.Module) -> str:
-    """That a model has no stages, why, and what to do."""
+    """The message that a model has no stages, why, and what to do."""
     return (
         f"no stages were found in {type(unwrap(model)).__name__}: neither {FEWEST} modules side by side that give "
         f"smaller and smaller maps (B, C, H, W) or (B, H, W, C), from stride 4 on, nor {FEWEST} of one class that give "
@@ -93,7 +93,7 @@ def none_found(model: nn.Module) -> str:
 
 
 def _families(taps: Sequence[Tappable]) -> list[list[Tappable]]:
-    """Modules side by side that can be tapped, as they were called."""
+    """Groups of sibling modules that can be tapped, in the order of their calls."""
     joining = tuple(f"{tap.path}." for tap in taps if tap.joins)
     families: dict[str, list[Tappable]] = defaultdict(list)
     for tap in taps:
@@ -108,7 +108,7 @@ def _stem(taps: Sequence[Tappable]) -> set[str]:
 
 
 def _of_maps(model: nn.Module, call: Call) -> list[str]:
-    """The last module of each resolution, by images in which no stage gives a single cell."""
+    """The last module at each resolution, for images so large that no stage gives a single cell."""
     call = of_some_size(model, call)
     found = _longest_descent(call)
     stages = _with_dilated(found.maps, model)
@@ -134,7 +134,7 @@ def _twice_as_large(model: nn.Module, images: Tensor, cell: str) -> Call:
 
 
 class _Map(NamedTuple):
-    """What a module gives: of how many cells."""
+    """A module's output: its size in cells."""
 
     path: str
     size: tuple[int, ...]
@@ -143,7 +143,7 @@ class _Map(NamedTuple):
 
 @dataclass
 class _Descent:
-    """Maps that get smaller and smaller, and what gives a single cell behind them and may be a stage."""
+    """Maps that get smaller and smaller, and the modules after them that give a single cell and may be stages."""
 
     maps: list[_Map] = field(default_factory=list)
     cells: list[str] = field(default_factory=list)
@@ -163,7 +163,7 @@ def _map(tap: Tappable, channels_last: Set[str]) -> _Map:
 
 
 def _with_dilated(maps: Sequence[_Map], model: nn.Module) -> list[str]:
-    """The last module of each resolution; of the lowest all, if the modules are named alike, one a resolution above."""
+    """The last module at each resolution; all at the lowest (dilated) one, if numbered like those before them."""
     last = list(_last(maps).values())
     words = {_word(path, model) for path in last}
     alike = [each for each in maps if {_word(each.path, model)} == words != {None}]
@@ -172,7 +172,7 @@ def _with_dilated(maps: Sequence[_Map], model: nn.Module) -> list[str]:
 
 
 def _descent(family: Sequence[_Map], whole: tuple[int, ...]) -> _Descent:
-    """The maps of stride 4 and more (sizes are rounded) and of several cells, until one is larger than the last."""
+    """The maps of stride 4 or more (sizes are rounded) and of several cells, up to the first that is larger again."""
     found = _Descent()
     for each in family:
         if len(each.size) != len(whole) or min(now / side for now, side in zip(each.size, whole)) > 1 / 3:
@@ -188,18 +188,18 @@ def _descent(family: Sequence[_Map], whole: tuple[int, ...]) -> _Descent:
 
 
 def _last(maps: Sequence[_Map]) -> dict[tuple[int, ...], str]:
-    """The path of the last module of each resolution."""
+    """The path of the last module at each resolution."""
     return {each.size: each.path for each in maps}
 
 
 def _word(path: str, model: nn.Module) -> str | None:
-    """``"layer"`` of ``"encoder.layer3"``; None for other names and for modules without submodules."""
+    """``"layer"`` from ``"encoder.layer3"``; None for unnumbered names and for modules without submodules."""
     name = re.fullmatch(r"(\D+)\d+", path.rpartition(".")[2])
     return name[1] if name and any(find_module(model, path).children()) else None
 
 
 def _of_tokens(families: Sequence[Sequence[Tappable]]) -> list[str]:
-    """The largest group of modules of one class side by side that give tokens."""
+    """The largest group of sibling modules of one class that give tokens."""
     shapes: dict[str, set[tuple[int, ...]]] = defaultdict(set)
     groups: dict[tuple[int, str], list[str]] = defaultdict(list)
     for number, family in enumerate(families):

@@ -1,4 +1,4 @@
-"""What the student gives in a step, and what it was called with."""
+"""The student's outputs in a step, and the images that it was called with."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from xtask_reg.taps import Seen, Tap, TapError, TapRecorder, recorders_on
 
 
 class StudentTaps:
-    """The outputs of some submodules of the student: of its last call, or of a block, or given by hand.
+    """The outputs of some submodules of the student: from its last call, from a block, or given by hand.
 
-    The hooks go with it, and so do those of a copy with the copy: a student has none of a regularizer that is gone.
+    Deleting this object removes its hooks; so does deleting a copy of it with the copy's.
 
     Args:
         student: not wrapped; None if the outputs are given each time.
         modules: the submodules, by path.
-        ignored: called at the start of a step, for the paths that are not wanted in it.
+        ignored: called at the start of a step; returns the paths that are not needed in it.
         at_calls: whether each call of the student is a step.
     """
 
@@ -42,24 +42,24 @@ class StudentTaps:
                 self._recorder.attach_to_calls(student)
 
     def may_compile(self, whether: bool) -> None:
-        """Whether ``torch.compile`` may take the taps into its graphs, which hides the gradient that reaches them."""
+        """Set whether ``torch.compile`` may include the taps in its graphs, which hides the gradient at them."""
         if self._recorder is not None:
             self._recorder.within_graphs = whether
 
     def take(
         self, paths: Set[str], images: Tensor | None, features: Mapping[str, Tensor] | None
     ) -> tuple[Tensor | None, Mapping[str, Tensor]]:
-        """The images that the teacher is to see and the student's outputs; the step is thereby over.
+        """The images for the teacher and the student's outputs; this ends the step.
 
         Args:
             paths: of the outputs.
-            images: in place of the first tensor that the student was called with.
-            features: in place of what its taps recorded.
+            images: instead of the first tensor that the student was called with.
+            features: instead of what its taps recorded.
 
         Raises:
             TapError: if a tap did not give exactly one tensor, the student was not called, or a tapped module was
                 replaced.
-            ValueError: if ``images`` are not what the student was called with, or were since changed in place, or
+            ValueError: if ``images`` are not what the student was called with, or have been changed in place since, or
                 ``features`` lacks a path.
         """
         check_kind(images, (Tensor, type(None)), "the argument images", "a tensor; outputs go to features={path: ...}")
@@ -91,14 +91,14 @@ class StudentTaps:
 
     @contextmanager
     def alone(self, student: nn.Module) -> Iterator[None]:
-        """Inside the block calls of the student and of its parts belong to no step of others who read it."""
+        """Inside the block, calls of the student and its parts count for no other regularizer of the student."""
         with ExitStack() as others:
             for recorder in recorders_on(student) - {self._recorder}:
                 others.enter_context(recorder.aside())
             yield
 
     def remove(self) -> None:
-        """Take all hooks away."""
+        """Remove all hooks."""
         if self._recorder is not None:
             self._recorder.remove()
         self._student = None
@@ -137,7 +137,7 @@ def _found(student: nn.Module, path: str) -> nn.Module | None:
 
 
 def _images(given: Tensor | None, called_with: Sequence[Seen]) -> Tensor | None:
-    """What is given, or else the first tensor of the call, unless it is no longer what it was then."""
+    """The given images, or else the first tensor of the call; None if that has changed since."""
     if given is None:
         return called_with[0].tensor if called_with and called_with[0].is_unchanged else None
     if any(given is argument.tensor and not argument.is_unchanged for argument in called_with):

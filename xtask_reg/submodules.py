@@ -1,4 +1,4 @@
-"""Submodules by their dotted paths, whatever the model is wrapped in."""
+"""Submodules by their dotted paths, also in wrapped models."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch.nn.parameter import is_lazy
 from xtask_reg.kinds import check_kind
 
 WRAPPERS = ("module", "_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
-"""The names under which wrappers have the module inside: ``DistributedDataParallel``, ``torch.compile``, activation
-checkpointing, ``FullyShardedDataParallel``."""
+"""The attribute names of the wrapped module in ``DistributedDataParallel``, ``torch.compile``, activation checkpointing
+and ``FullyShardedDataParallel``."""
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -29,7 +29,7 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 
 def with_wrapped(module: nn.Module) -> Iterator[nn.Module]:
-    """A module and those that it wraps, from the outside to the inside."""
+    """A module and those that it wraps, from the outside in."""
     yield module
     for name in WRAPPERS:
         if (inside := module._modules.get(name)) is not None:
@@ -37,7 +37,7 @@ def with_wrapped(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def may_be_child(name: str) -> bool:
-    """Whether a child of ``nn.ModuleDict`` can have the name."""
+    """Whether ``nn.ModuleDict`` accepts the name for a child."""
     return isinstance(name, str) and bool(name) and "." not in name and not hasattr(nn.ModuleDict(), name)
 
 
@@ -48,11 +48,11 @@ def check_not_lazy(model: nn.Module) -> None:
 
 
 def find_module(model: nn.Module, path: str) -> nn.Module:
-    """The submodule at a dotted path; ``module.``, ``_orig_mod.`` and the like in either path do not matter.
+    """The submodule at a dotted path; ``module.``, ``_orig_mod.`` and other names of wrappers do not matter.
 
     Raises:
         ValueError: if there is no such submodule; the message names the nearest paths.
-        TypeError: if the path is no string.
+        TypeError: if the path is not a string.
     """
     check_kind(path, str, "a path", "the dotted path of a submodule, 'encoder.layer4' for instance")
     if path:
@@ -75,17 +75,17 @@ def plain_path(path: str) -> str:
 
 
 def check_list_of_paths(paths: object) -> None:
-    """Raise ``TypeError`` for what is no list, and for a string, whose letters would be taken for paths."""
+    """Raise ``TypeError`` unless it is a list; a string would be taken for a list of letters."""
     if isinstance(paths, str):
         raise TypeError(f"{paths!r} is a string; expected a list of dotted paths, [{paths!r}]")
     check_kind(paths, Iterable, "the list of paths", "a list of dotted paths, ['encoder.layer4'] for instance")
 
 
 def paired_paths(stages: Mapping[str, str] | Sequence[str]) -> dict[str, str]:
-    """The teacher's path by the student's; a list has the paths that are the same in both.
+    """The teacher's path by the student's; a list means that both have the same paths.
 
     Raises:
-        TypeError: for a string, or what is neither a list nor by name.
+        TypeError: if it is neither a list nor a mapping.
     """
     check_list_of_paths(stages)
     return dict(stages) if isinstance(stages, Mapping) else {stage: stage for stage in stages}

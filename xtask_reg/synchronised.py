@@ -1,4 +1,4 @@
-"""Connectors that train must be synchronised between the processes of a distributed run."""
+"""Checks that trainable connectors are synchronised between the processes of a distributed run."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from xtask_reg.processes import in_several_processes
 
 
 def check_synchronised(regularizer: nn.Module) -> None:
-    """Refuse, within a forward pass, parameters that would drift apart between the processes.
+    """Refuse, in a forward pass, parameters that would drift apart between the processes.
 
-    Without gradients (a validation, perhaps in one process alone) nothing does.
+    Without gradients (a validation, perhaps in one process only) none do.
 
     Raises:
-        RuntimeError: if the regularizer has some that train, and neither DDP is active nor it is sharded itself.
+        RuntimeError: if the regularizer has trainable parameters, and neither is DDP active nor are they sharded.
     """
     trains = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in regularizer.parameters())
     if trains and in_several_processes() and not _is_synchronised(regularizer):

@@ -1,4 +1,4 @@
-"""What of a model can be tapped: every submodule, and what it does in one call of the model."""
+"""Which submodules of a model can be tapped, and what each does in one call of the model."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Tappable:
 
 @dataclass
 class _Called:
-    """The calls of a submodule, and the class of what the last one gave, with the shape of a tensor."""
+    """The calls of a submodule, and the class of its last output, with the shape if that is a tensor."""
 
     times: int = 0
     shape: tuple[int, ...] | None = None
@@ -55,15 +55,15 @@ def list_taps(model: nn.Module, images: Tensor) -> list[Tappable]:
     """Call a model once, and list its submodules in the order in which they were called.
 
     A submodule can be tapped if it is called exactly once and gives one tensor. Those that are never called come last.
-    The call is in eval mode and without gradients, on the model's own device and in its precision; what ``forward``
-    requires besides the images is None. Afterwards modes, random state and hooks are what they were.
+    The call is in eval mode and without gradients, on the model's own device and in its precision; other required
+    arguments of ``forward`` are None. Afterwards modes, random state and hooks are what they were.
 
     Args:
         model: any module, wrapped or not; the paths are those inside a wrapper around the whole.
         images: what the model is called with, usually ``(B, 3, H, W)``.
 
     Raises:
-        ValueError: if the model cannot be called with the images, or has lazy parameters, which a call would settle.
+        ValueError: if the model cannot be called with the images, or has lazy parameters, which a call would change.
 
     Example:
         >>> [tap.path for tap in list_taps(model, torch.zeros(1, 3, 64, 64)) if not tap.reason]
@@ -108,7 +108,7 @@ def _call(model: nn.Module, images: Tensor) -> dict[nn.Module, _Called]:
 
 
 def watched_call(model: nn.Module, images: Tensor, begins: Hook, ends: Hook) -> Any:
-    """What a model gives, called as in :func:`list_taps`, and what its submodules do meanwhile.
+    """The output of a model, called as in :func:`list_taps` with hooks on all its submodules.
 
     Args:
         model: any module that is not wrapped.
@@ -124,7 +124,7 @@ def watched_call(model: nn.Module, images: Tensor, begins: Hook, ends: Hook) -> 
 
 
 def unchanged_call(model: nn.Module, images: Tensor) -> Any:
-    """What a model gives, called as in :func:`list_taps`.
+    """The output of a model, called as in :func:`list_taps`.
 
     Raises:
         ValueError: if it cannot be called with the images.
@@ -149,14 +149,14 @@ def _holds_tensors(argument: Any) -> bool:
 
 
 def _left_out(model: nn.Module) -> dict[str, None]:
-    """None for what ``forward`` wants besides the images: MMPose's data samples, for instance."""
+    """None for each argument that ``forward`` requires besides the images, such as MMPose's data samples."""
     others = list(inspect.signature(model.forward).parameters.values())[1:]
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return {other.name: None for other in others if other.default is other.empty and other.kind in named}
 
 
 def as_parameters(images: Tensor, model: nn.Module) -> Tensor:
-    """The images on the model's device and in its precision; ``TypeError`` if they are no tensor."""
+    """The images on the model's device and in its precision; ``TypeError`` if they are not a tensor."""
     check_kind(images, Tensor, "the argument images", "a tensor (B, C, H, W)")
     return images.to(next((p for p in model.parameters() if p.is_floating_point()), images))
 

@@ -1,4 +1,4 @@
-"""The forward pass of a frozen network, for the outputs of some of its submodules."""
+"""The forward pass of a frozen network up to the deepest of its tapped submodules."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Pass = Callable[[Tensor], dict[str, Tensor]]
 
 
 class TappedPass:
-    """What some submodules of a network give, at no more than the cost of computing it.
+    """The outputs of some submodules of a network, without computing what comes after them.
 
-    The first pass is whole: it shows whether each submodule gives one tensor, once, and which is called last. Later
-    ones end there, unless hooks or wrappers in the network have something to do behind it; or they are compiled,
-    which leaves out by itself what is not used. Copies and pickles begin anew.
+    The first pass is complete: it shows whether each submodule gives one tensor, once, and which is called last. Later
+    passes end there, unless hooks or wrappers in the network have something to do after it. Compiled passes do not,
+    since the compiler drops unused operations. Copies and pickles start with a complete pass again.
 
     Args:
         network: in eval mode, without gradients.
@@ -71,7 +71,7 @@ class TappedPass:
         return run
 
     def _compiled(self) -> Pass:
-        # no frozen set, and no context manager of ours: PyTorch 2.6 cannot compile them
+        # without the frozenset and the context managers of `_ended_at`, which PyTorch 2.6 cannot compile
         recorder, network = self._recorder(), self._network
 
         def run(images: Tensor) -> dict[str, Tensor]:
@@ -89,7 +89,7 @@ class TappedPass:
 
 
 def _explain(error: Exception, recorder: TapRecorder) -> None:
-    """Say so if the pass failed behind all that is wanted of it."""
+    """Add a note to the error if the pass failed after the last tap."""
     recorder.end()
     with suppress(TapError):
         recorder.take(recorder.paths)
@@ -101,9 +101,9 @@ def _explain(error: Exception, recorder: TapRecorder) -> None:
 
 
 def _may_be_left(model: nn.Module) -> bool:
-    """Whether a call of the model can end in its middle: no part does something of its own once its call is over.
+    """Whether a call of the model can be cut short: no part has work to do after its own call.
 
-    Forward hooks do, and wrappers: for several devices, for sharded or offloaded weights, of ``torch.compile``.
+    Forward hooks do, and wrappers: for several devices, for sharded or offloaded weights, and of ``torch.compile``.
     """
     return not any(
         part._forward_hooks

@@ -20,15 +20,15 @@ class TapError(RuntimeError):
 
 
 class Enough(BaseException):
-    """Ends a call of a model at a tap, as nothing behind it is wanted. Not an error, so that no model catches it.
+    """Ends a call of a model at a tap, since nothing after it is needed. Not an ``Exception``, so no model catches it.
 
-    It has to be caught right at the call: a generator that it passes through would keep it until Python's garbage is
-    collected, and with it what was computed on the way.
+    Catch it right at the call: a generator that it passes through would keep it, and with it the activations, until the
+    next garbage collection.
     """
 
 
 class Tap:
-    """A forward hook that hands a module's output to its recorder. An object, so that it can be copied and pickled."""
+    """A forward hook that passes a module's output to its recorder; a class, so that it can be copied and pickled."""
 
     def __init__(self, recorder: TapRecorder, path: str) -> None:
         self.recorder = recorder
@@ -41,7 +41,7 @@ class Tap:
 
 
 class Seen:
-    """A tensor, and whether it still is what it was when this was made."""
+    """A tensor, and whether it has been changed in place since this object was made."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
@@ -49,13 +49,13 @@ class Seen:
 
     @property
     def is_unchanged(self) -> bool:
-        """Whether nothing has changed it in place since."""
+        """Whether the tensor has not been changed in place since."""
         return _version_of(self.tensor) == self._version
 
 
 @dataclass
 class _Step:
-    """What one call of a model leaves: the tensors it was called with, and the taps' outputs or faults by path."""
+    """The record of one call of a model: its input tensors, and the taps' outputs or errors by path."""
 
     called_with: tuple[Seen, ...]
     with_gradients: bool
@@ -75,18 +75,18 @@ class _Step:
 class TapRecorder:
     """The outputs of some submodules, recorded while :meth:`recording` is open and read once by :meth:`take`.
 
-    The outputs are copied (differentiably), so that an in-place operation behind the tapped module does not change
-    them. Copies and pickles of the recorder start without recorded outputs, and take no call of the model for a step
-    before :meth:`listen`: with a copy of the model alone nobody would read it.
+    The outputs are copied (differentiably), so that an in-place operation after the tapped module does not change them.
+    Copies and pickles of the recorder start without recorded outputs, and ignore calls of the model before
+    :meth:`listen`: in a copy of the model alone, nothing would read them.
 
     Args:
         modules: the modules to read, by path.
         owner: what the taps belong to, for messages ("student" or "teacher").
 
     Attributes:
-        ignored: called at the start of a step, for the paths that are not recorded in it.
-        within_graphs: whether ``torch.compile`` may take the recording into its graphs, which hides the gradient that
-            reaches the tapped module.
+        ignored: called at the start of a step; returns the paths that are not recorded in it.
+        within_graphs: whether ``torch.compile`` may include the recording in its graphs, which hides the gradient at
+            the tapped module.
     """
 
     _listens = False
@@ -108,11 +108,11 @@ class TapRecorder:
     def attach_to_calls(self, model: nn.Module) -> None:
         """Record during every call of ``model`` itself, and keep the tensors it is called with.
 
-        Those given by keyword count in the order in which ``forward`` names them, whatever that of the call is. A call
-        within :meth:`recording` belongs to that step.
+        Keyword arguments are kept in the order of ``forward``'s signature. A call inside :meth:`recording` belongs to
+        that step.
 
         Raises:
-            TapError: in the call, if it is one of several of ``nn.DataParallel``, each with a part of the batch.
+            TapError: in the call, if ``nn.DataParallel`` makes it with a part of the batch.
         """
         self.listen()
         self._arguments = tuple(inspect.signature(model.forward).parameters)
@@ -122,12 +122,12 @@ class TapRecorder:
         ]
 
     def listen(self) -> None:
-        """Say that somebody reads what the calls of the model leave."""
+        """Start recording the calls of the model, as there is now a reader."""
         self._listens = True
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Record nothing inside the block; a step that was begun before it goes on behind it."""
+        """Record nothing inside the block; a step begun before it continues afterwards."""
         step, listens = self._step, self._listens
         self._step, self._listens = None, False
         try:
@@ -157,18 +157,18 @@ class TapRecorder:
             self._step = None
 
     def begin(self, *called_with: Tensor, last: str | None = None, is_block: bool = False) -> None:
-        """Start a step: whatever an earlier one left unread is discarded.
+        """Start a step, and discard what was not read of the last one.
 
         Args:
             called_with: the tensors that the model is called with.
             last: the path at whose output :class:`Enough` is raised.
-            is_block: whether calls of the model until :meth:`end` are parts of the step.
+            is_block: whether calls of the model until :meth:`end` belong to this step.
         """
         seen = tuple(map(Seen, called_with))
         self._step = _Step(seen, torch.is_grad_enabled(), self.ignored(), last, is_block)
 
     def end(self) -> None:
-        """The model has returned: what it is called with from now on is another step."""
+        """End the step: the model has returned, and its next call is another step."""
         if self._step is not None:
             self._step.goes_on = False
 
@@ -185,12 +185,12 @@ class TapRecorder:
             self.end()
 
     def record(self, path: str, output: Any) -> None:
-        """Keep one output, or what is wrong with it, for :meth:`take`."""
+        """Keep one output, or the error to raise for it, for :meth:`take`."""
         step = self._step
         if step is None or not step.goes_on or path in step.ignored:
             return
         fault = self._fault(path, output, step)
-        if path == step.last and fault is None:  # nothing behind it can change it
+        if path == step.last and fault is None:  # no copy needed: the call ends here
             step.outputs[path] = output
             raise Enough
         step.outputs[path] = fault or uncounted_copy(output)
@@ -222,7 +222,7 @@ class TapRecorder:
         return None
 
     def take(self, paths: Set[str]) -> tuple[tuple[Seen, ...], dict[str, Tensor]]:
-        """The tensors that the model was called with and the outputs of the step, which is thereby over and forgotten.
+        """The tensors that the model was called with and the outputs of the step, which is then forgotten.
 
         The outputs are in the order of the modules' calls.
 
@@ -256,7 +256,7 @@ class TapRecorder:
         return step.called_with, {path: output for path, output in step.outputs.items() if path in paths}
 
     def forget(self) -> None:
-        """Drop what was recorded and will not be read."""
+        """Discard the recorded step unread."""
         self._step = None
 
     def _silent(self, path: str, reason: str) -> str:
@@ -270,7 +270,7 @@ class TapRecorder:
         return f"; perhaps tap {path + '.' + children[-1]!r} instead" if children else ""
 
     def remove(self) -> None:
-        """Take all hooks away."""
+        """Remove all hooks."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -280,7 +280,7 @@ class TapRecorder:
 
 
 def recorders_on(model: nn.Module) -> set[TapRecorder]:
-    """Those that have hooks on the model or on a part of it."""
+    """The recorders that have hooks on the model or a part of it."""
     found = set()
     for module in model.modules():
         for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values()):
@@ -291,5 +291,5 @@ def recorders_on(model: nn.Module) -> set[TapRecorder]:
 
 
 def _version_of(tensor: Tensor) -> int | None:
-    """Counts the in-place changes of a tensor; inference tensors do not count them."""
+    """PyTorch's count of in-place changes of a tensor; inference tensors have none."""
     return None if tensor.is_inference() else tensor._version

@@ -45,7 +45,7 @@ class FrozenTeacher(nn.Module):
     """
 
     _borrows = False
-    """Whether the network is that of the teacher which this one is a copy of."""
+    """Whether this is a copy that shares the original's network."""
 
     def __init__(
         self,
@@ -147,18 +147,18 @@ class FrozenTeacher(nn.Module):
         return self._run(images, self._passes[wanted])
 
     def _run(self, images: Tensor, network: Callable[[Tensor], Any]) -> Any:
-        """Call the network on a copy, so that what works in place changes nothing for the student or other teachers.
+        """Call the network on a copy of the images, so that in-place operations change nothing for the other networks.
 
-        Without autocast if the network's precision is another than float32.
+        Autocast is off if the network's precision is not float32.
         """
         single = self._like(images).dtype == torch.float32
         with nullcontext() if single else torch.autocast(images.device.type, enabled=False):
             return network(self.prepared(images.clone()))
 
     def prepared(self, images: Tensor) -> Tensor:
-        """What the network is given for the student's ``images``: adapted, and in its own precision.
+        """The network's input for the student's ``images``: adapted, and in the network's precision.
 
-        Integers stay what they are: a network that takes them knows what they mean.
+        Integers are not converted: a network that accepts them interprets them itself.
 
         Raises:
             RuntimeError: if the network is on another device than the images.
@@ -176,7 +176,7 @@ class FrozenTeacher(nn.Module):
         return images if as_is else images.to(like.dtype)
 
     def _like(self, images: Tensor) -> Tensor:
-        """A tensor of the network's precision and device: the images if it has no floating point parameter."""
+        """A tensor with the network's precision and device; the images if it has no floating-point parameter."""
         return next((p for p in self.network.parameters() if p.is_floating_point()), images)
 
     def train(self, mode: bool = True) -> Self:
@@ -214,7 +214,7 @@ class FrozenTeacher(nn.Module):
 
 
 def _evaluates(module: nn.Module) -> bool:
-    """Whether a module and all within it are in eval mode; asked in each step, so without the cost of ``modules()``."""
+    """Whether a module and all its parts are in eval mode. Called in each step, so it avoids slow ``modules()``."""
     parts: list[nn.Module | None] = [module]
     while parts:
         part = parts.pop()

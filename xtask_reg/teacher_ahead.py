@@ -1,4 +1,4 @@
-"""A teacher that runs before the student."""
+"""Outputs of a teacher that runs before the student."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from xtask_reg.taps import Seen
 
 @dataclass(frozen=True)
 class TeacherAhead:
-    """What a teacher gave for images that the student is still to be called with.
+    """The teacher's outputs for images with which the student has yet to be called.
 
     Args:
-        images: what it was called with, as they were then.
-        targets: its outputs, by path.
+        images: the images that the teacher was called with.
+        targets: the teacher's outputs by path.
     """
 
     images: Seen
     targets: Mapping[str, Tensor]
 
     def known(self, images: Tensor | None, paths: Set[str]) -> Mapping[str, Tensor] | None:
-        """The targets, if they are those of these images as they are now, and all that is wanted."""
+        """The targets if they belong to these images, unchanged since, and cover all ``paths``; else None."""
         same = images is self.images.tensor and self.images.is_unchanged
         return self.targets if same and paths <= self.targets.keys() else None

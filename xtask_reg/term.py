@@ -99,7 +99,7 @@ class Term(nn.Module):
             ValueError: for one that the constructor would refuse.
         """
         weight = check_weight(weight, self.name)
-        self._modules.pop("weighting", None)  # a Balanced is a module, and nn.Module puts nothing else in its place
+        self._modules.pop("weighting", None)  # nn.Module refuses to replace a submodule (Balanced) by a number
         self.weighting = weight
 
     def forward(self, student: Read, teacher: Read | None) -> Tensor:
@@ -130,7 +130,7 @@ class Term(nn.Module):
         return value
 
     def nothing(self, like: Tensor) -> Tensor:
-        """Zero, with the connectors in its graph: a term that has ended leaves no parameter unused."""
+        """Zero, with the connectors in its graph, so that DDP finds no unused parameters after the term has ended."""
         zero = like.new_zeros((), dtype=torch.float32)
         return sum((p.flatten()[:0].sum() for p in self.parameters() if p.requires_grad), zero)
 
@@ -140,7 +140,7 @@ class Term(nn.Module):
 
 
 def _connect(connector: nn.Module, features: Tensor) -> Tensor:
-    """Apply a connector; outside of autocast, which would see to it, the features take its precision."""
+    """Apply a connector; without autocast, convert the features to its precision first."""
     parameter = next(connector.parameters(), features)
     within_autocast = torch.is_autocast_enabled(features.device.type)
     return connector(features if within_autocast else features.to(parameter.dtype))
@@ -173,7 +173,7 @@ def _shape(read: Read | None) -> str:
 
 
 def check_weight(weight: Weight, name: str) -> Weight:
-    """``weight``, a number as a float.
+    """``weight``; a number becomes a float.
 
     Raises:
         ValueError: if it is a number that is negative or not finite, or something else.

@@ -1,4 +1,4 @@
-"""What is looked at where a term is computed, and warned of once."""
+"""The checks that run when a term is computed, each of which warns once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from xtask_reg.untrained import UntrainedConnectors
 
 
 class TermChecks:
-    """Warns of a term that does not do what it was put there for.
+    """Warns of terms that do not do what they are meant to do.
 
     Args:
         modules: the student's tapped modules, by path.
@@ -27,12 +27,12 @@ class TermChecks:
         self._single = SingleLocation()
 
     def check(self, term: Term, student: Read, teacher: Read | None, trained: Sequence[Tensor]) -> None:
-        """Look at what a term is about to compare.
+        """Check what a term is about to compare.
 
         Args:
-            term: which one.
-            student: what it has read of the student.
-            teacher: and of the teacher.
+            term: the term.
+            student: what it has read from the student.
+            teacher: what it has read from the teacher.
             trained: the parameters of the student.
         """
         self._reach.check(term, student)

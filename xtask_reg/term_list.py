@@ -1,4 +1,4 @@
-"""The terms of one regularizer: named or listed, and what they tap together."""
+"""The terms of one regularizer, named or listed, and all the taps that they read."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from xtask_reg.weights.balanced import Balanced
 def term_list(
     terms: str | Sequence[Term], student: nn.Module | None, teacher: object, images: Tensor | None
 ) -> Sequence[Term]:
-    """The terms that are given, or those of the names in a string.
+    """The given terms, or those that a string names.
 
     Raises:
         ValueError: for a repeated name, one :class:`Balanced` in several terms, an unknown name of a regularizer, or
             names without a student and one teacher in which to find the taps.
-        TypeError: for what is no term.
+        TypeError: for anything that is not a term.
     """
     terms = _by_name(terms, student, teacher, images) if isinstance(terms, str) else terms
     expected = "a list of xr.Term(...), or one string of names joined by ' + '"
@@ -43,14 +43,14 @@ def _by_name(names: str, student: nn.Module | None, teacher: object, images: Ten
 
 
 def check_balanced_apart(weights: Iterable[Weight]) -> None:
-    """Raise ValueError if one :class:`Balanced` is among them several times."""
+    """Raise ``ValueError`` if several terms share one :class:`Balanced`."""
     balanced = [weight for weight in weights if isinstance(weight, Balanced)]
     if len(set(balanced)) < len(balanced):
         raise ValueError("several terms share one Balanced object, which measures a single term: make one for each")
 
 
 def check_not_balanced(terms: Iterable[Term]) -> None:
-    """Raise ValueError if the weight of a term that reads features needs the task's gradient at its tap."""
+    """Raise ``ValueError`` if a term that reads features is :class:`Balanced` against the task's gradient there."""
     names = [term.name for term in terms if isinstance(term.weighting, Balanced) and not term.reads_parameters]
     if names:
         raise ValueError(
@@ -65,5 +65,5 @@ def student_taps(terms: Iterable[Term]) -> set[str]:
 
 
 def teacher_taps(terms: Iterable[Term]) -> list[str]:
-    """The paths of the teacher, likewise."""
+    """The paths of the teacher whose outputs the terms read."""
     return [term.teacher for term in terms if term.teacher is not None and not term.reads_parameters]

@@ -21,24 +21,24 @@ from xtask_reg.teacher import FrozenTeacher
 
 @dataclass(frozen=True)
 class Stage:
-    """What a stage gives: of which shape, and whether its channels are in the last dimension."""
+    """The shape of a stage's output, and whether its channels are in the last dimension."""
 
     shape: tuple[int, ...]
     channels_last: bool
 
     def connector(self) -> nn.Module | None:
-        """What brings the channels into dimension 1, where losses take them from; None if they are there."""
+        """Moves the channels to dimension 1, where losses expect them; None if they are there."""
         return ChannelsFirst() if self.channels_last else None
 
     def monitored(self) -> nn.Module | None:
-        """What makes maps ``(B, C, *spatial)``, and tokens and signals ``(B, N, C)``; None if they are."""
+        """Converts maps to ``(B, C, *spatial)``, tokens and signals to ``(B, N, C)``; None if they are so already."""
         if len(self.shape) != 3:
             return self.connector()
         return None if self.channels_last else ChannelsLast()
 
 
 class TwoEncoders:
-    """Where student and teacher are tapped. Each is looked at once, when that is first asked for."""
+    """The stages at which student and teacher are tapped. Each network is called once, when that is first needed."""
 
     def __init__(
         self,
@@ -64,12 +64,12 @@ class TwoEncoders:
 
     @cached_property
     def own(self) -> dict[str, Stage]:
-        """The student's stages by path."""
+        """The student's stages, by path."""
         return _stages(self.student, self._own_call, None if self._stages is None else list(self._stages))
 
     @cached_property
     def source(self) -> dict[str, Stage]:
-        """The teacher's."""
+        """The teacher's stages, by path."""
         return _stages(self.teacher, self._source_call, None if self._stages is None else list(self._stages.values()))
 
     @cached_property
@@ -78,7 +78,7 @@ class TwoEncoders:
 
     @cached_property
     def _source_call(self) -> Call:
-        """The teacher is given the student's images, as its adapter makes them."""
+        """The call of the teacher, with the student's images after its adapter."""
         black = black_images(self.teacher, channels=self._own_call.images.shape[1])
         try:
             return first_call(self.teacher, black if self._images is None else [self._images], self._adapter)
@@ -89,7 +89,7 @@ class TwoEncoders:
             raise ValueError(f"{error}, {advice}") from error
 
     def paths(self) -> tuple[list[str], list[str]]:
-        """The stages of student and teacher; neither is called for those that are given."""
+        """The stages of student and teacher; if they are given, neither network is called."""
         if self._stages is None:
             return list(self.own), list(self.source)
         return list(self._stages), list(self._stages.values())
@@ -109,15 +109,15 @@ class TwoEncoders:
         return dict(zip(own, source))
 
     def pairs(self) -> list[dict[str, Any]]:
-        """The arguments of a term at each stage; channels that are last are brought into dimension 1."""
+        """The arguments of a term at each stage; channels are moved to dimension 1."""
         return [self._pair(*paths) for paths in self.corresponding().items()]
 
     def monitored(self) -> list[dict[str, Any]]:
-        """The same for the monitor, which takes ``(B, N, C)`` as it is."""
+        """The same for the monitor, which accepts ``(B, N, C)``."""
         return [self._pair(*paths, Stage.monitored) for paths in self.corresponding().items()]
 
     def last_pair(self) -> dict[str, Any]:
-        """Those of a term at the last stages, of which there may be different numbers."""
+        """The arguments of a term at the last stages; the networks may have different numbers of stages."""
         return self._pair(list(self.own)[-1], list(self.source)[-1])
 
     def _pair(
@@ -131,10 +131,9 @@ class TwoEncoders:
         }
 
     def answers(self) -> Answers | None:
-        """Where the teacher classifies, and what its last stage goes through to its scores; None if not followed.
+        """The arguments of a term on the teacher's class scores; None if the path to them could not be traced.
 
-        Where the channels of one network's maps are last and those of the other's are not, the student's are brought
-        into the order of the teacher's first.
+        Where only one network has its channels last, the student's are first brought into the teacher's order.
         """
         path, source = list(self.source.items())[-1]
         found, own = answers(self.teacher, path, self._source_call.images), list(self.own.values())[-1]
@@ -156,7 +155,7 @@ def check_student(student: object) -> None:
 
 
 def _stages(network: nn.Module, call: Call, paths: Sequence[str] | None) -> dict[str, Stage]:
-    """The stages that are found, or named modules, by path."""
+    """The stages at the given paths, or those that are found."""
     network = unwrap(network)
     shapes = stage_shapes(network, call) if paths is None else _shapes(network, call, paths)
     maps = {find_module(network, path) for path in with_channels_last(call)}
@@ -168,7 +167,7 @@ def _stages(network: nn.Module, call: Call, paths: Sequence[str] | None) -> dict
 
 
 def _are_tokens(module: nn.Module, shape: tuple[int, ...], images: Tensor) -> bool:
-    """Whether ``(B, N, C)``; features ``(B, C, L)`` of signals look the same, and the last layer tells."""
+    """Whether the shape is ``(B, N, C)``; it may be ``(B, C, L)`` of a signal, and then the last layer decides."""
     return len(shape) == 3 and (images.ndim != 3 or last_width(module) == shape[-1])
 
 

@@ -1,4 +1,4 @@
-"""A copy of a tensor that selective activation checkpointing does not count."""
+"""A copy of a tensor that is invisible to selective activation checkpointing."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from torch import Tensor
 def uncounted_copy(tensor: Tensor) -> Tensor:
     """A differentiable copy.
 
-    Selective checkpointing keeps what its policy chooses, and takes it up by the order of each operation when it
-    computes again. A tap copies in the first run alone: were that counted, each later ``clone()`` of the model would be
-    given another's values.
+    Selective checkpointing matches saved values to recomputed operations by their order. A tap copies in the first run
+    only: if that copy counted, each later ``clone()`` in the model would be given the values of another.
     """
     if torch.compiler.is_compiling() or type(tensor) is not Tensor:  # FakeTensor, DTensor
         return tensor.clone()

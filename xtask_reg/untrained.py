@@ -13,12 +13,12 @@ from xtask_reg.parameters import sums_of
 from xtask_reg.term import Term
 
 STEPS = 3
-"""After so many updates of the student alone it is said."""
+"""The warning comes after so many updates of the student without one of the connectors."""
 
 
 @dataclass
 class _Seen:
-    """How often the parameters had been changed at a term's last step, and what has become of them since."""
+    """The counts of changes at a term's last step, the connectors' first values, and the updates without theirs."""
 
     student: int
     own: int
@@ -27,12 +27,12 @@ class _Seen:
 
 
 class UntrainedConnectors:
-    """Looks whether the parameters of a term (those of a connector) train as the student does, and warns if not.
+    """Warns if a term's own parameters (those of a connector) do not train although the student does.
 
-    They are random, or the source's: where no optimizer has them, the student is held to what nobody fitted. Whether
-    anything has changed a parameter is told by the count that PyTorch keeps of its changes in place. That misses what
-    FSDP gathers, what fused optimizers do and what is written to ``parameter.data``: the values are looked at before
-    anything is said, and with a fused optimizer for all nothing is.
+    Without an optimizer they stay random, or as in the source, and the student is regularized towards something that
+    was never fitted. Changes are detected by PyTorch's version counters of the parameters. These miss what FSDP
+    gathers, what fused optimizers do and what is written to ``parameter.data``: so the values are compared before the
+    warning, and if a fused optimizer has all parameters, there is none.
     """
 
     def __init__(self) -> None:
@@ -40,10 +40,10 @@ class UntrainedConnectors:
         self._settled: set[str] = set()
 
     def check(self, term: Term, student: Sequence[Tensor]) -> None:
-        """Look at a term in this step; one of weight 0 does not act.
+        """Check a term in this step, unless its weight is 0.
 
         Args:
-            term: whose parameters are looked at.
+            term: the term.
             student: the parameters of the student.
         """
         acts = term.weight > 0 and torch.is_grad_enabled()
@@ -71,7 +71,7 @@ class UntrainedConnectors:
 
 
 def _warn(term: Term, before: Tensor | None, now: Tensor | None) -> None:
-    """Say so, unless the parameters have other values than before."""
+    """Warn, unless the values have changed."""
     if before is not None and now is not None and torch.equal(before.to(now.device), now):
         warnings.warn(
             f"the connectors of term {term.name!r} do not train: {STEPS} steps changed the student but not "

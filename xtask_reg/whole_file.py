@@ -11,16 +11,16 @@ from pathlib import Path
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A file to write, beside ``path``, that takes its place at the end; after an error nothing of it stays.
+    """A file to write, beside ``path``, that replaces it at the end; after an error nothing of it remains.
 
-    Of a link it is the file that it leads to.
+    If ``path`` is a link, the file that it points to is replaced.
 
     Raises:
         FileNotFoundError, IsADirectoryError, OSError: as :func:`check_place` does, before anything is written.
     """
     check_place(path)
     path = path.resolve()
-    part = path.with_name(f".part-{uuid.uuid4().hex[:12]}-{path.name}")  # with the suffix, by which some writers go
+    part = path.with_name(f".part-{uuid.uuid4().hex[:12]}-{path.name}")  # some writers choose the format by the suffix
     try:
         yield part
         os.replace(part, path)
@@ -29,12 +29,12 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def check_place(path: Path) -> None:
-    """Whether :func:`whole_file` could write there, to be asked before long work.
+    """Check that :func:`whole_file` could write there; for use before long work.
 
     Raises:
-        FileNotFoundError: if there is no folder for it.
+        FileNotFoundError: if the folder does not exist.
         IsADirectoryError: if ``path`` is a folder.
-        OSError: if it is a device or a pipe, such as ``/dev/null``, which a file would replace.
+        OSError: if it is a device or a pipe, such as ``/dev/null``, which would be replaced by a file.
     """
     if not path.resolve().parent.is_dir():
         raise FileNotFoundError(f"there is no folder for {path}; create it first")
