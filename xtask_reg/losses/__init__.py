@@ -1,4 +1,4 @@
-"""Distillation losses and penalties: one pure function and one thin module a file."""
+"""Distillation losses and penalties: one pure function and one thin module per file."""
 
 from xtask_reg.losses.attention_transfer import AttentionTransferLoss, attention_transfer_loss
 from xtask_reg.losses.batch_spectral_shrinkage import BSSLoss, bss_loss

@@ -1,4 +1,4 @@
-"""Attention as the energy of activations, of locations or of channels."""
+"""Attention of locations or channels: the energy of their activations."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def check_power(power: float) -> None:
 
 
 def attention(features: Tensor, power: float, summed: int) -> Tensor:
-    """``|features| ** power``, summed over channels (1) or locations (2), as vectors of length 1, ``(B, L or C)``.
+    """``|features| ** power``, summed over channels (1) or locations (2), as unit vectors ``(B, L or C)``.
 
-    The length leaves nothing of the size of the features, so that they are divided by their largest first: powers of
-    huge features would overflow, those of small ones underflow. An image without features has the attention 0.
+    Since the result does not depend on their scale, the features are first divided by their largest: powers of huge
+    ones would overflow, those of small ones underflow. An image whose features are all 0 has the attention 0.
     """
     features = by_location(features)
     largest = features.detach().abs().amax(dim=(1, 2), keepdim=True).clamp_min(ZERO_NORM)

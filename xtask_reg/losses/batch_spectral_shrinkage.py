@@ -42,7 +42,7 @@ def bss_loss(student: Tensor, count: int = 1) -> Tensor:
     _check_count(count)
     check_images(student)
     student, _ = at_least_float32(student, student)
-    # the squares of the singular values, as eigenvalues, need twice the digits; autocast does not lower these
+    # float64, since eigenvalues are squares of the singular values and need twice the digits; autocast leaves it
     points = embeddings(student).double()
     gram = points @ points.T if len(points) <= points.shape[1] else points.T @ points
     finite = gram.isfinite().all()

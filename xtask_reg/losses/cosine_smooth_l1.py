@@ -57,7 +57,7 @@ def cosine_smooth_l1_loss(
     check_same_shape(student, teacher)
     student, teacher = (by_location(features) for features in at_least_float32(student, teacher))
     cosine = (unit(student, dim=1) - unit(teacher, dim=1)).square().sum(dim=1).mean(dim=1) / 2
-    difference = student - teacher  # of which the gradient needs no tensor of the teacher, perhaps of inference mode
+    difference = student - teacher  # so that autograd saves no tensor of the teacher: it may be an inference tensor
     smooth_l1 = F.smooth_l1_loss(difference, torch.zeros_like(difference), reduction="none").mean((1, 2))
     return reduce_images(cosine_weight * cosine + smooth_l1_weight * smooth_l1, reduction)
 

@@ -63,7 +63,7 @@ def delta_loss(
 
 
 def checked_weights(weights: Tensor | Sequence[float]) -> Tensor:
-    """The weights of the channels as a tensor of their own, float64 where they were plain numbers.
+    """A copy of the channel weights as a tensor, float64 if they were plain numbers.
 
     Raises:
         ValueError: if they are not one row of finite numbers >= 0, at least one of them above 0.

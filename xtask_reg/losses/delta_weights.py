@@ -1,4 +1,4 @@
-"""The channel attention of DELTA: which channels of the source the new task misses most."""
+"""The channel attention of DELTA: which channels of the source matter most to the new task."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def delta_channel_weights(
             "call eval() on the network"
         )
     losses: list[float] = []
-    channels = 1  # at least; the first evaluation finds how many
+    channels = 1  # the first evaluation finds the true number
     while len(losses) < channels:
         without = _Without(len(losses))
         losses.append(_loss(module, without, evaluate))
@@ -89,7 +89,7 @@ def _standardized(differences: Tensor) -> Tensor:
 
 
 class _Without:
-    """A forward hook that switches one channel off, and notes how many there are."""
+    """A forward hook that sets one channel to 0, and notes how many there are."""
 
     def __init__(self, channel: int) -> None:
         self.channel = channel

@@ -1,4 +1,4 @@
-"""Distance of two softened distributions."""
+"""KL divergence between two softened distributions."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from torch import Tensor
 
 
 def softened_divergence(student: Tensor, teacher: Tensor, temperature: float, dim: int) -> Tensor:
-    """KL divergence, in nats, of softmax(teacher / temperature) from softmax(student / temperature) along ``dim``."""
+    """KL(softmax(teacher / temperature) || softmax(student / temperature)) along ``dim``, in nats."""
     student, teacher = ((logits / temperature).log_softmax(dim) for logits in (student, teacher))
     shares = teacher.exp()
-    # both shares sum to 1: with their difference, the rounding of the logarithms does not outweigh a small divergence
+    # both sum to 1, so adding their difference changes nothing but rounding, which would outweigh a small divergence
     return (shares * (teacher - student) - shares + student.exp()).sum(dim)

@@ -53,7 +53,7 @@ def _similarities(features: Tensor) -> Tensor:
     directions = unit(features.flatten(2), dim=1)
     with outside_autocast(directions):
         similarities = directions.transpose(1, 2) @ directions
-    # with itself it is 1, or 0: rounding would be the whole gradient where there is a single location
+    # a location's similarity to itself is exactly 1 or 0: with a single location, rounding would be the whole gradient
     similarities.diagonal(dim1=1, dim2=2).copy_(directions.detach().square().sum(1).round())
     return similarities
 

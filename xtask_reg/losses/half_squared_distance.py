@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 AT_A_TIME = 2**16
-"""So many numbers are summed up one after the other on a CPU: of millions it would lose digits."""
+"""A CPU sums up at most so many numbers one after the other: with millions it would lose digits."""
 
 
 class HalfSquaredDistance(torch.autograd.Function):
-    """Of many pairs of tensors in a few kernels: a network has hundreds of parameters, which a GPU would wait for."""
+    """Over many pairs of tensors in a few kernels: with one kernel per parameter, a GPU would wait for the CPU."""
 
     @staticmethod
     def forward(*tensors: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ class HalfSquaredDistance(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         student, teacher = _halves(ctx.saved_tensors)
         gradients: Sequence[Tensor]
-        if torch.is_grad_enabled():  # for a second derivative, which lists of tensors do not have
+        if torch.is_grad_enabled():  # for a second derivative, which _foreach functions lack
             gradients = [(own - other) * gradient for own, other in zip(student, teacher)]
         else:
             gradients = torch._foreach_mul(torch._foreach_sub(student, teacher), gradient)
@@ -38,7 +38,7 @@ class HalfSquaredDistance(torch.autograd.Function):
 
 
 def _parts(tensor: Tensor) -> Sequence[Tensor]:
-    """Views, also of the channels last format; the tensor itself where no CPU sums up."""
+    """Views of a tensor on the CPU (in the memory format channels_last too); other tensors stay whole."""
     if not tensor.is_cpu or tensor.numel() <= AT_A_TIME:
         return [tensor]
     rows = AT_A_TIME * len(tensor) // tensor.numel()

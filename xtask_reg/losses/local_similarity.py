@@ -64,13 +64,13 @@ def _check_window(window: int) -> None:
 
 
 def _log_shares(features: Tensor, window: int, temperature: float) -> Tensor:
-    """The logarithms of the neighbours' shares at each location, shape ``(B, neighbours, H, W)``."""
+    """Log-softmax of each location's similarities to its neighbours, shape ``(B, neighbours, H, W)``."""
     rows, reach = unit(features, dim=1).permute(0, 2, 3, 1).contiguous(), window // 2
     height, width = features.shape[2:]
     absent = torch.finfo(features.dtype).min
-    planes = [0 * rows[..., 0] + absent]  # keeps a map of 1 x 1 in the graph
+    planes = [0 * rows[..., 0] + absent]  # keeps a 1 x 1 map in the graph
     for down in range(min(reach + 1, height)):
-        with outside_autocast(rows):  # whole rows are compared: one matrix product is faster than a sum a neighbour
+        with outside_autocast(rows):  # one matrix product of whole rows is faster than one sum per neighbour
             similarities = rows[:, : height - down] @ rows[:, down:].transpose(2, 3) / temperature
         for right in range(max(-reach, 1 - width) if down else 1, min(reach + 1, width)):
             ahead, back = max(right, 0), max(-right, 0)

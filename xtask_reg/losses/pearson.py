@@ -10,7 +10,7 @@ from xtask_reg.losses.precision import at_least_float32
 from xtask_reg.losses.shapes import by_location, check_same_shape
 
 CONSTANT = 1e-5
-"""A channel is constant if its standard deviation is below this, relative to the larger of 1 and its largest value."""
+"""A channel is constant if its standard deviation is at most this times the larger of 1 and its largest value."""
 
 
 def pearson_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ def _standardised(features: Tensor) -> Tensor:
     centred = features / size.clamp_min(1)
     centred = centred - centred.mean((0, 2), keepdim=True)
     variance = centred.square().mean((0, 2), keepdim=True)
-    varies = ~(variance <= CONSTANT**2)  # what is not a number stays so
+    varies = ~(variance <= CONSTANT**2)  # NaN is kept
     return torch.where(varies, centred / torch.where(varies, variance, 1.0).sqrt(), 0.0)
 
 

@@ -1,4 +1,4 @@
-"""Losses of parameters rather than of features."""
+"""Losses on parameters instead of features."""
 
 from __future__ import annotations
 

@@ -20,5 +20,5 @@ def at_least_float32(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def outside_autocast(tensor: Tensor) -> torch.autocast:
-    """A block in which matrix products are not lowered to half precision; other operations need none."""
+    """A block in which autocast does not lower matrix products to half precision; other operations do not need it."""
     return torch.autocast(tensor.device.type, enabled=False)

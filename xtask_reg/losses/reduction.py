@@ -18,7 +18,7 @@ def check_reduction(reduction: str) -> None:
 
 
 def reduce_images(per_image: Tensor, reduction: Reduction) -> Tensor:
-    """Mean or sum of the values of the images, shape ``(B,)``, as a scalar.
+    """The mean or sum of one value per image, shape ``(B,)``, as a scalar.
 
     Raises:
         ValueError: if there are no images.

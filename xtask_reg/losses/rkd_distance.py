@@ -55,7 +55,7 @@ def _relative_distances(points: Tensor) -> Tensor:
     """The distances of all pairs, shape ``(B, B)``, in units of their mean."""
     # the squares of huge features would overflow
     points = points / points.detach().abs().amax().clamp_min(1)
-    # from matrix products, the distances of near points would lose their digits
+    # computed from matrix products, small distances would lose their digits
     distances = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
     mean = distances.sum() / _pairs(points)
     apart = mean > ZERO_NORM

@@ -1,4 +1,4 @@
-"""What losses expect of the shapes of their input."""
+"""Checks of the shapes of a loss's input."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MAPS = "(images, channels, length, *spatial)"
 
 
 def check_same_shape(student: Tensor, teacher: Tensor, expected: str = "(images, channels, *spatial)") -> None:
-    """Raise ``ValueError`` unless both have one shape of as many dimensions as ``expected`` names.
+    """Raise ``ValueError`` unless both have the same shape, with as many dimensions as ``expected`` names.
 
     Args:
         student: features or logits of the student.
@@ -39,7 +39,7 @@ def check_same_locations(student: Tensor, teacher: Tensor, expected: str = MAPS)
 
 
 def check_several_classes(logits: Tensor) -> None:
-    """Raise ``ValueError`` if logits ``(B, C, *spatial)`` are of a single class, on which a softmax says nothing."""
+    """Raise ``ValueError`` if logits ``(B, C, *spatial)`` have a single class, whose softmax is always 1."""
     if logits.shape[1] == 1:
         raise ValueError(
             f"logits {tuple(logits.shape)} of one class: their softmax is always 1, so that nothing would be "
@@ -60,10 +60,10 @@ def _has_dimensions(features: Tensor, expected: str) -> bool:
 
 
 def mean_over_locations(values: Tensor) -> Tensor:
-    """One value an image: values ``(B,)`` as they are, those of locations ``(B, *spatial)`` averaged."""
+    """One value per image: ``(B,)`` as it is, ``(B, *spatial)`` averaged over locations."""
     return values.flatten(1).mean(dim=1) if values.ndim > 1 else values
 
 
 def by_location(features: Tensor) -> Tensor:
-    """Features ``(B, C, *spatial)`` or ``(B, C)`` as ``(B, C, L)``, one column a location."""
+    """Features ``(B, C, *spatial)`` or ``(B, C)`` as ``(B, C, L)``, one column per location."""
     return features.flatten(2) if features.ndim > 2 else features.unsqueeze(2)
