@@ -1,4 +1,4 @@
-"""Connectors: small networks between a tap and a loss, one idea a file."""
+"""Connectors: small networks between a tap and a loss, one per file."""
 
 from xtask_reg.connectors.channels_first import ChannelsFirst
 from xtask_reg.connectors.channels_last import ChannelsLast

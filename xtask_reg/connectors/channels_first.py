@@ -1,4 +1,4 @@
-"""Features whose channels are last, brought into the order that losses take."""
+"""Moves the channels to dimension 1, where losses expect them."""
 
 from __future__ import annotations
 

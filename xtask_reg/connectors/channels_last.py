@@ -1,4 +1,4 @@
-"""Feature maps, brought into the order that a part of a Swin takes."""
+"""Moves the channels to the last dimension, where parts of a Swin expect them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One token of a transformer, usually that of the whole image."""
+"""One token of a transformer, usually the class token."""
 
 from __future__ import annotations
 

@@ -9,10 +9,10 @@ from xtask_reg.sizes import two_sides
 
 
 class Resize(nn.Module):
-    """Bilinear interpolation to a fixed size; where the map shrinks, it averages over the cells that it skips.
+    """Bilinear interpolation to a fixed size, for taps of different resolution; on either side.
 
-    For taps of different resolution, on either side. Pixels are areas (``align_corners=False``). Where the map shrinks,
-    the filter is widened (``antialias=True``), so that every cell of the map contributes.
+    Pixels are areas (``align_corners=False``). Where the map shrinks, the filter is widened (``antialias=True``), so
+    that every cell of the map contributes.
 
     Args:
         size: height and width in cells, or one number for both.

@@ -1,4 +1,4 @@
-"""The patches of a transformer, put back where they are in the image."""
+"""The patch tokens of a transformer as a feature map."""
 
 from __future__ import annotations
 

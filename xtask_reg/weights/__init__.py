@@ -1,4 +1,4 @@
-"""What a term weighs: a number, a function of the progress of training, or what keeps its gradient in balance."""
+"""Weights of terms that change in training: schedules, and weights that keep a term's gradient in balance."""
 
 from xtask_reg.weights.balanced import Balanced
 from xtask_reg.weights.schedule import CosineDecay, LinearDecay, Schedule, Steps, Warmup

@@ -1,4 +1,4 @@
-"""A weight that means the same beside every task loss."""
+"""A weight relative to the task's gradient."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from xtask_reg.weights.schedule import Schedule, check_value, value_at
 
 FIRST = 5
-"""So many states of the student are measured at the start, and weigh nothing: at first it may be all but its source."""
+"""Measurements before the weight leaves 0, each of another state of the student: at first it may equal its source."""
 
 
 class Balanced(nn.Module):
@@ -68,11 +68,11 @@ class Balanced(nn.Module):
 
     @property
     def is_new(self) -> bool:
-        """Whether it still makes its first measurements, which count only if the student has changed in between."""
+        """Whether these are still the first measurements, which count only if the student has changed in between."""
         return self.measurements < FIRST
 
     def update(self, task_norm: float, term_norm: float) -> bool:
-        """Take in a measurement, unless it is not finite (an overflow); returns whether it was taken."""
+        """Add a measurement, unless it is not finite (an overflow); returns whether it was added."""
         if not math.isfinite(task_norm + term_norm):
             return False
         self.quotients = [*self.quotients, task_norm / term_norm if term_norm else math.inf][-self.window :]
@@ -81,16 +81,16 @@ class Balanced(nn.Module):
 
     @property
     def quotient(self) -> float:
-        """What the ratio is multiplied by; infinite at first, and if the term has no gradient."""
+        """The factor of the ratio: a median; infinite at first, and if the term has no gradient."""
         return math.inf if self.is_new else median(self.quotients)
 
     def weight(self, progress: float | None) -> float:
-        """The current weight; 0 until enough was measured, and if the term has no gradient that could be balanced."""
+        """The current weight; 0 until there are enough measurements, and if the term has no gradient."""
         quotient = self.quotient
         return value_at(self.ratio, progress) * quotient if math.isfinite(quotient) else 0.0
 
     def get_extra_state(self) -> Tensor:
-        """As long at first as later, which ``torch.distributed.checkpoint`` wants: -1 for what is not measured yet."""
+        """The state, padded with -1, since ``torch.distributed.checkpoint`` requires a constant length."""
         lacking = [-1.0] * (self.window - len(self.quotients))
         return torch.tensor([self.steps, self.measurements, *self.quotients, *lacking], dtype=torch.float64)
 

@@ -1,7 +1,7 @@
-"""Weights as functions of the progress of training: 0 at its first step, 1 at its end.
+"""Weights as functions of the progress of training, which is 0 at its first step and 1 at its end.
 
-They have no state, so that a resumed run needs nothing but its progress. From the moment on from which a schedule is 0
-its term has ended, and the teacher no longer runs for it.
+They have no state, so a resumed run needs only its progress. Once a schedule stays at 0 its term has ended, and the
+teacher no longer runs for it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Schedule(ABC):
 class Decay(Schedule):
     """From ``start`` to ``end`` between ``begin`` and ``until``; constant before and after.
 
-    A subclass says along which curve.
+    Subclasses define the curve.
     """
 
     start: float
@@ -45,7 +45,7 @@ class Decay(Schedule):
 
     @abstractmethod
     def left(self, done: float) -> float:
-        """How much of the way is left, from 1 to 0, when the fraction ``done`` of the time is over."""
+        """How much of the way is left, from 1 to 0, after the fraction ``done`` of the time."""
 
 
 @dataclass(frozen=True)
@@ -136,10 +136,10 @@ class Warmup(Schedule):
 
 
 def value_at(value: float | Schedule, progress: float | None) -> float:
-    """A number, or a schedule's value at ``progress``, as a float: NumPy's would not go into JSON.
+    """A number, or a schedule's value at ``progress``, as a Python float, which JSON can store.
 
     Raises:
-        RuntimeError: if that is needed but unknown.
+        RuntimeError: if ``progress`` is needed but unknown.
     """
     if not isinstance(value, Schedule):
         return float(value)
@@ -149,14 +149,14 @@ def value_at(value: float | Schedule, progress: float | None) -> float:
 
 
 def check_value(value: float, name: str) -> float:
-    """``value`` as a float; ``ValueError`` unless it is a finite number that is not negative."""
+    """``value`` as a float; raises ``ValueError`` unless it is a finite number >= 0."""
     if not (isinstance(value, Real) and value >= 0 and math.isfinite(value)):
         raise ValueError(f"{name}={value!r}; expected a finite number >= 0")
     return float(value)
 
 
 def check_fractions(fractions: Sequence[float]) -> None:
-    """``ValueError`` unless these are numbers from 0 to 1, each larger than the one before."""
+    """Raise ``ValueError`` unless these are numbers from 0 to 1, each larger than the one before."""
     numbers = all(isinstance(fraction, Real) and 0 <= fraction <= 1 for fraction in fractions)
     if not (numbers and all(one < other for one, other in pairwise(fractions))):
         raise ValueError(f"{list(fractions)}; expected fractions of the training, 0 to 1, each larger than the last")
