@@ -1,4 +1,4 @@
-"""What is measured during training: gradients of the terms, and how much of the source is left."""
+"""Measurements during training: gradients of the terms, and similarity to the source."""
 
 from xtask_reg.measuring.monitor import Monitor
 from xtask_reg.measuring.similarity import linear_cka, mean_cosine

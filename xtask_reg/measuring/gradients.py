@@ -1,4 +1,4 @@
-"""How strongly each term pulls at the student beside everything else, seen in the backward pass of training itself."""
+"""The gradient of each term beside that of everything else, observed in the backward pass of the training itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Place = str | int
 
 @dataclass
 class _Pull:
-    """One term's own gradients, before its weight and whatever multiplies the total loss (which ``scale`` becomes)."""
+    """One term's own gradients, not weighted; ``scale`` becomes the factor of the total loss, such as AMP's."""
 
     gradients: Mapping[Place, Tensor]
     weight: float
@@ -35,13 +35,13 @@ class _Pull:
 
 
 class BackwardPasses:
-    """Tells the backward passes of the training from those that only look at the student's gradients."""
+    """Distinguishes the training's backward passes from others, such as those of a gradient penalty."""
 
     def __init__(self) -> None:
         self._with_terms = False
 
     def reached_a_term(self) -> None:
-        """To be called from within a pass that comes by a term."""
+        """To be called in a backward pass that reaches a term."""
         if not self._with_terms:
             self._with_terms = True
             torch.autograd.Variable._execution_engine.queue_callback(self._over)
@@ -50,17 +50,17 @@ class BackwardPasses:
         self._with_terms = False
 
     def this_one_counts(self) -> bool:
-        """Whether the pass that runs is one of the training: it makes no graph, or it has terms."""
+        """Whether the running pass belongs to the training: it builds no graph, or contains terms."""
         return self._with_terms or not torch.is_grad_enabled()
 
 
 class GradientMeasurement:
-    """The gradients of the terms of one step, and of all else, where the terms act.
+    """The gradients of one step's terms, and of everything else (the rest), at the places where the terms act.
 
-    Each term's own loss is differentiated down to that place; the rest is read from the backward pass that the training
-    makes anyway, or from several. All are seen under the same loss scale, so that their ratio does not depend on it.
-    Terms that act at the same place are not the rest of one another. A pass that makes a graph counts only if a term is
-    in it: ``torch.autograd.grad(..., create_graph=True)``, for a gradient penalty, is none of the training's.
+    Each term's own loss is differentiated down to that place; the rest is read from the training's own backward pass,
+    or passes. All have the same loss scale, so that their ratio does not depend on it. Terms that act at the same place
+    are not part of each other's rest. A pass that builds a graph counts only if it contains a term: that of
+    ``torch.autograd.grad(..., create_graph=True)``, for a gradient penalty, is not the training's.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class GradientMeasurement:
         self._pulls: dict[str, _Pull] = {}
 
     def at_output(self, path: str, output: Tensor) -> Tensor:
-        """Measure at a tap; returns what the terms must be given instead of its output: the same in float32."""
+        """Measure at a tap; returns its output in float32, which the terms must be given instead."""
         self._handles[path] = self._watched(_producer(output), path)
         return output.to(torch.promote_types(output.dtype, torch.float32))
 
@@ -104,13 +104,13 @@ class GradientMeasurement:
         weighted.register_hook(add_scale)
 
     def _watched(self, edge: GradientEdge, place: Place) -> RemovableHandle:
-        """Add up the gradients that arrive at an edge (not where ``autograd.grad`` ends at it)."""
+        """Add up the gradients that arrive at an edge (not those of an ``autograd.grad`` that ends there)."""
         node, index, *_ = edge
 
         def add(gradients: Sequence[Tensor | None]) -> None:
             gradient = gradients[index]
             if gradient is not None and self._passes.this_one_counts():
-                # a copy: the gradient itself may become ``parameter.grad``, which clipping changes in place
+                # cloned, since the gradient may become ``parameter.grad``, which clipping changes in place
                 own = gradient.detach()
                 self._totals[place] = self._totals[place] + own if place in self._totals else own.clone()
 
@@ -118,18 +118,18 @@ class GradientMeasurement:
 
     @property
     def was_reached(self) -> bool:
-        """Whether a backward pass has come by one of the places."""
+        """Whether a backward pass has reached one of the places."""
         return bool(self._totals)
 
     def close(self) -> None:
-        """See no further backward pass."""
+        """Ignore further backward passes."""
         for handle in self._handles.values():
             handle.remove()
 
     def norms(self) -> dict[str, Tensor]:
-        """For each term the norms of all else and of the term before its weight, shape ``(2,)``.
+        """For each term the gradient norms of the rest and of the term, not weighted, shape ``(2,)``.
 
-        Terms that the backward pass did not reach are left out. A rest that is no more than rounding is 0.
+        Terms that the backward pass did not reach are left out. A rest within rounding error is 0.
         """
         return {
             name: _norms(pull, *self._rest(pull), pull.scale)
@@ -138,12 +138,12 @@ class GradientMeasurement:
         }
 
     def norms_of_means(self, names: Iterable[str]) -> dict[str, Tensor]:
-        """:meth:`norms` of what the processes have on average, of those terms that act at parameters.
+        """:meth:`norms` of the processes' mean gradients, for terms that act at parameters.
 
-        At outputs each process has images of its own there, but at parameters the student gets the mean.
+        DDP averages the gradients of parameters; those of outputs belong to each process's own images.
 
         Args:
-            names: of terms that :meth:`norms` has in all processes, each of which calls this.
+            names: of terms that :meth:`norms` has in all processes, each of which must call this.
         """
         found = {}
         for name in names:
@@ -155,7 +155,7 @@ class GradientMeasurement:
         return found
 
     def _rest(self, pull: _Pull) -> tuple[list[Tensor], Tensor]:
-        """The gradients of all else where a term acts, and the norm up to which they are rounding."""
+        """The gradients of the rest where a term acts, and the norm below which they are rounding error."""
         totals = {place: self._totals[place] for place in pull.gradients if place in self._totals}
         pulls = self._pulls.values()
         rest = [total.float() - sum(each.weighted(place) for each in pulls) for place, total in totals.items()]
@@ -164,7 +164,7 @@ class GradientMeasurement:
 
 
 def _rounding(dtype: torch.dtype) -> float:
-    """By what part of a gradient its own terms, computed once more, may differ from it."""
+    """The relative error between a gradient and the same gradient computed a second time."""
     return max(torch.finfo(dtype).eps, 1e-5)
 
 
@@ -178,7 +178,7 @@ def _norm(gradients: Iterable[Tensor]) -> Tensor:
 
 
 def _producer(copy: Tensor) -> GradientEdge:
-    """Where the whole gradient of the tensor arrives that ``copy`` is a copy of, however that is used."""
+    """The edge at which the whole gradient arrives of the tensor that ``copy`` is a copy of."""
     inputs = get_gradient_edge(copy).node.next_functions
     producers = [GradientEdge(node, index) for node, index in inputs if node is not None]
     if len(producers) != 1:

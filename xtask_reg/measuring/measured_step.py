@@ -1,4 +1,4 @@
-"""One step, and what is measured in it: the terms' gradients, and how alike the stages are."""
+"""The measurements of one step: the terms' gradients, and the similarity of the stages."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from xtask_reg.measuring.similarity import linear_cka, mean_cosine
 from xtask_reg.term import Read, Term
 
 Connectors = tuple[nn.Module | None, nn.Module | None]
-"""What brings the features of student and teacher into one order at a stage."""
+"""The connectors that bring the features of student and teacher at a stage into one order."""
 
 
 class MeasuredStep:
-    """One step of the regularizer; what is measured in it.
+    """The measurements of one step of the regularizer.
 
     Args:
         terms: names of the terms whose gradients are measured.
-        balancing: those of them whose weight goes by it.
+        balancing: those of them whose weight depends on it.
         stages: where student and teacher are compared, the teacher's paths by the student's.
         connectors: of stages whose maps are not ``(B, C, *spatial)``, and whose other features are not ``(B, N, C)``,
             by the student's paths.
-        student: what tells this state of the student from others; None if that does not matter.
+        student: a checksum of the student's state; None if that does not matter.
     """
 
     def __init__(
@@ -60,9 +60,9 @@ class MeasuredStep:
                 raise
 
     def watched(self, terms: Iterable[Term], outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What the terms are given instead of the student's outputs.
+        """What the terms must be given instead of the student's outputs.
 
-        Nothing of it is kept: were the step to fail, it would hold on to the graph.
+        It is not kept here, since after a failed step it would keep the graph alive.
         """
         taps = {term.student for term in terms if term.name in self.terms and not term.reads_parameters}
         return {
@@ -81,7 +81,7 @@ class MeasuredStep:
             self._gradients.at_parameters(list(at.values()))
         elif student.requires_grad:
             at = {term.student: student}
-            if isinstance(teacher, Tensor) and teacher.is_floating_point():  # as the student's outputs are
+            if isinstance(teacher, Tensor) and teacher.is_floating_point():  # like the student's outputs
                 teacher = teacher.to(torch.promote_types(teacher.dtype, torch.float32))
         value = term(student, teacher)
         weighted = weight * value
@@ -93,23 +93,23 @@ class MeasuredStep:
 
     @property
     def was_reached(self) -> bool:
-        """Whether a backward pass has come by, if one is waited for."""
+        """Whether a backward pass has reached the terms, or none is awaited."""
         return not self.terms or self._gradients.was_reached
 
     def close(self) -> None:
-        """See no further backward pass."""
+        """Ignore further backward passes."""
         self._gradients.close()
 
     def norms(self) -> dict[str, tuple[float, float]]:
-        """For each measured term the gradient norms of all else and of the term before its weight; NaN if unknown."""
+        """For each measured term the gradient norms of the rest and of the term, not weighted; NaN if unknown."""
         found = self._gradients.norms()
         return {name: tuple(found[name].tolist()) if name in found else (math.nan, math.nan) for name in self.terms}
 
     def norms_of_means(self, norms: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
-        """The norms of terms at parameters, of what the processes have there on average; each of them calls this.
+        """The norms of the processes' mean gradients, for terms at parameters; each process must call this.
 
         Args:
-            norms: those of all processes together, which tell what is known in each.
+            norms: those of all processes together, which show what is known in each.
         """
         known = [name for name, (rest, _) in norms.items() if not math.isnan(rest)]
         return {name: tuple(found.tolist()) for name, found in self._gradients.norms_of_means(known).items()}

@@ -1,4 +1,4 @@
-"""Which steps are measured, and what comes of it: the balance of weights, and the report."""
+"""Decides which steps are measured, and keeps balanced weights and the report up to date."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from xtask_reg.weights.schedule import value_at
 
 
 class Meter:
-    """Decides which steps are measured, and hands the results to the balanced weights and the report.
+    """Decides which steps are measured, and passes the results to the balanced weights and the report.
 
-    A step's gradients are known when its backward pass is over: they are taken over when the next step begins. Calls
-    without gradients, a validation, are no steps.
+    A step's gradients are known only after its backward pass: they are read when the next step begins. Calls without
+    gradients, as in a validation, are not steps.
 
     Args:
-        monitor: what to look at; None for what the balanced weights need.
-        pairs: where student and teacher are compared: ``student`` and ``teacher``, paths, and perhaps their connectors,
-            which are named as a term's arguments.
+        monitor: what to measure besides the needs of balanced weights; None for nothing.
+        pairs: where student and teacher are compared: paths ``student`` and ``teacher``, and possibly connectors, named
+            as a term's arguments.
     """
 
     def __init__(self, monitor: Monitor | None, pairs: Sequence[Mapping[str, Any]]) -> None:
@@ -45,15 +45,15 @@ class Meter:
 
     @property
     def _watches(self) -> bool:
-        """Whether the step that comes is one of the monitor's."""
+        """Whether the monitor measures the next step."""
         return self.monitor is not None and self._steps % self.monitor.every == 0
 
     def idle_stages(self, taps: Set[str]) -> Set[str]:
-        """The student's paths that are not wanted in the step that comes, all ``taps`` of terms being wanted."""
+        """The student's paths that the next step does not need, given the ``taps`` that terms need."""
         return set() if self._watches else self.stages.keys() - taps
 
     def upcoming(self, terms: Iterable[Term]) -> tuple[list[Term], Mapping[str, str]]:
-        """The terms and stages that the step that comes will compare, as far as is known before it begins."""
+        """The terms and stages that the next step will compare, as far as is known before it begins."""
         return [term for term in terms if term.weight > 0 or _is_due(term)], self.stages if self._watches else {}
 
     def begin(self, terms: Iterable[Term], student: Sequence[Tensor]) -> MeasuredStep:
@@ -61,7 +61,7 @@ class Meter:
 
         Args:
             terms: all terms.
-            student: the parameters that the student has now.
+            student: the student's current parameters.
         """
         if not torch.is_grad_enabled():
             return MeasuredStep()
@@ -88,22 +88,22 @@ class Meter:
         return self._report if self._last is None else {**self._report, **self._last.report(self._last.norms())}
 
     def settle(self, terms: Iterable[Term]) -> None:
-        """Take over the last step's measurements now, if its backward pass is over.
+        """Read the last step's measurements now, if its backward pass is over.
 
-        In several processes they wait for the next step, which all of them begin.
+        In a distributed run they wait for the next step, which all processes begin.
         """
         over = self._last is not None and any(math.isfinite(norm) for norm, _ in self._last.norms().values())
         if over and not in_several_processes():
             self._finish(list(terms))
 
     def close(self) -> None:
-        """Drop what is not taken over."""
+        """Discard measurements that have not been read."""
         if self._last is not None:
             self._last.close()
         self._last = None
 
     def _finish(self, terms: list[Term]) -> None:
-        """Take over the last measured step, unless its backward pass is still to come, after more calls."""
+        """Read the last measured step, unless its backward pass is yet to come, as with several calls before it."""
         step = self._last
         if step is None:
             return
@@ -124,7 +124,7 @@ class Meter:
         self._keep(step.report(norms), terms)
 
     def _keep(self, found: Mapping[str, float], terms: Iterable[Term]) -> None:
-        """Update the report; a term that has ended weighs 0, and nothing else is known of it."""
+        """Update the report; of a term that has ended, only its weight 0 stays in it."""
         self._report |= found
         for name in (term.name for term in terms if term.weight == 0 and f"weight/{term.name}" not in found):
             if f"weight/{name}" in self._report:
@@ -142,7 +142,7 @@ def _is_due(term: Term) -> bool:
 
 
 def _place(term: Term) -> str | None:
-    """Terms at one place are measured together, or not at all: the rest is what is left without all of them."""
+    """Where a term acts. Terms at one place are measured together, as the rest is what remains without all of them."""
     return None if term.reads_parameters else term.student
 
 
@@ -153,7 +153,7 @@ def _balanced(terms: Iterable[Term]) -> list[Balanced]:
 def _of_all_processes(
     norms: dict[str, tuple[float, float]], moved: bool, was_reached: bool
 ) -> tuple[dict[str, tuple[float, float]], bool, bool]:
-    """The norms over all batches together; whether the student has changed, and a pass come, in any process."""
+    """The norms over all batches; whether the student has changed, and a backward pass come, in any process."""
     if not norms or not in_several_processes():
         return norms, moved, was_reached
     names = sorted(norms)

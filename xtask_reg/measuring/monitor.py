@@ -1,4 +1,4 @@
-"""What is looked at from time to time."""
+"""What to measure from time to time, and how often."""
 
 from __future__ import annotations
 

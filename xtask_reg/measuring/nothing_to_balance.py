@@ -1,4 +1,4 @@
-"""The warning where a balanced term has nothing to be balanced with, and weighs nothing for that."""
+"""The warning where a balanced term stays at weight 0, because there is nothing to balance it with."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from xtask_reg.weights.balanced import FIRST, Balanced
 
 
 def warn_of_nothing_to_balance(term: Term, balanced: Balanced) -> None:
-    """Say so when the first measurements are over, if they found no gradient of the term, or none beside it."""
+    """Warn after the first measurements, if they found no gradient of the term, or none of anything else."""
     quotient = balanced.quotient
     if balanced.measurements != FIRST or 0 < quotient < math.inf:
         return

@@ -1,4 +1,4 @@
-"""Pictures of the measurements."""
+"""Plots of the measurements."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _row(row: Sequence[Axes], kind: str, columns: Sequence[Mapping[str, Points]]
 
 
 def _set_logarithmic(axes: Axes, values: Sequence[float]) -> None:
-    """All axes of the row share it. If there are zeros, it is linear below the decade of the smallest other value."""
+    """Set a logarithmic scale, shared by the row; with zeros, linear below the decade of the smallest other value."""
     smallest = min((value for value in values if value > 0), default=None)
     if smallest is None:
         return

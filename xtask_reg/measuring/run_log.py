@@ -1,4 +1,4 @@
-"""What a run's log says of the measurements."""
+"""Reads the measurements from a run's log."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ STAGES, TERMS = ("cosine", "cka"), ("ratio", "weight", "value")
 STEPS = ("iter", "step")
 
 Lines = dict[int, dict[str, float]]
-"""Numbers by name, by step."""
+"""The numbers of each step, by name."""
 Points = list[tuple[int, float]]
 Curves = Mapping[str, Mapping[str, Points]]
-"""For each kind of measurement, by stage or term, the steps and values."""
+"""The steps and values of each kind of measurement, by stage or term."""
 
 
 def read_log(path: str | os.PathLike[str]) -> Curves:
@@ -60,7 +60,7 @@ def read_log(path: str | os.PathLike[str]) -> Curves:
 
 
 def continued(old: Lines, new: Lines, first: float) -> Lines:
-    """What a log and that of the resumed run say, which stands in place of all from its ``first`` step on."""
+    """A log with that of the resumed run, which replaces everything from its ``first`` step on."""
     return {step: line for step, line in old.items() if step < first} | new
 
 
@@ -84,13 +84,13 @@ def _news(lines: Iterable[tuple[int, Mapping[str, float]]]) -> dict[str, Points]
 
 
 def _group(key: str) -> str:
-    """What is measured in the same step: all stages, or a term."""
+    """The measurements that are made together: all stages, or those of one term."""
     kind, _, name = key.partition("/")
     return "" if kind in STAGES else name
 
 
 def _measurements(file: Path) -> Iterator[tuple[int, dict[str, float]]]:
-    """The steps of a log and what was measured; lines without are left out."""
+    """The steps of a log with their measurements; lines without any are left out."""
     for number, line in json_lines(file):
         step = next((key for key in STEPS if key in line), None)
         keys = [key for key in line if key.partition("/")[0] in STAGES + TERMS and key.partition("/")[2]]
@@ -103,10 +103,10 @@ def _measurements(file: Path) -> Iterator[tuple[int, dict[str, float]]]:
 
 
 def json_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects in a file of JSON lines, with the numbers of their lines; a last line that was cut off is left out.
+    """The objects in a file of JSON lines, with their line numbers; an incomplete last line is left out.
 
     Raises:
-        ValueError: for a line that is not JSON, or no object.
+        ValueError: for a line that is not JSON, or not an object.
     """
     content = file.read_text(encoding="utf-8", errors="replace")
     for number, text in enumerate(content.splitlines(), start=1):
@@ -123,10 +123,10 @@ def json_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def scalar_files(folder: Path) -> list[Path]:
-    """The logs of an MMEngine run in its work folder, one each time that it was started or resumed, in order.
+    """The logs in the work folder of an MMEngine run, one for each time that it was started or resumed, in order.
 
     Raises:
         OSError: if the folder cannot be read.
     """
-    next(folder.iterdir(), None)  # glob would say nothing
+    next(folder.iterdir(), None)  # raises, unlike glob
     return sorted(folder.glob("*/vis_data/scalars.json"))

@@ -1,4 +1,4 @@
-"""How much of the source is left in the student: two measures of similarity."""
+"""Two measures of the similarity between student and source."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from xtask_reg.losses.precision import at_least_float32, outside_autocast
 from xtask_reg.losses.shapes import by_location, check_same_shape
 
 CELLS = 8
-"""CKA is taken over at most so many cells a side: averages of neighbours stand for them."""
+"""CKA compares maps of at most so many cells a side; larger ones are averaged to that."""
 
 
 def mean_cosine(student: Tensor, teacher: Tensor) -> Tensor:
-    """The cosine between the features of student and teacher, each image's map one vector, averaged over the images.
+    """The cosine between the features of student and teacher, each image's map as one vector, averaged over images.
 
     Args:
         student: features, shape ``(B, C, *spatial)``.
@@ -66,10 +66,10 @@ def _centered_rows(features: Tensor, cells: list[int]) -> Tensor:
         features = F.adaptive_avg_pool2d(features, (cells[0], cells[1]))
     rows = features if features.ndim == 3 else by_location(features).transpose(1, 2)
     rows = rows.flatten(0, 1)
-    rows = rows - rows[0]  # what is the same everywhere becomes exactly 0
+    rows = rows - rows[0]  # constant features become exactly 0
     rows = rows - rows.mean(dim=0)
     return rows / rows.abs().max()
 
 
 def _norm(matrix: Tensor) -> Tensor:
-    return matrix.square().sum().sqrt()  # the norm of a large matrix loses its digits on the CPU
+    return matrix.square().sum().sqrt()  # norm() loses digits for large matrices on the CPU
