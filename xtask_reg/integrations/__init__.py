@@ -1,1 +1,1 @@
-"""Each framework has its room here, and is imported nowhere else."""
+"""One folder or file per framework, the only place that imports it."""

@@ -1,7 +1,7 @@
-"""What a checkpoint gets for NumPy's arrays and scalars: values that fit a type which NumPy made itself.
+"""Safe stand-ins for NumPy's arrays and scalars in checkpoints: their dtypes are built by name alone.
 
-``numpy.dtype.__setstate__`` believes the sizes and flags that a file states, and an array of such a type ends where the
-file wants: reading it would show, or end, the process. So of a file's types only the name counts.
+``numpy.dtype.__setstate__`` trusts the sizes and flags in a file, and an array of such a dtype may end anywhere:
+reading it would disclose the memory of the process, or crash it. So only the name of a file's dtype is used.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _PLAIN = re.compile(r"[<>|]([biu][1248]|f[248]|U\d{1,6})")
 
 
 class CheckedArray(np.ndarray):
-    """In place of ``numpy.ndarray``, as which it is written again."""
+    """In place of ``numpy.ndarray``; it is pickled as a plain array."""
 
     def __new__(cls, *_: object) -> Self:
         refuse("an array without values")
@@ -34,7 +34,7 @@ class CheckedArray(np.ndarray):
 
 
 def checked_array(*_: object) -> CheckedArray:
-    """In place of ``_reconstruct``: an empty array, whose state comes after it."""
+    """In place of ``_reconstruct``: an empty array, whose state is set next."""
     return np.empty(0).view(CheckedArray)
 
 
@@ -44,12 +44,12 @@ def checked_scalar(kind: object, data: object) -> Any:
 
 
 def refuse(what: str) -> NoReturn:
-    """Raise the error of a checkpoint that asks for more than it may have."""
+    """Raise the error for a checkpoint that asks for something that is not allowed."""
     raise pickle.UnpicklingError(f"the checkpoint asks for {what}, which is refused")
 
 
 def _checked(kind: object, data: object, count: int) -> np.dtype[Any]:
-    """The type of so many values, if the bytes are as many, and text if they are to be text."""
+    """The dtype by its name, if the data has the size of ``count`` values and, for strings, is valid text."""
     name = kind.str if isinstance(kind, np.dtype) else ""
     if not _PLAIN.fullmatch(name):
         refuse(f"values of the type {name or kind!r}")

@@ -11,7 +11,7 @@ KEY = "xtask_reg"
 
 
 def save_state(checkpoint: MutableMapping[str, Any], regularizer: CrossTaskRegularizer | None) -> None:
-    """Put trainable connectors and what balanced weights measured under :data:`KEY`, if there are any."""
+    """Store trainable connectors and the measurements of balanced weights under :data:`KEY`, if there are any."""
     state = {} if regularizer is None else regularizer.state_dict()
     if state:
         checkpoint[KEY] = {name: tensor.cpu() for name, tensor in state.items()}
@@ -21,13 +21,13 @@ def restore_state(checkpoint: Mapping[str, Any], regularizer: CrossTaskRegulariz
     """Resume from what :func:`save_state` saved.
 
     Args:
-        checkpoint: the checkpoint of the training that goes on.
+        checkpoint: the checkpoint of the training that is resumed.
         regularizer: the regularizer of that training.
-        advice: what the user of the framework must see to, if the checkpoint has nothing to resume.
+        advice: what to do in this framework if the checkpoint has nothing to resume, for the message.
 
     Raises:
-        ValueError: if the regularizer has something to resume and the checkpoint has not.
-        RuntimeError: if what it has belongs to other terms.
+        ValueError: if the regularizer has state to resume and the checkpoint has none.
+        RuntimeError: if the checkpoint's state belongs to other terms.
     """
     state = {} if regularizer is None else regularizer.state_dict()
     if regularizer is None or not state:

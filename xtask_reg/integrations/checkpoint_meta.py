@@ -1,4 +1,4 @@
-"""What MMEngine writes into a checkpoint beside the weights."""
+"""The metadata that MMEngine writes into a checkpoint."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 def checkpoint_meta(file: Path) -> dict[str, Any]:
-    """What an MMEngine checkpoint says of its run and its data set; empty for any other file."""
+    """The metadata of an MMEngine checkpoint about its run and data set; empty for any other file."""
     if file.suffix.lower() == ".safetensors":
         return {}
     content = torch.load(file, map_location="cpu", weights_only=True)

@@ -1,4 +1,4 @@
-"""What MMEngine 0.10.7 needs to run on today's PyTorch; importing this module applies it, and registers nothing."""
+"""Patches that MMEngine 0.10.7 needs on current PyTorch; importing this module applies them, and registers nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MULTIARRAY = ("numpy._core.multiarray", "numpy.core.multiarray")
 
 
 class _CheckedBuffer(HistoryBuffer):
-    """What a checkpoint gets for MMEngine's log buffer, and which becomes one once it has its numbers."""
+    """A safe stand-in for MMEngine's log buffer in checkpoints; it becomes one when its numbers have been checked."""
 
     def __init__(self, *_: object) -> None:
         refuse("a log buffer of unchecked values")
@@ -30,7 +30,7 @@ class _CheckedBuffer(HistoryBuffer):
 
 
 def _allow_mmengine_checkpoints() -> None:
-    """Let ``torch.load(weights_only=True)`` read what MMEngine writes beside tensors, and nothing else."""
+    """Let ``torch.load(weights_only=True)`` read the objects that MMEngine writes beside tensors, and no others."""
     dtypes = [type(np.dtype(kind)) for kind in ("bool", "int32", "int64", "uint8", "float32", "float64", "U1")]
     torch.serialization.add_safe_globals(
         [
@@ -47,7 +47,7 @@ def _allow_mmengine_checkpoints() -> None:
 
 
 def _history_statistic(owner: Any, name: str) -> Any:
-    """What a checkpoint gets for ``getattr``: MMEngine's log buffers name their own statistics by it."""
+    """A safe stand-in for ``getattr``, by which MMEngine's log buffers refer to their own statistics in checkpoints."""
     if not (owner is HistoryBuffer or owner is _CheckedBuffer) or name not in ("min", "max", "mean", "current"):
         refuse(f"the attribute {name!r} of {owner!r}")
     return getattr(HistoryBuffer, name)

@@ -1,6 +1,6 @@
-"""What MMPose 1.3.2 and MMDetection 3.3.0 need to run on today's PyTorch; importing this module applies it.
+"""Patches that MMPose 1.3.2 and MMDetection 3.3.0 need on current PyTorch; importing this module applies them.
 
-It registers nothing with them, and stands beside the package that does, so that a plain config may import it alone:
+It registers nothing, and is outside the package that does, so that a plain config can import it alone:
 ``custom_imports = dict(imports=['xtask_reg.integrations.mmpose_compat'])``.
 """
 

@@ -1,4 +1,4 @@
-"""Where MMPose's tools are, and the configs that they are given; MMPose itself is not imported."""
+"""Finds MMPose's tools and this library's configs for them, without importing MMPose."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def configs() -> Path:
 
 
 def tool(name: str) -> Path:
-    """MMPose's ``tools/<name>.py`` (``train`` or ``test``), as its package carries it.
+    """MMPose's ``tools/<name>.py`` (``train`` or ``test``) in its package.
 
     Raises:
         ModuleNotFoundError: if MMPose is not installed.

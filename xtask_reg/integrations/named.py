@@ -1,4 +1,4 @@
-"""Networks by name: timm's, segmentation_models_pytorch's, and whatever a function makes."""
+"""Networks by name: of timm, of segmentation_models_pytorch, or returned by a function."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _segmentation(model: str, **kwargs: Any) -> nn.Module:
     architecture, _, encoder = model.partition("/")
     try:
         network: nn.Module = smp.create_model(architecture, encoder, **{"encoder_weights": None, **kwargs})
-    except KeyError as error:  # of the architecture or of the encoder
+    except KeyError as error:  # unknown architecture or encoder
         if architecture.lower() in smp.MODEL_ARCHITECTURES_MAPPING:
             missing = f"encoder {encoder!r}{_similar(encoder, smp.encoders.get_encoder_names())}"
         else:

@@ -1,4 +1,4 @@
-"""What timm says of its own models."""
+"""Input convention and stages of timm models, by timm's own metadata."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def input_convention(model: nn.Module) -> InputConvention:
 
 
 def _only_size(model: nn.Module, settings: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Height and width in pixels of the only images that a model takes; None if it takes others."""
+    """Height and width in pixels of the only images that a model accepts; None if it accepts others."""
     embedding = getattr(getattr(model, "model", model), "patch_embed", None)
     if not settings.get("fixed_input_size") or not getattr(embedding, "strict_img_size", True):
         return None
@@ -60,5 +60,5 @@ def feature_stages(model: nn.Module) -> list[str]:
 
 
 def _as_registered(stage: str, known: Mapping[str, nn.Module]) -> str | None:
-    """The path of a stage: ``features_only=True`` makes one name of it, or puts the whole model under ``model``."""
+    """The registered path of a stage: ``features_only=True`` joins its parts, or puts the model under ``model``."""
     return next((path for path in (stage, stage.replace(".", "_"), f"model.{stage}") if path in known), None)

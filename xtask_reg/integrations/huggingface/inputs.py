@@ -1,4 +1,4 @@
-"""What an image processor makes of images, as an input convention."""
+"""The input convention of a Hugging Face image processor."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from xtask_reg.inputs import InputConvention, Triple
 
 WHITE = 255
-"""The value of a white pixel in the images that a processor is given."""
+"""The value of a white pixel in a processor's input."""
 FIELDS = (
     "do_rescale",
     "rescale_factor",
@@ -63,7 +63,7 @@ def input_convention(processor: Any, size: tuple[int, int] | None = None) -> Inp
 
 
 def _stated(processor: Any) -> Mapping[str, Any]:
-    """The fields by name. In an object all are there, and None switches a step off; files leave out what is usual."""
+    """The fields by name. An object has all of them, and None switches a step off; files omit defaults."""
     processor = getattr(processor, "image_processor", processor)
     if isinstance(processor, Mapping):
         stated = processor
@@ -78,7 +78,7 @@ def _stated(processor: Any) -> Mapping[str, Any]:
 
 
 def _triple(stated: Mapping[str, Any], name: str) -> Triple:
-    """One value a channel; a single number is that of all."""
+    """One value per channel; a single number holds for all."""
     values = stated.get(name)
     if values is None:
         raise ValueError(f"there is no {name}, but do_normalize (or include_top) is on, which needs it")

@@ -1,4 +1,4 @@
-"""xtask_reg in a LightningModule, of ``lightning`` or of ``pytorch_lightning``."""
+"""xtask_reg in a LightningModule of ``lightning`` or ``pytorch_lightning``."""
 
 from xtask_reg.integrations.lightning.mixin import CrossTaskMixin
 

@@ -1,4 +1,4 @@
-"""What a LightningModule needs in order to stay near its source."""
+"""A mixin that gives a LightningModule a regularizer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HOOKS = {
     "on_load_checkpoint": "connectors and balanced weights are not resumed",
     "on_train_batch_end": "measurements are not logged",
 }
-"""What is lost where a module overrides a hook of the mixin and does not call it."""
+"""What is lost if a module overrides a hook of the mixin without calling ``super()``'s."""
 
 
 class CrossTaskMixin:
@@ -140,9 +140,9 @@ class CrossTaskMixin:
         return getattr(self, "regularizer", None)
 
     def _progress(self) -> float | None:
-        """How much of the training is over; None outside of a trainer and where it has no end.
+        """How much of the training is over; None without a trainer, or if the training has no end.
 
-        Optimizer steps count, and batches under manual optimization, which may step several optimizers in each.
+        Optimizer steps are counted; under manual optimization batches, each of which may step several optimizers.
         """
         trainer = self._trainer
         if trainer is None:
@@ -153,7 +153,7 @@ class CrossTaskMixin:
 
 
 def _warn_of_hidden_hooks(kind: type) -> None:
-    """Warn of hooks of a module in whose code there is no ``super()`` and no call of the hook by its name."""
+    """Warn of a module's hooks whose code neither calls ``super()`` nor the hook by its name."""
     order = kind.__mro__
     for name, loss in HOOKS.items():
         for owner in order[: order.index(CrossTaskMixin)]:

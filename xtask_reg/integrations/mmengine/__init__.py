@@ -1,7 +1,7 @@
 """xtask_reg as MMEngine components.
 
-``custom_imports = dict(imports=['xtask_reg.integrations.mmengine'])`` in a config registers everything here, in
-MMEngine's own registries: those of all packages on top of it (MMPose, MMDetection, ...) look there for what they lack.
+``custom_imports = dict(imports=['xtask_reg.integrations.mmengine'])`` in a config registers everything here in
+MMEngine's own registries, which those of all packages on top of it (MMPose, MMDetection, ...) fall back to.
 """
 
 import xtask_reg.integrations.mmengine_compat  # noqa: F401  isort: skip
@@ -34,7 +34,7 @@ from xtask_reg.integrations.mmengine.unlabelled import UnlabelledImagesHook
 from xtask_reg.weights import Balanced, CosineDecay, LinearDecay, Steps, Warmup
 
 _LOSSES = [getattr(losses, name) for name in losses.__all__ if name.endswith(("Loss", "SPPenalty"))]
-_OTHER_NAMES = {losses.KDLoss: "LogitsKDLoss"}  # MMPose has a KDLoss, which takes other arguments
+_OTHER_NAMES = {losses.KDLoss: "LogitsKDLoss"}  # MMPose has a KDLoss with other arguments
 _CONNECTORS = (ChannelsFirst, ChannelsLast, ClassToken, Projection, Resize, TokensToMap)
 for _component in (*_LOSSES, *_CONNECTORS, Balanced, CosineDecay, LinearDecay, Steps, Warmup):
     MODELS.register_module(_OTHER_NAMES.get(_component), module=_component)

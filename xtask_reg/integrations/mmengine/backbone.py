@@ -38,7 +38,7 @@ class ModuleBackbone(BaseModule):
         self.norm_eval = norm_eval
 
     def init_weights(self) -> None:
-        """Follow ``init_cfg``; the module has made its own start, which a method of its own would undo."""
+        """Apply ``init_cfg`` alone: the module is already initialised, and its own ``init_weights`` would undo that."""
         if self.init_cfg:
             initialize(self, self.init_cfg)
 
@@ -53,5 +53,5 @@ class ModuleBackbone(BaseModule):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         features = self.net(images)
         maps = (features,) if isinstance(features, Tensor) else tuple(features)
-        channels_last = getattr(self.net, "output_fmt", None) == "NHWC"  # what timm says of its models
+        channels_last = getattr(self.net, "output_fmt", None) == "NHWC"  # timm's attribute
         return tuple(each.movedim(-1, 1) for each in maps) if channels_last else maps

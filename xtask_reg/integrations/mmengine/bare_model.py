@@ -1,4 +1,4 @@
-"""The model of a runner."""
+"""The unwrapped model of a runner."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from mmengine.model import is_model_wrapper
 
 
 def bare_model(runner: Any) -> Any:
-    """The runner's model without the wrapper of a distributed run."""
+    """The runner's model without the wrapper for distributed training."""
     return runner.model.module if is_model_wrapper(runner.model) else runner.model

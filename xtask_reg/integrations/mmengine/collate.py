@@ -1,4 +1,4 @@
-"""A batch that reaches the training process as a few tensors instead of several for each image."""
+"""Collates a batch into a few tensors, instead of several for each image."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _alike(values: Sequence[object]) -> bool:
 def _tensors(
     element: BaseDataElement, where: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], BaseDataElement, str, Tensor]]:
-    """The tensors in a data element and those in it: path, element, name, value."""
+    """The tensors in a data element and the elements nested in it: path, element, name, value."""
     for name, value in element.items():
         if isinstance(value, BaseDataElement):
             yield from _tensors(value, (*where, name))

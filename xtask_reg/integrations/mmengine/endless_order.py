@@ -1,4 +1,4 @@
-"""An order of samples that has no end, and can be entered anywhere."""
+"""An endless order of samples that can start anywhere."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch.utils.data import Sampler
 
 
 class EndlessOrder(Sampler[int]):
-    """Indices for ever: each of them once, in random order, then each once again.
+    """Endless indices: all of them once in random order, then all again in another, and so on.
 
     Args:
-        length: of what is indexed.
-        seed: numbers from which the order follows.
-        start: how many indices to leave out at the beginning.
+        length: the number of samples.
+        seed: numbers that determine the order.
+        start: how many indices to skip at the beginning.
     """
 
     def __init__(self, length: int, seed: Sequence[int], start: int) -> None:

@@ -1,4 +1,4 @@
-"""The same augmentations in a resumed run as in one that was never interrupted."""
+"""Gives a resumed run the augmentations of an uninterrupted one."""
 
 from __future__ import annotations
 

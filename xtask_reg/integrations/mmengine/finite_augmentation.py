@@ -1,4 +1,4 @@
-"""Whether the training's augmentation makes as few images as a cache of the teacher needs."""
+"""Checks that the augmentation makes as few different images as a cache of the teacher requires."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _DRAWS_A_VERSION = 8
 
 @preserved_random_state()
 def check_augmentation(loader: Any, model: CrossTaskModel, cache: TeacherCache) -> None:
-    """Draw the first sample of the training again and again, as the teacher would be given it.
+    """Draw the first training sample again and again, preprocessed as for the teacher, and count the different images.
 
     Args:
-        loader: that of the training.
-        model: what is trained.
-        cache: of a teacher of the model.
+        loader: the training's data loader.
+        model: the model that is trained.
+        cache: the cache of one of the model's teachers.
 
     Raises:
         ValueError: if the data set has more samples than ``cache.images``, or more than ``cache.versions`` different
@@ -52,7 +52,7 @@ def check_augmentation(loader: Any, model: CrossTaskModel, cache: TeacherCache) 
 
 
 def _samples(dataset: Any) -> int:
-    """The number of different ones: MMEngine's wrappers repeat them."""
+    """The number of different samples, which MMEngine's wrappers may repeat."""
     inner = getattr(dataset, "dataset", None)
     return len(dataset) if inner is None else min(len(dataset), _samples(inner))
 
@@ -66,7 +66,7 @@ def _listed(dataset: Any, draws: int) -> str:
 
 
 def _random_steps(dataset: Any, draws: int) -> Iterator[tuple[str, int]]:
-    """Name and number of outcomes of each step that gives several for one input."""
+    """Name and number of outcomes of each pipeline step that gives different ones for one input."""
     while hasattr(dataset, "dataset"):
         dataset = dataset.dataset
     steps = getattr(getattr(dataset, "pipeline", None), "transforms", ())
@@ -82,7 +82,7 @@ def _random_steps(dataset: Any, draws: int) -> Iterator[tuple[str, int]]:
 
 
 def _outcome(value: Any) -> Any:
-    """Something hashable, equal where two results are."""
+    """A hashable value that is equal for equal results."""
     if isinstance(value, np.ndarray):
         return value.shape, value.tobytes()
     if isinstance(value, Tensor):

@@ -1,4 +1,4 @@
-"""The images of a folder, as MMEngine's data preprocessors take them."""
+"""The images of a folder, as MMEngine's data preprocessors expect them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from xtask_reg.data.images import SUFFIXES, check_whole, is_nearly_black, is_sho
 
 
 class FolderOfImages(Dataset[Tensor]):
-    """The images of a folder, BGR ``(3, H, W)`` from 0 to 255, without those that are hidden or in hidden folders.
+    """The images in a folder and its sub-folders, BGR ``(3, H, W)`` from 0 to 255; hidden ones are left out.
 
     Raises:
-        OSError: if a folder within it cannot be read.
-        ValueError: if there is no such folder, or none in it; when read, for one that cannot be, or is cut off.
+        OSError: if a sub-folder cannot be read.
+        ValueError: if the folder does not exist or has no image; in the access, if an image is damaged or cut off.
     """
 
     def __init__(self, folder: Path, size: tuple[int, int] | None) -> None:
@@ -35,12 +35,12 @@ class FolderOfImages(Dataset[Tensor]):
         return len(self.files)
 
     def nearly_black(self, most: int) -> list[Path]:
-        """Those of up to ``most`` images, spread over the folder, in which hardly anything is to be seen."""
+        """The nearly black ones among up to ``most`` images, spread over the folder."""
         some = range(0, len(self.files), -(-len(self.files) // most))
         return [self.files[index] for index in some if is_nearly_black(self._read(index))]
 
     def _read(self, index: int) -> np.ndarray:
-        """Of a file that is looked through before it is read for the first time."""
+        """The pixels of an image; its file is checked before it is read for the first time."""
         if index not in self._whole:
             check_whole(self.files[index])
             self._whole.add(index)
@@ -57,7 +57,7 @@ class FolderOfImages(Dataset[Tensor]):
 
 
 def _middle(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """The largest part in the middle of that shape, resized."""
+    """The largest central crop with this aspect ratio, resized."""
     rows, columns = image.shape[:2]
     scale = min(columns / width, rows / height)
     kept_width, kept_height = (max(1, round(side * scale)) for side in (width, height))

@@ -1,4 +1,4 @@
-"""What the MMEngine runner must do for the regularizer."""
+"""The MMEngine hook that connects a run with the regularizer."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ class CrossTaskHook(Hook):
                 check_augmentation(runner.train_dataloader, model, teacher.cache)
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        """Tell the regularizer the progress of training."""
+        """Set the regularizer's progress."""
         regularizer = _regularizer(runner)
         if regularizer is not None:
             done, total = steps(runner, batch_idx)
             regularizer.progress = done / total
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Hand what was measured to the logger."""
+        """Pass the measurements to the logger."""
         regularizer = _regularizer(runner)
         if regularizer is not None and regularizer.was_measured:
             for name, value in regularizer.report.items():
@@ -73,7 +73,7 @@ def _trainable(model: nn.Module) -> str:
 
 
 def count_parameters(module: nn.Module) -> tuple[int, int]:
-    """How many of a module's parameters train, and how many there are."""
+    """The numbers of trainable and of all parameters of a module."""
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in module.parameters()]
     return sum(size for size, trains in sizes if trains), sum(size for size, _ in sizes)
 

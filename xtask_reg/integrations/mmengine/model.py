@@ -1,4 +1,4 @@
-"""Any MMEngine model that stays near its source."""
+"""A mixin that adds regularizing terms to any MMEngine model."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class CrossTaskModel(BaseModel):
 
     regularizer: CrossTaskRegularizer | None
     compared_on: Tensor | None = None
-    """What :meth:`compare_on` was given for the next step."""
+    """The images that :meth:`compare_on` set for the next step."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -149,7 +149,7 @@ class CrossTaskModel(BaseModel):
         return {**losses, **terms}
 
     def _features(self, images: Tensor) -> None:
-        """Call as much of the student as computes what is read of it: OpenMMLab's models have ``extract_feat``."""
+        """Call only the part of the student that the terms need: ``extract_feat`` in OpenMMLab's models."""
         paths = set() if self.regularizer is None else self.regularizer.student_paths
         if hasattr(self, "extract_feat") and {path.partition(".")[0] for path in paths} <= {"backbone", "neck"}:
             self.extract_feat(images)
@@ -204,7 +204,7 @@ def _check_teacher(
 
 
 def _load_source_weights_again(model: nn.Module) -> None:
-    """Some backbones change what their ``init_cfg`` loaded: ResNet zeroes the last norm of each block by default."""
+    """Some backbones change what ``init_cfg`` loaded: by default, ResNet zeroes the last norm of each block."""
     for module in model.modules():
         config = getattr(module, "init_cfg", None)
         if isinstance(config, dict) and config["type"] in ("SourceWeights", SourceWeights):
@@ -212,7 +212,7 @@ def _load_source_weights_again(model: nn.Module) -> None:
 
 
 def input_convention(preprocessor: Any) -> InputConvention:
-    """What MMEngine's ``ImgDataPreprocessor`` makes of images that were read as BGR, 0..255; others leave them so."""
+    """The output convention of an ``ImgDataPreprocessor``, for BGR input in 0..255; others are assumed to keep that."""
     channels: Literal["rgb", "bgr"] = "rgb" if getattr(preprocessor, "_channel_conversion", False) else "bgr"
     if not getattr(preprocessor, "_enable_normalize", False):
         return InputConvention(mean=(0, 0, 0), std=(1, 1, 1), channels=channels, value_range=255)

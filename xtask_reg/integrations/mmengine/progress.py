@@ -1,4 +1,4 @@
-"""How far a training is."""
+"""The progress of a training."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from mmengine.runner import EpochBasedTrainLoop
 
 
 def steps(runner: Any, batch_idx: int) -> tuple[int, int]:
-    """The steps that are over before a batch, and those of the whole training.
+    """The number of steps before a batch, and of the whole training.
 
-    Of a loop over epochs they are counted by the epoch: MMEngine's own count goes on where a resumed run stopped, whose
-    epochs may have more steps now or fewer, with another batch size for instance.
+    With a loop over epochs they follow from the epoch: MMEngine's own counter continues that of the interrupted run,
+    whose epochs may have had another number of steps, for instance with another batch size.
 
     Args:
-        runner: MMEngine's.
-        batch_idx: as hooks are given it.
+        runner: MMEngine's runner.
+        batch_idx: the index that hooks are given.
     """
     if not isinstance(runner.train_loop, EpochBasedTrainLoop):
         return runner.iter, runner.max_iters

@@ -1,4 +1,4 @@
-"""Doing something without moving the global random state."""
+"""Leaves the global random state unchanged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 @contextmanager
 def preserved_random_state() -> Iterator[None]:
-    """Python's, NumPy's and PyTorch's random state after the block is what it was before it."""
+    """Restore the random state of Python, NumPy and PyTorch after the block."""
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng():
         try:

@@ -55,7 +55,7 @@ def _source_parameters(model: dict[str, Any], path: str) -> dict[str, Tensor]:
             "weights to decay towards; set it to a file"
         )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about its input: it is shown no image
+        warnings.simplefilter("ignore")  # about its input convention: it sees no image
         teacher = MODELS.build(config)
         teacher.load_source()
     return dict(find_module(teacher.network, path).named_parameters())

@@ -1,4 +1,4 @@
-"""A source network in MMEngine configs as the frozen teacher."""
+"""The source network of an MMEngine config as a frozen teacher."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ BY_ITSELF = "the backbone's own (pretrained=True)"
 
 
 class SourceNetwork(nn.Module):
-    """An encoder and, where the source task was a classification, its classifier behind global average pooling.
+    """An encoder and, if the source task was classification, its classifier after global average pooling.
 
     Attributes:
-        has_weights: whether the source's were read.
-        stated_input: what their file says that the network expects, if the student's images must be converted to it.
+        has_weights: whether the source's weights were read.
+        stated_input: the input convention that their file states, if the student's images must be converted to it.
     """
 
     def __init__(self, backbone: nn.Module, classifier: PooledClassifier | None) -> None:
@@ -46,7 +46,7 @@ class SourceNetwork(nn.Module):
 
 
 def untrained_source(model: dict[str, Any]) -> SourceNetwork:
-    """The source network of a ``model`` config, as it is before its training, with parameters that train.
+    """The source network of a ``model`` config before its training, with trainable parameters.
 
     Its parts are built in the default scope.
     """
@@ -162,7 +162,7 @@ class SourceTeacher(FrozenTeacher):
         network.has_weights = True
 
     def _take_input_from(self, stated: InputConvention | None, origin: str) -> None:
-        """Convert the student's images to what the source is said to expect, unless the config says otherwise."""
+        """Convert the student's images to the stated convention, unless the config gives another."""
         if stated is None or InputAdapter(self._input or self.student_input, stated).changes_nothing:
             return
         if self._input is not None:
@@ -177,7 +177,7 @@ class SourceTeacher(FrozenTeacher):
         self._convert_to_stated()
 
     def _convert_to_stated(self) -> None:
-        """Also in a deep copy from before the weights were read, as that of EMA: it shares the network."""
+        """Called in each pass: a deep copy from before the weights were read, as EMA's, shares only the network."""
         stated = self.network.stated_input
         if stated is not None and self.adapter is None:
             self.use_adapter(InputAdapter(self.student_input, stated))
@@ -197,7 +197,7 @@ def _classifier(in_channels: int, num_classes: int, window: int | None = None) -
 
 
 def _timm_convention(backbone: nn.Module) -> InputConvention | None:
-    """What timm says that the model in a :class:`ModuleBackbone` expects; None if it is no timm model."""
+    """The convention that timm states for the model in a :class:`ModuleBackbone`; None if it is not timm's."""
     network: Any = getattr(backbone, "net", None)
     return input_convention(network) if getattr(network, "pretrained_cfg", None) else None
 
@@ -208,7 +208,7 @@ def _without_init(backbone: dict[str, Any]) -> tuple[dict[str, Any], Any]:
 
 
 def _untrained(encoder: dict[str, Any]) -> dict[str, Any]:
-    """The config without what makes timm (``pretrained``) or torchvision (``weights``) fetch trained weights."""
+    """The config without the options that fetch trained weights: timm's ``pretrained``, torchvision's ``weights``."""
     kwargs = {
         key: value for key, value in (encoder.get("kwargs") or {}).items() if key not in ("pretrained", "weights")
     }

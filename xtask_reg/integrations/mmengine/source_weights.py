@@ -35,6 +35,6 @@ class SourceWeights:
         self.fill(module, load_weights(self.checkpoint), self.ignore)
 
     def fill(self, backbone: nn.Module, weights: Mapping[str, Tensor], ignore: Sequence[str]) -> None:
-        """Fill a backbone with the encoder among the file's tensors; see :func:`xtask_reg.sources.load_covering`."""
+        """Fill a backbone with the encoder's tensors of the file; see :func:`xtask_reg.sources.load_covering`."""
         network = backbone.net if isinstance(backbone, ModuleBackbone) else backbone
         load_covering(network, weights, prefix=self.prefix, ignore=ignore, name=str(self.checkpoint))

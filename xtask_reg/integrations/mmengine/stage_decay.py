@@ -36,7 +36,7 @@ class StageDecayConstructor(DefaultOptimWrapperConstructor):
             raise ValueError("StageDecayConstructor: optim_wrapper.optimizer lacks lr")
 
     def add_params(self, params: list[dict[str, Any]], module: nn.Module, prefix: str = "", **kwargs: Any) -> None:
-        """Add the parameters of ``module``; with those of the whole model (no ``prefix``), decay their rates."""
+        """Add the parameters of ``module``; after those of the whole model (no ``prefix``), decay the rates."""
         super().add_params(params, module, prefix=prefix, **kwargs)
         if prefix:
             return

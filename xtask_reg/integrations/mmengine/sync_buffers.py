@@ -1,4 +1,4 @@
-"""Batch statistics of several processes."""
+"""Synchronises batch statistics between processes."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from xtask_reg.term import Term, check_weight, is_left_out
 
 
 def active_terms(terms: str | Sequence[Mapping[str, Any]]) -> str | list[dict[str, Any]]:
-    """The configs of the terms that are not left out, their weights built; a shorthand as it is.
+    """The configs of the terms that are not left out, with their weights built; a shorthand is returned as it is.
 
     Raises:
         ValueError: if a field is missing, or the name or weight is bad.
@@ -51,11 +51,11 @@ Teacher = SourceTeacher | FrozenTeachers | None
 
 
 def build_terms(terms: str | Sequence[Mapping[str, Any]], student: nn.Module, teacher: Teacher) -> list[Term]:
-    """The terms of a shorthand, or from what :func:`active_terms` returned.
+    """The terms of a shorthand, or of the configs that :func:`active_terms` returned.
 
     Raises:
-        ValueError: for an unknown shorthand, one with several teachers, or one that would copy a part of the source
-            of which it is not known here how it is filled once the source's weights are read.
+        ValueError: for an unknown shorthand, one with several teachers, or one that would copy parts of the source
+            other than its classifier, which cannot be filled once the source's weights are read.
     """
     if isinstance(terms, str):
         if isinstance(teacher, FrozenTeachers):
@@ -77,7 +77,7 @@ def build_terms(terms: str | Sequence[Mapping[str, Any]], student: nn.Module, te
 
 
 def classifier_copy(term: Term) -> PooledClassifier | None:
-    """The copy of the source's classifier behind an average in a term, if nothing else of its connector is copied."""
+    """The copy of the source's pooled classifier in a term, if its connector has no other parameters."""
     connector = term.student_connector
     found = next((part for part in connector.modules() if isinstance(part, PooledClassifier)), None)
     alone = found is not None and len(list(found.parameters())) == len(list(connector.parameters()))
@@ -97,8 +97,8 @@ def build_teacher(config: Mapping[str, Any], student: Mapping[str, Any]) -> Sour
     """The teacher of a config, or the teachers if it is a dict of configs by name.
 
     Args:
-        config: as the model is given it.
-        student: what ``FrozenTeacher`` must know of the student, where the config does not say it.
+        config: the model's argument.
+        student: arguments of ``FrozenTeacher`` about the student, where the config does not give them.
     """
     if "type" in config:
         return MODELS.build({**student, **config})
@@ -106,7 +106,7 @@ def build_teacher(config: Mapping[str, Any], student: Mapping[str, Any]) -> Sour
 
 
 def _is_retained(config: Mapping[str, Any] | None) -> bool:
-    """Whether a connector's config is that of the retained classifier."""
+    """Whether a connector's config means the retained classifier."""
     return bool(config and MODELS.get(config["type"]) is retained_classifier)
 
 
@@ -118,7 +118,7 @@ def _build_connector(config: Mapping[str, Any], teacher: Teacher, tap: str | Non
 
 
 def _built(weight: Any) -> Any:
-    """A weight from its config, whose arguments may be configs of weights in turn."""
+    """A weight from its config, whose arguments may be configs of weights themselves."""
     if not (isinstance(weight, Mapping) and "type" in weight):
         return weight
     return MODELS.build({key: _built(value) for key, value in weight.items()})

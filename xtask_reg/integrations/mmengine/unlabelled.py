@@ -25,7 +25,7 @@ from xtask_reg.term import Term
 from xtask_reg.term_list import check_not_balanced
 
 LOOKED_AT = 20
-"""Images at most of which the beginning of the training asks whether they show anything."""
+"""At most so many images are checked for being nearly black, before training."""
 
 
 @HOOKS.register_module()
@@ -57,7 +57,7 @@ class UnlabelledImagesHook(Hook):
     """
 
     priority = "BELOW_NORMAL"
-    """Behind :class:`CrossTaskHook`, which tells the weights how far the training is."""
+    """After :class:`CrossTaskHook`, which tells the weights the progress."""
 
     def __init__(self, folder: str, batch_size: int, size: Sequence[int] | None = None, num_workers: int = 0) -> None:
         if type(batch_size) is not int or batch_size < 1:
@@ -91,7 +91,7 @@ class UnlabelledImagesHook(Hook):
                 sampler=order,
                 num_workers=self.num_workers,
                 collate_fn=list,
-                generator=torch.Generator(),  # without it the workers' seeds are drawn from the training's random state
+                generator=torch.Generator(),  # otherwise the workers' seeds are drawn from the training's random state
             )
         )
 

@@ -1,7 +1,7 @@
 """xtask_reg as MMPose components.
 
-``custom_imports = dict(imports=['xtask_reg.integrations.mmpose'])`` in a config registers everything here, and what
-:mod:`xtask_reg.integrations.mmengine` has for every package on top of MMEngine.
+``custom_imports = dict(imports=['xtask_reg.integrations.mmpose'])`` in a config registers everything here and in
+:mod:`xtask_reg.integrations.mmengine`.
 """
 
 import xtask_reg.integrations.mmpose_compat  # isort: skip  (first: it makes mmpose importable)

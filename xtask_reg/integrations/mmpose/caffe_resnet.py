@@ -1,4 +1,4 @@
-"""The ResNet that networks trained in Caffe need, the VGGFace2 ones for example."""
+"""The ResNet of networks trained in Caffe, such as those of VGGFace2."""
 
 from __future__ import annotations
 

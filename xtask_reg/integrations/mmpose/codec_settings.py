@@ -1,4 +1,4 @@
-"""What a codec is set to, in the pipelines and in the head."""
+"""The settings of the codecs in pipelines and head."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy as np
 from mmpose.registry import KEYPOINT_CODECS
 
 GEOMETRY = ("stride", "input_size", "heatmap_size", "simcc_split_ratio")
-"""Where these differ, points are decoded to other places than they were encoded from."""
+"""If these differ, points are decoded to other places than they were encoded from."""
 DECODER = "model.head.decoder"
 
 
 def pixels_per_cell(codec: Any) -> np.ndarray | None:
-    """Input pixels (x, y) per pixel of the heatmaps that a codec makes; None if it makes none."""
+    """Input pixels (x, y) per heatmap pixel of a codec; None if it makes no heatmaps."""
     size = getattr(codec, "stride", getattr(codec, "scale_factor", None))
     return None if size is None else np.broadcast_to(np.asarray(size, dtype=float), 2)
 
 
 def pipeline_steps(config: Any, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The steps of all pipelines in a config, each with its dotted key, that of ``config`` being ``key``."""
+    """The steps of all pipelines in a config, each with its dotted key; ``key`` is that of ``config`` itself."""
     if isinstance(config, Mapping):
         for name, value in config.items():
             if name == "pipeline" and isinstance(value, (list, tuple)):
@@ -34,16 +34,16 @@ def pipeline_steps(config: Any, key: str) -> Iterator[tuple[str, Mapping[str, An
 
 
 def differing(loader: Any, decoder: Any, settings: tuple[str, ...]) -> list[str]:
-    """The settings in which the heatmaps that a training is given differ from what the head's decoder expects.
+    """The settings in which the heatmaps of the training data differ from what the head's decoder expects.
 
     Args:
         loader: the config of ``train_dataloader``.
         decoder: the codec of the head.
-        settings: attributes to compare, where both codecs have them; ``'type'`` is their class, and ``'stride'`` what
-            :func:`pixels_per_cell` says.
+        settings: attributes to compare, where both codecs have them; ``'type'`` is their class, and ``'stride'`` the
+            result of :func:`pixels_per_cell`.
 
     Returns:
-        ``"KEY=1 and model.head.decoder.stride=2"`` of each.
+        For each ``"KEY=1 and model.head.decoder.stride=2"``.
     """
     found: list[str] = []
     if decoder is None:
@@ -66,7 +66,7 @@ def _setting(codec: Any, name: str) -> Any:
 
 
 def _short(value: Any) -> str:
-    """A setting as it is written; of two equal numbers one."""
+    """A setting as text; a pair of equal numbers is shortened to one."""
     numbers = np.unique(value)
     if len(numbers) == 1 and numbers.dtype.kind in "if":
         return f"{numbers[0]:g}"

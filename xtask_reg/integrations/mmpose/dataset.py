@@ -50,7 +50,7 @@ class LandmarkDataset(BaseCocoStyleDataset):
         super().__init__(ann_file=ann_file, data_root=data_root, **kwargs)
 
     def load_data_list(self) -> list[dict[str, Any]]:
-        """The instances; every image must be there and of a readable format."""
+        """The instances; every image must exist in a readable format."""
         samples = super().load_data_list()
         if not samples:
             raise ValueError(f"{self.ann_file} has no annotation with a visible landmark (or all are marked iscrowd)")
@@ -88,7 +88,7 @@ def _metainfo(names: LandmarkNames) -> dict[str, Any]:
     }
     count = len(keypoints)
     return {
-        "dataset_name": names.category,  # the same in all splits: ConcatDataset wants one metainfo
+        "dataset_name": names.category,  # the same in all splits: ConcatDataset requires equal metainfo
         "keypoint_info": keypoints,
         "skeleton_info": {},
         "joint_weights": [1.0] * count,

@@ -1,4 +1,4 @@
-"""What a broken config raises, in one line."""
+"""The errors of a broken config, in one line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ERRORS = (
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn the exceptions of a broken config into a ``ValueError`` with one line."""
+    """Convert the exceptions of a broken config to a ``ValueError`` with a one-line message."""
     try:
         yield
     except _ERRORS as error:

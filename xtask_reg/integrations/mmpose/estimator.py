@@ -1,4 +1,4 @@
-"""The top-down pose estimator that stays near its source."""
+"""MMPose's top-down pose estimator with regularizing terms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plain student in files that need neither MMPose nor this package; each is run and compared when it is made."""
+"""Exports the plain student to files that need neither MMPose nor this package; each is checked when it is written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from xtask_reg.integrations.mmpose.student import export_metadata, load_student
 from xtask_reg.sources import save_weights
 
 LIMIT = 1e-4
-"""A file whose heatmaps differ by more, as a share of their largest value, is not kept."""
+"""A file is not kept if its heatmaps differ by more than this share of their largest value."""
 
 
 class HeatmapNetwork(nn.Module):
@@ -45,7 +45,7 @@ class HeatmapNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         heatmaps = self.estimator.head(self.estimator.extract_feat(self.adapter(images)))
-        if isinstance(heatmaps, list):  # of a stacked network, the last stack's
+        if isinstance(heatmaps, list):  # of a stacked network: the last stack's
             heatmaps = heatmaps[-1]
         if not isinstance(heatmaps, Tensor) or heatmaps.ndim != 4:
             raise ValueError(
@@ -117,7 +117,7 @@ def save_torch_export(model: BaseModel, path: str | os.PathLike[str]) -> float:
         program = torch.export.export(
             HeatmapNetwork(model), (_images(model, 2),), dynamic_shapes={"images": {0: batch}}
         )
-        content = io.BytesIO()  # given a path, it does not say that a disk is full
+        content = io.BytesIO()  # given a path, it does not report a full disk
         torch.export.save(program, content, extra_files={"metadata.json": json.dumps(_metadata(model))})
         Path(path).write_bytes(content.getbuffer())
         again = torch.export.load(path).module()
@@ -161,7 +161,7 @@ def _images(model: BaseModel, count: int) -> Tensor:
 
 
 def _heatmaps(model: BaseModel, images: Tensor) -> Tensor:
-    """By MMPose's own preprocessor and modules; it is given BGR, as its image loader reads."""
+    """The heatmaps of MMPose's own preprocessor and modules, which are given BGR as from its image loader."""
     samples = [PoseDataSample() for _ in images]
     inputs = model.data_preprocessor({"inputs": list(images.flip(1)), "data_samples": samples})["inputs"]
     heatmaps = model.head(model.extract_feat(inputs))
@@ -174,7 +174,7 @@ def _metadata(model: BaseModel) -> dict[str, str]:
 
 @contextmanager
 def _exporting(what: str) -> Iterator[None]:
-    """Silence, and errors of one line."""
+    """Silence the exporter, and turn its errors into one line."""
     logging.disable(logging.WARNING)
     try:
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""The task's loss, in both readings of its equation."""
+"""The task loss of Fu et al. 2020, in both readings of its equation."""
 
 from __future__ import annotations
 

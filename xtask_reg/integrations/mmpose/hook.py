@@ -1,4 +1,4 @@
-"""What an MMPose run is checked for."""
+"""The hook of MMPose runs, which checks that data, head and metric agree."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _tell_codec(loop: Any, head: Any) -> None:
 
 
 def check_data(loop: Any) -> None:
-    """Raise ``ValueError`` if the data of a validation or test lack what its metric counts in."""
+    """Raise ``ValueError`` if validation or test data lack the scale that a metric needs."""
     for metric in _landmark_metrics(loop):
         metric.check_data(loop.dataloader.dataset)
 

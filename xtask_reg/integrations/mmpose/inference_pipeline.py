@@ -1,4 +1,4 @@
-"""How a config prepares the images that a trained network is given."""
+"""The pipeline by which a config prepares images for a trained network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def inference_pipeline(config: Config) -> Sequence[Mapping[str, Any]]:
 
 
 def _pipeline(dataset: Any) -> Any:
-    """That of a data set's config, or else the first of those that it wraps; None if there is none."""
+    """The pipeline in a data set's config, or else the first in those that it wraps; None if there is none."""
     if not isinstance(dataset, Mapping):
         return None
     wrapped = (dataset.get("dataset"), *(dataset.get("datasets") or ()))

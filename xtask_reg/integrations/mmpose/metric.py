@@ -69,7 +69,7 @@ class LandmarkMetric(BaseMetric):
         self.outfile = outfile
 
     def use_codec(self, codec: Any) -> None:
-        """Count in pixels of the heatmaps that a codec makes, unless ``stride`` was given."""
+        """Take the size of heatmap pixels from a codec, unless ``stride`` was given."""
         if self.stride is None:
             self._pixels_per_cell = pixels_per_cell(codec)
         if self.space == "heatmap" and self._pixels_per_cell is None:
@@ -80,9 +80,9 @@ class LandmarkMetric(BaseMetric):
             )
 
     def check_data(self, dataset: Any) -> None:
-        """Raise ``ValueError`` if errors count in millimetres, and an image of the data set does not say how large.
+        """Raise ``ValueError`` if errors are in millimetres, and an image of the data set does not state its scale.
 
-        What cannot be told before the pipeline has run, as of data sets in a ``CombinedDataset``, is left to the test.
+        Where this is known only after the pipeline has run, as in a ``CombinedDataset``, :meth:`process` raises.
         """
         if self.space == "mm" and hasattr(dataset, "get_data_info"):
             for index in range(len(dataset)):
@@ -108,7 +108,7 @@ class LandmarkMetric(BaseMetric):
             )
 
     def _scale(self, sample: dict[str, Any]) -> np.ndarray:
-        """What image pixels (x, y) are multiplied with to count in ``space``."""
+        """The factors that convert image pixels (x, y) to the unit of ``space``."""
         if self.space == "image":
             return np.ones(2)
         if self.space == "mm":
@@ -116,7 +116,7 @@ class LandmarkMetric(BaseMetric):
         return self._extent(sample) / np.asarray(sample["input_scale"], dtype=float)
 
     def _extent(self, sample: dict[str, Any]) -> np.ndarray | None:
-        """Width and height of the network's input in ``space``; None if that is not the network's."""
+        """Width and height of the network's input in the unit of ``space``; None for ``'image'`` and ``'mm'``."""
         if self.space in ("image", "mm"):
             return None
         input_size = np.asarray(sample["input_size"], dtype=float)
@@ -150,7 +150,7 @@ class LandmarkMetric(BaseMetric):
         return Reading(self.reduction, self.space, self.threshold, self.success_at, of_network)
 
     def _landmarks(self, count: int) -> list[str]:
-        """Their names, or else their numbers from 1."""
+        """The names of the landmarks, or else their numbers from 1."""
         return names_in(self.dataset_meta or {}) or [str(number) for number in range(1, count + 1)]
 
 

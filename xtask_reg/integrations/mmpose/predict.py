@@ -1,4 +1,4 @@
-"""Landmarks and heatmaps of faces in image files, by MMPose's own inference."""
+"""Finds landmarks and heatmaps of faces in image files, with MMPose's own inference."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def predict(model: BaseModel, faces: Sequence[Face], batch_size: int = 16) -> It
 
 
 def _input(face: Face, dataset_meta: dict[str, Any]) -> dict[str, Any]:
-    """What ``inference_topdown`` gives to the pipeline."""
+    """The pipeline's input, as from ``inference_topdown``."""
     image = read_image(face.image)
     height, width = image.shape[:2]
     left, top, *size = face.box or (0, 0, width, height)
@@ -77,6 +77,6 @@ def _found(face: Face, given: dict[str, Any], sample: Any) -> LandmarkedFace:
 
 
 def _to_image(meta: dict[str, Any], cells: Sequence[int]) -> np.ndarray:
-    """The map ``(2, 3)`` from heatmap cells to image pixels, as MMPose's estimator maps decoded points."""
+    """The affine map ``(2, 3)`` from heatmap cells to image pixels, as MMPose's estimator applies it."""
     centre, scale = (np.asarray(meta[key], dtype=np.float64) for key in ("input_center", "input_scale"))
     return np.column_stack([np.diag(scale / np.asarray(cells)), centre - scale / 2])

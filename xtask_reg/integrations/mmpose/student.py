@@ -1,4 +1,4 @@
-"""The student alone: the estimator of a config without its teacher, and of a checkpoint."""
+"""The student alone: a config's estimator without its teacher, untrained or from a checkpoint."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def build_student(path: Path, changes: Mapping[str, Any] | None = None) -> BaseM
 
     Args:
         path: the config file, which is executed.
-        changes: what replaces fields of ``model``.
+        changes: new values of fields of ``model``.
 
     Raises:
         ValueError: if the config has no model.
@@ -78,7 +78,7 @@ def landmark_names(model: BaseModel) -> tuple[list[str], list[int]]:
 
 
 def export_metadata(model: BaseModel) -> dict[str, str]:
-    """What :func:`load_student` needs to know of an estimator beside its weights, as strings."""
+    """What :func:`load_student` needs besides the weights of an estimator, as strings."""
     names, flip = landmark_names(model)
     return {"landmarks": json.dumps(names), "flip_index": json.dumps(flip)}
 
@@ -92,7 +92,7 @@ def _build(config: Config, changes: Mapping[str, Any]) -> BaseModel:
 
 
 def _dataset_meta(checkpoint: Path) -> dict[str, Any]:
-    """What MMPose calls so: here names, number and mirror images of the landmarks."""
+    """MMPose's ``dataset_meta``: the names, the number and the mirror images of the landmarks."""
     stated = load_metadata(checkpoint)
     if not stated:
         meta = checkpoint_meta(checkpoint)

@@ -1,4 +1,4 @@
-"""MMPose's own tools, run on a config."""
+"""Runs MMPose's own tools on a config."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STEP = re.compile(r"Epoch\(train\)\s+\[(\d+)\]\[\s*(\d+)/(\d+)\]")
 
 
 def read_config(path: Path) -> Config:
-    """An MMPose config with its bases, ready for its components to be built."""
+    """An MMPose config with its bases, so that its components can be built."""
     init_default_scope("mmpose")
     return Config.fromfile(path)
 
@@ -36,9 +36,9 @@ def run_tool(
 
     Args:
         name: ``'train'`` or ``'test'``.
-        arguments: what stands before ``--cfg-options`` on its command line.
+        arguments: those before ``--cfg-options`` on its command line.
         options: the ``--cfg-options``.
-        log: where everything that it prints is written.
+        log: the file for everything that it prints.
         progress: called with the number of finished epochs whenever the tool reports a training step.
         threads: CPU threads for PyTorch; None for its default.
 
@@ -74,9 +74,9 @@ def train_and_test(
     progress: Callable[[int], None] = lambda epoch: None,
     threads: int | None = None,
 ) -> float:
-    """Train a config, or go on where an earlier run in ``folder`` stopped, and test its last checkpoint.
+    """Train a config, or resume an earlier run in ``folder``, and test the last checkpoint.
 
-    Leaves ``epoch_<epochs>.pth``, ``predictions.json`` and the logs ``train.txt`` and ``test.txt`` in ``folder``.
+    Writes ``epoch_<epochs>.pth``, ``predictions.json`` and the logs ``train.txt`` and ``test.txt`` to ``folder``.
 
     Args:
         config: the config file.

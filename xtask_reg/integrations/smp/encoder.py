@@ -52,7 +52,7 @@ def _renamed(key: str, prefix: str, parts: Collection[str]) -> str:
 
 
 def _flat(key: str, parts: Collection[str]) -> str:
-    """``stages_0.conv.weight`` for ``stages.0.conv.weight``, where timm took the stages out of their container."""
+    """``stages_0.conv.weight`` for ``stages.0.conv.weight``, if timm's feature extractor has the former."""
     container, _, rest = key.partition(".")
     part, _, rest = rest.partition(".")
     joined = f"{container}_{part}"

@@ -1,4 +1,4 @@
-"""The codec's settings where a config states them: pipelines, head, metrics."""
+"""The codec's settings in the pipelines, head and metrics of a config."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from xtask_reg.integrations.mmpose.metric import LandmarkMetric
 
 
 def codec_facts(config: Config, head: Any, loops: Mapping[str, Any]) -> CodecFacts:
-    """What a config says of its heatmaps.
+    """The settings of a config about heatmaps.
 
     Args:
-        config: that of the run.
-        head: that of the model.
-        loops: those of validation and test, by the key of their evaluators.
+        config: the run's config.
+        head: the model's head.
+        loops: the loops of validation and test, by the key of their evaluators.
     """
     decoder = getattr(head, "decoder", None)
     return CodecFacts(
@@ -48,7 +48,7 @@ def _input_sizes(config: Config, decoder: Any) -> dict[str, tuple[int, int]]:
 
 
 def _other_stride(metric: Any, decoder: Any) -> float | None:
-    """Input pixels per heatmap pixel (x), if a metric is told another number."""
+    """Input pixels per heatmap pixel (x), if the metric's ``stride`` is another number."""
     cell = pixels_per_cell(decoder)
     if cell is None or not isinstance(metric, LandmarkMetric) or metric.stride is None or metric.space != "heatmap":
         return None

@@ -1,4 +1,4 @@
-"""What a training set and its first batch are like."""
+"""The facts about a training set and its first batch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SIDE = re.compile(r"(^|[\W_])(left|right|l|r)([\W_]|$)", re.IGNORECASE)
 
 
 def test_loop(runner: Runner) -> tuple[Any, str | None]:
-    """The loop of the test, None if there is none; and why it would be refused, if it would be."""
+    """The test loop, None if there is none; and the error if it cannot be built."""
     try:
         with one_line_errors():
             loop = runner.test_loop
@@ -58,7 +58,7 @@ def data_facts(runner: Runner, step: Step, test: Any, test_error: str | None) ->
 
 
 def _flips(dataset: Any) -> bool:
-    """Whether the pipeline of a data set, or of the one that it wraps, may flip images from left to right."""
+    """Whether the pipeline of a data set, or of one that it wraps, may flip images from left to right."""
     while not hasattr(dataset, "pipeline") and hasattr(dataset, "dataset"):
         dataset = dataset.dataset
     transforms = getattr(getattr(dataset, "pipeline", None), "transforms", ())
@@ -80,7 +80,7 @@ def _annotated(samples: list[Any]) -> float | None:
 
 
 def _never_annotated(dataset: Any, names: list[str], partners: list[int]) -> tuple[str, ...]:
-    """Landmarks that no image shows, and whose partner in flips none shows either."""
+    """Landmarks that no image shows, and whose flip partner no image shows either."""
     if not hasattr(dataset, "get_data_info"):
         return ()
     visible = [dataset.get_data_info(index).get("keypoints_visible") for index in range(len(dataset))]

@@ -1,4 +1,4 @@
-"""What may spoil a run in its data sets, pipelines and metrics: one rule a function."""
+"""The risks in data sets, pipelines and metrics: one rule per function."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from xtask_reg.integrations.mmpose.doctor.tables import some
 
 SMALL_BATCH = 2
 FAR = 1.0
-"""Relative difference above which features of equal weights are called far apart: no features would be nearer."""
+"""Relative difference above which features of equal weights are far apart: features of 0 would be closer."""
 
 
 def data_risks(facts: Facts) -> Iterator[Risk]:

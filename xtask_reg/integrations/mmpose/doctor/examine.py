@@ -1,4 +1,4 @@
-"""Examine a config by one training batch."""
+"""Examines a config on one training batch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def examine(config: str | Path, options: Mapping[str, Any] | None = None) -> Exa
 
     Args:
         config: the config file.
-        options: what replaces its values, by dotted key: MMEngine's ``--cfg-options``.
+        options: values to change, by dotted key, like MMEngine's ``--cfg-options``.
 
     Raises:
         ValueError: for a config that cannot be built or trained, with the message of what refused it on one line.

@@ -17,8 +17,8 @@ class DataFacts:
         val_images: number of validation samples; None without validation.
         test_images: number of test samples; None without a test set that can be built.
         test_error: why the test set would be refused, if it would be.
-        batch_shape: ``(B, 3, H, W)`` behind the data preprocessor.
-        lowest: smallest value of the batch behind the data preprocessor.
+        batch_shape: ``(B, 3, H, W)`` after the data preprocessor.
+        lowest: smallest value of the batch after the data preprocessor.
         highest: largest one.
         landmarks: their number; None if the data set does not say.
         annotated: share of the batch's landmarks that are trained.
@@ -48,13 +48,13 @@ class DataFacts:
 
 @dataclass(frozen=True)
 class CodecFacts:
-    """What stands in several places of a config, and must agree.
+    """Settings in several places of a config that must agree.
 
     Args:
         differing: settings in which the training pipeline's encoder and the head's decoder differ.
         input_sizes: (width, height) by key.
-        other_strides: by key, what a metric is told to take for the input pixels of a heatmap pixel, and what they are,
-            where these differ.
+        other_strides: by key, a metric's ``stride`` and the true number of input pixels per heatmap pixel, where these
+            differ.
     """
 
     differing: tuple[str, ...]
@@ -75,7 +75,7 @@ class ParameterFacts:
     """What trains.
 
     Args:
-        parts: by the name of the model's child; ``'connectors'`` are those of the terms.
+        parts: by the name of the model's child; ``'connectors'`` stands for those of the terms.
         total: all parts together.
         frozen: the shortest module paths that cover every parameter that does not train.
         first_layer: path of the first layer with trainable parameters, in the order of definition; None without any.
@@ -104,14 +104,14 @@ class TeacherFacts:
         metadata: of that file.
         student_input: what the data preprocessor makes.
         teacher_input: what the teacher is given.
-        stated_input: what the file says that it expects, if it does.
+        stated_input: what it expects according to the file, if that says so.
         converted: whether the images are converted for the teacher.
-        runs: whether it was called in the step: not if no output of it is read.
+        runs: whether it was called in the step; it is not if no term reads its outputs.
         share_of_step: duration of its forward pass as a share of a whole training step (the median of three each).
         megabytes: memory of its parameters and buffers, in units of 2**20 bytes.
         in_common: number of tensors that the student's encoder and the teacher's have in common, by name and shape.
         differing: those of them that differed before the first step.
-        checks: what keeps the teacher as it is, and whether it held.
+        checks: the properties that keep the teacher unchanged, and whether each holds.
     """
 
     origin: str
@@ -135,14 +135,14 @@ class RunFacts:
     Args:
         device: where MMEngine trains.
         seed: of the run.
-        has_cross_task_hook: whether connectors and balanced weights are saved, and schedules told the progress.
+        has_cross_task_hook: whether connectors and balanced weights are saved, and schedules know the progress.
         has_epoch_seed_hook: whether epochs are seeded.
         persistent_workers: whether the training set's workers outlive an epoch.
-        find_unused_parameters: whether distributed training puts up with parameters without gradient.
+        find_unused_parameters: whether distributed training tolerates parameters without a gradient.
         thaws: modules that ``FreezeUntilHook`` freezes at first, and the fraction of the training at which they thaw;
-            everything else here is as from then on.
-        unlabelled: the folder on whose images the terms are compared in the first step, and here; None without
-            ``UnlabelledImagesHook``, or while all weights are 0.
+            the examination shows the training after that.
+        unlabelled: the folder of the images on which the terms are compared; None without ``UnlabelledImagesHook``, or
+            while all weights are 0.
     """
 
     device: str
@@ -175,7 +175,7 @@ class Facts:
         parameters: what trains.
         losses: what is minimised.
         stages: where the monitor compares student and teacher, from shallow to deep.
-        teachers: by name, ``'teacher'`` if there is but one.
+        teachers: by name; a single one is called ``'teacher'``.
     """
 
     run: RunFacts
@@ -189,7 +189,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Examination:
-    """A config, what was found, and what that puts at risk."""
+    """A config, the facts found about it, and the risks that follow."""
 
     config: str
     facts: Facts

@@ -1,4 +1,4 @@
-"""Where the gradient of a loss goes, and how large it is there."""
+"""Where the gradient of a loss arrives, and how large it is there."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class Gradients:
 
 
 def gradients_of(model: nn.Module, loss: Tensor, places: Mapping[str, Sequence[Tensor]], scale: float) -> Gradients:
-    """The gradients of a loss, in float32; none stays in the model, and the graph is kept.
+    """The gradients of a loss, in float32; the model keeps none of them, and the graph is retained.
 
-    With mixed precision small gradients vanish unless the loss is scaled, and large ones overflow if it is: the scale
-    is lowered as training would lower it. ``backward()`` is used, as reentrant activation checkpointing needs it.
+    In mixed precision small gradients vanish unless the loss is scaled, and large ones overflow if it is: the scale is
+    lowered as in training. ``backward()`` is used, because reentrant activation checkpointing requires it.
 
     Args:
         model: owns the parameters.
         loss: a scalar.
-        places: parameters, or tensors within the graph, by the name of the place.
-        scale: by which mixed precision multiplies the loss; 1 without.
+        places: parameters, or tensors in the graph, by the name of the place.
+        scale: the loss scale of mixed precision; 1 without.
     """
     if not loss.requires_grad:
         return Gradients(dict.fromkeys(places))
@@ -69,7 +69,7 @@ def _collect(model: nn.Module, places: Mapping[str, Sequence[Tensor]], scale: fl
 
 
 def _joined(tensors: Sequence[Tensor], scale: float) -> Tensor | None:
-    """The gradients of several tensors in one vector; None if there are none."""
+    """The gradients of several tensors as one vector; None if there are none."""
     if all(tensor.grad is None for tensor in tensors):
         return None
     each = [torch.zeros_like(tensor) if tensor.grad is None else tensor.grad for tensor in tensors]

@@ -1,4 +1,4 @@
-"""The losses of the first batch, and what the terms among them do."""
+"""The facts about the losses of the first batch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from xtask_reg.weights import Balanced, Schedule
 
 
 def loss_facts(terms: Any, step: Step) -> LossFacts:
-    """The losses of a step; ``terms`` is the config's."""
+    """The losses of a step; ``terms`` is the field of the config."""
     given = [] if isinstance(terms, str) else [term["name"] for term in terms or ()]
     values = {name: step.weighted(name) for name in step.losses}
     not_finite = [name for name, value in values.items() if not value.isfinite()]
@@ -33,7 +33,7 @@ def loss_facts(terms: Any, step: Step) -> LossFacts:
 
 
 def stage_facts(report: Mapping[str, float]) -> tuple[StageFacts, ...]:
-    """What the monitor measured of the stages."""
+    """The monitor's measurements of the stages."""
     paths = [key.partition("/")[2] for key in report if key.startswith("cka/")]
     return tuple(StageFacts(path, report.get(f"cosine/{path}"), report[f"cka/{path}"]) for path in paths)
 
@@ -86,7 +86,7 @@ def _difference(compared: tuple[Read, ...]) -> float | None:
 
 
 def _tensors(read: Read) -> list[Tensor]:
-    """The tensors of what is read, parameters in the order of their names."""
+    """What was read as a list of tensors, parameters in the order of their names."""
     return [read] if isinstance(read, Tensor) else [read[name] for name in sorted(read)]
 
 

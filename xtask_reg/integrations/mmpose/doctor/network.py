@@ -1,4 +1,4 @@
-"""What of a model trains."""
+"""The facts about a model's parameters and batch norms."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REGULARIZER = "regularizer"
 
 
 def parameter_facts(model: nn.Module, step: Step) -> ParameterFacts:
-    """Numbers of parameters, and what the step showed of them; to be called before the model is put in another mode."""
+    """The facts after a step; to be called before the model is put in another mode."""
     children = {CONNECTORS if name == REGULARIZER else name: child for name, child in model.named_children()}
     parts = {name: part for name, child in children.items() if (part := Part(*count_parameters(child))).all}
     reached = set().union(*(gradients.reached for gradients in step.gradients.values()))

@@ -1,4 +1,4 @@
-"""What may spoil a run, judged by its facts: one rule a function."""
+"""The risks of a run, judged by its facts: one rule per function."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from xtask_reg.integrations.mmpose.doctor.tables import some
 from xtask_reg.integrations.mmpose.doctor.term_facts import TermFacts
 
 SMALL, LARGE = 1e-4, 1.0
-"""Between these a term's gradient at its tap, as a share of the task's, is taken to be of use."""
+"""A term is considered useful if its gradient at its tap, relative to the task's, is between these."""
 ALIKE = 1e-3
-"""Relative difference below which student and teacher give the same features."""
+"""Relative difference below which the features of student and teacher count as the same."""
 
 
 def find_risks(facts: Facts) -> Iterator[Risk]:
-    """The risks of a run, the gravest kinds first."""
+    """The risks of a run, the most serious kinds first."""
     yield from _step(facts)
     for term in facts.losses.terms:
         yield from _term(term)

@@ -1,4 +1,4 @@
-"""An examination as text and as JSON."""
+"""Shows an examination as text or JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an examination found about the losses, as tables."""
+"""The facts about the losses as tables."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _tap(tap: TapFacts) -> tuple[str, str, str]:
 
 
 def losses_table(losses: LossFacts) -> RenderableType:
-    """The losses and their sum, and notes on weights that are no numbers."""
+    """The losses and their sum, with notes on weights that are not plain numbers."""
     if losses.error:
         return Text(f"the step fails: {losses.error}")
     total = losses.total
@@ -54,7 +54,7 @@ def _note(term: TermFacts) -> str | None:
 
 
 def gradients_table(losses: LossFacts, first_layer: str | None) -> RenderableType | None:
-    """How the terms pull beside the task; None without terms."""
+    """The terms' gradients beside the task's; None without terms."""
     if not losses.terms:
         return None
     rows = []
@@ -71,7 +71,7 @@ def gradients_table(losses: LossFacts, first_layer: str | None) -> RenderableTyp
 
 
 def stages_table(stages: Sequence[StageFacts]) -> RenderableType | None:
-    """Student and teacher at the monitored stages; None without."""
+    """The similarity of student and teacher at the monitored stages; None without any."""
     rows = [(stage.student, number(stage.cosine), number(stage.cka)) for stage in stages]
     return table(["stage"], ["cosine", "CKA"], rows) if rows else None
 

@@ -1,4 +1,4 @@
-"""The teachers of a run: where each comes from, what it costs, and whether it stays as it is."""
+"""The facts about the teachers of a run: where each comes from, what it costs, and whether it stays unchanged."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def teachers_of(regularizer: CrossTaskRegularizer | None) -> dict[str, SourceTea
     """The teachers by name; a single one is called ``'teacher'``."""
     teacher: Any = None if regularizer is None else regularizer.teacher
     if isinstance(teacher, FrozenTeachers):
-        return dict(teacher.teachers.items())  # type: ignore[arg-type]  # those of configs are SourceTeachers
+        return dict(teacher.teachers.items())  # type: ignore[arg-type]  # configs build SourceTeachers
     return {} if teacher is None else {ALONE: teacher}
 
 
 @contextmanager
 def called(teachers: Mapping[str, SourceTeacher]) -> Iterator[set[str]]:
-    """The names of the teachers that are called inside; it grows."""
+    """The names of the teachers that are called inside the block, a set that grows."""
     names: set[str] = set()
     handles = [
         teacher.network.register_forward_hook(lambda *call, name=name: names.add(name))
@@ -51,11 +51,11 @@ def called(teachers: Mapping[str, SourceTeacher]) -> Iterator[set[str]]:
 
 
 Beginning = tuple[int, tuple[str, ...]]
-"""How many tensors the encoders of student and teacher have in common, and the names of those that differ."""
+"""The number of tensors that the encoders of student and teacher have in common, and the names of those that differ."""
 
 
 def beginning(model: nn.Module, teacher: SourceTeacher) -> Beginning:
-    """How student and teacher are alike, by name and shape of their encoders' tensors, and by the values."""
+    """Compare the encoders of student and teacher, by names, shapes and values of their tensors."""
     own, others = (network.get_submodule("backbone").state_dict() for network in (model, teacher.network))
     common = [name for name, value in own.items() if name in others and others[name].shape == value.shape]
     return len(common), tuple(name for name in common if not torch.equal(own[name], others[name]))
@@ -64,14 +64,14 @@ def beginning(model: nn.Module, teacher: SourceTeacher) -> Beginning:
 def teacher_facts(
     start: Start, teachers: Mapping[str, SourceTeacher], step: Step, beginnings: Mapping[str, Beginning], runs: set[str]
 ) -> dict[str, TeacherFacts]:
-    """The facts of the teachers by name; makes training steps if ``step`` could be made, so it must come last.
+    """The facts about the teachers, by name. Call it last: unless ``step`` failed, it makes further training steps.
 
     Args:
         start: the run.
         teachers: by name.
-        step: the step that was made.
-        beginnings: what :func:`beginning` found before it.
-        runs: the names of those that were called in it.
+        step: the examined step.
+        beginnings: the results of :func:`beginning` before it.
+        runs: the names of the teachers that were called in it.
     """
     before = {name: _copy(teacher) for name, teacher in teachers.items()}
     trains = step.error is None and all(watch.error is None for watch in step.watches.values())

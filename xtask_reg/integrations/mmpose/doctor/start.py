@@ -1,4 +1,4 @@
-"""A run of MMEngine, stopped before its first step."""
+"""Starts an MMEngine run, and stops it before its first step."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from xtask_reg.integrations.mmpose.tools import read_config
 
 @dataclass(frozen=True)
 class Start:
-    """The config as it was given, and MMEngine's runner with the first batch, as it is before the first step."""
+    """The given config, and MMEngine's runner with the first batch, before the first step."""
 
     config: Config
     runner: Runner
@@ -33,10 +33,10 @@ class Start:
 
 
 def parse_options(options: Sequence[str]) -> dict[str, Any]:
-    """The ``--cfg-options`` of MMEngine, ``key=value`` each.
+    """MMEngine's ``--cfg-options``, each ``key=value``, by key.
 
     Raises:
-        ValueError: for one without ``=``, or with brackets that do not close.
+        ValueError: for an option without ``=``, or with unbalanced brackets.
     """
     faulty = [option for option in options if "=" not in option]
     if faulty:
@@ -49,11 +49,11 @@ def parse_options(options: Sequence[str]) -> dict[str, Any]:
 
 @contextmanager
 def started(path: Path, options: Mapping[str, Any]) -> Iterator[Start]:
-    """Start training by MMEngine's own runner, and stop it before the first step. Prints and leaves nothing.
+    """Start training with MMEngine's own runner, and stop before the first step. It prints and leaves nothing.
 
     Args:
         path: the config file.
-        options: what replaces its values, by dotted key.
+        options: values to change, by dotted key.
 
     Raises:
         ValueError: for a config that cannot be built or trained, with the message of what refused it on one line.
@@ -78,7 +78,7 @@ def started(path: Path, options: Mapping[str, Any]) -> Iterator[Start]:
 
 
 def _without_traces(config: Config, folder: Path) -> Config:
-    """The same run in this process alone, with everything that it writes in ``folder``, and all thawed that will be."""
+    """The same run in this process alone, writing only to ``folder``, with everything thawed that will be."""
     quiet = copy.deepcopy(config)
     quiet.work_dir, quiet.experiment_name = str(folder), folder.name
     quiet.launcher, quiet.resume, quiet.compile, quiet.log_level = "none", False, False, "ERROR"
@@ -96,13 +96,13 @@ def _without_traces(config: Config, folder: Path) -> Config:
 
 
 def thawing(config: Config) -> list[Any]:
-    """The configs of the hooks that freeze something for a part of the training."""
+    """The configs of the hooks that freeze modules for a part of the training."""
     hooks = [hook for hook in config.get("custom_hooks") or () if isinstance(hook, Mapping)]
     return [hook for hook in hooks if hook["type"] in ("FreezeUntilHook", FreezeUntilHook) and hook["until"] < 1]
 
 
 def _caches(teacher: Mapping[str, Any]) -> list[Any]:
-    """The configs of the caches of a teacher, or of several by name."""
+    """The cache configs of a teacher, or of several by name."""
     teachers = (teacher, *teacher.values())
     return [each["cache"] for each in teachers if isinstance(each, Mapping) and each.get("cache")]
 

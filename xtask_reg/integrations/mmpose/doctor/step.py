@@ -1,4 +1,4 @@
-"""One training step, watched: what the losses are, and where their gradients go."""
+"""Makes one training step, and records the losses and where their gradients arrive."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from xtask_reg.regularizer import CrossTaskRegularizer
 from xtask_reg.weights.balanced import Balanced
 
 TASK, FIRST_LAYER = "task", "first layer"
-"""Names beside those of the terms: of all other losses together, and of a place."""
+"""Reserved names: of all losses but the terms together, and of the place of the first trainable layer."""
 
 
 @dataclass
 class Step:
-    """What one forward and some backward passes left.
+    """The record of one forward and several backward passes.
 
     Args:
-        inputs: the images behind the data preprocessor, ``(B, 3, H, W)``.
+        inputs: the images after the data preprocessor, ``(B, 3, H, W)``.
         samples: their annotations.
         unlabelled: the images without labels on which the terms are compared, if a hook gave some.
         features: shape of the encoder's last output, if it is known.
         losses: mean of each loss, by name; terms are not weighted.
         outputs: the tapped outputs of the student, by path.
-        watches: one a term, by name.
+        watches: one per term, by name.
         weights: of the terms, by name; see :func:`make_step`.
-        gradients: by term, weighted, and under ``TASK``; their places are those of the terms, and ``FIRST_LAYER``.
+        gradients: weighted, by term and under ``TASK``; the places are named by the terms, and ``FIRST_LAYER``.
         report: what the regularizer's monitor measured.
-        error: why the step could not be made; then the rest is empty.
+        error: why the step failed; then the rest is empty.
     """
 
     inputs: Tensor
@@ -58,9 +58,9 @@ class Step:
 
 
 def make_step(runner: Runner, batch: Any, regularizer: CrossTaskRegularizer | None, first_layer: str | None) -> Step:
-    """Forward, and one backward pass a loss or two; parameters do not change, and no gradient stays.
+    """Make a forward pass and backward passes of the task and each term; no parameter changes, no gradient remains.
 
-    The weight of a schedule is its largest, that of a balanced term what the gradients of this step give.
+    A schedule counts with its largest weight, a balanced term with the weight that follows from this step's gradients.
 
     Raises:
         ValueError: if the model refuses the batch, unless its encoder gave features and its stride does not divide the
@@ -93,7 +93,7 @@ def make_step(runner: Runner, batch: Any, regularizer: CrossTaskRegularizer | No
 
 
 def _differentiate(model: nn.Module, step: Step, first_layer: str | None, scale: float) -> None:
-    """Fill in the weights and the gradients, those of balanced terms last: the others are part of their rest."""
+    """Fill in weights and gradients; balanced terms come last, as the others belong to what they are balanced with."""
     places = {name: _place(watch, step) for name, watch in step.watches.items()}
     places[FIRST_LAYER] = []
     if first_layer is not None:
@@ -120,7 +120,7 @@ def _place(watch: TermWatch, step: Step) -> list[Tensor]:
 
 
 def _rest(name: str, step: Step) -> Tensor | None:
-    """The gradient of all else where a balanced term acts: of the task, and of terms that act elsewhere."""
+    """The gradient of everything else where a balanced term acts: of the task, and of terms that act elsewhere."""
     term = step.watches[name].term
     others = [other for other in step.weights if not act_at_one_place(term, step.watches[other].term)]
     found = [step.gradients[other].places[name] for other in (TASK, *others)]
@@ -129,7 +129,7 @@ def _rest(name: str, step: Step) -> Tensor | None:
 
 
 def encoder_stride(step: Step) -> int | None:
-    """Input pixels per cell of the encoder's output, rounded up to a power of two: feature maps are rounded up."""
+    """Input pixels per cell of the encoder's output, rounded up to a power of two, as map sizes are rounded up."""
     if step.features is None or len(step.features) != 4:
         return None
     ratio = max(size / cells for size, cells in zip(step.inputs.shape[2:], step.features[2:]))
@@ -157,6 +157,6 @@ def _kept_shape(model: nn.Module, step: Step) -> Iterator[None]:
 
 
 def _loss_scale(runner: Runner) -> float:
-    """By which mixed precision multiplies the losses."""
+    """The loss scale of mixed precision; 1 without."""
     scaler = getattr(runner.optim_wrapper, "loss_scaler", None)
     return 1.0 if scaler is None else scaler.get_scale()

@@ -1,4 +1,4 @@
-"""Tables of text."""
+"""Text tables and the format of their cells."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.text import Text
 
 
 def table(words: Sequence[str], numbers: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A table whose first columns are ``words``, and the others ``numbers``."""
+    """A table with text columns ``words`` first, and then the number columns ``numbers``."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for title in words:
         table.add_column(title, overflow="fold")
@@ -22,7 +22,7 @@ def table(words: Sequence[str], numbers: Sequence[str], rows: Iterable[Sequence[
 
 
 def pairs(rows: Iterable[Sequence[str]]) -> Table:
-    """Names and what belongs to them."""
+    """A table of names and values."""
     table = Table.grid(padding=(0, 2))
     for name, value in rows:
         table.add_row(Text(name), Text(value))

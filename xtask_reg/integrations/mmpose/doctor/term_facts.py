@@ -1,4 +1,4 @@
-"""What an examination finds about the losses, as plain values."""
+"""The facts about the losses, as plain values."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TapFacts:
-    """What a term reads of a network.
+    """What a term reads from a network.
 
     Args:
         path: of the module; empty for the whole network.
         shape: of its output; None where its parameters are read.
         parameters: the number of those parameters; None where the output is read.
         dtype: of the output, or of the first parameter.
-        has_gradient: whether a gradient comes back through it.
+        has_gradient: whether a gradient flows back through it.
     """
 
     path: str
@@ -48,17 +48,17 @@ class TermFacts:
     Args:
         name: its key among the losses.
         weight: lambda; the largest of a schedule, and of a balanced weight what the gradients of this step give.
-        weighting: lambda in short, as the config says it: ``'0.002'``, ``'CosineDecay(0.002)'``, ``'Balanced(0.1)'``.
-        scheduled: whether it goes by the progress of training.
-        balanced: whether it goes by the gradients.
+        weighting: lambda of the config in short: ``'0.002'``, ``'CosineDecay(0.002)'``, ``'Balanced(0.1)'``.
+        scheduled: whether it depends on the progress of training.
+        balanced: whether it depends on the gradients.
         value: the loss without its weight; None if it could not be computed.
         weighted: ``weight * value``.
         share: of the total loss.
-        student: what is read of the student.
-        teacher: what is read of the teacher; None for a loss of the student alone.
-        difference: ‖student - teacher‖ / ‖teacher‖ of what the loss compares (behind the connectors); None if the
+        student: what is read from the student.
+        teacher: what is read from the teacher; None for a loss of the student alone.
+        difference: ‖student - teacher‖ / ‖teacher‖ of what the loss compares (after the connectors); None if the
             shapes differ, or nothing is compared.
-        apart: the same of what the taps give; None for parameters, too.
+        apart: the same for the outputs of the taps; None for parameters as well.
         at_tap: its gradient at the student's tap, or at the parameters that it compares.
         at_first_layer: its gradient at the parameters of the first layer that trains.
         error: why it could not be computed.
@@ -86,12 +86,12 @@ class LossFacts:
     """The losses of the batch.
 
     Args:
-        task: each loss that is no term, by name.
+        task: each loss that is not a term, by name.
         terms: the terms, in the order of the config.
         left_out: names of the terms of weight 0.
-        total: what is minimised, with the terms' weights as they stand there.
-        not_finite: losses, and parameters whose gradient has a value that is not finite.
-        error: why the step could not be made; then there are no losses.
+        total: what is minimised, with the weights given in ``terms``.
+        not_finite: losses that are not finite, and parameters whose gradient is not.
+        error: why the step failed; then there are no losses.
     """
 
     task: dict[str, float]

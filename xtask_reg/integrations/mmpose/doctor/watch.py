@@ -1,4 +1,4 @@
-"""The model during one step that is watched, and that does not count as a step of its training."""
+"""Records what the terms read in one step, which does not count as a step of the training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from xtask_reg.term_list import student_taps
 
 
 class TermWatch:
-    """Notes what a term is given in the step. A term that cannot be computed counts as 0, and the step goes on."""
+    """Records what a term is given in the step. A term that cannot be computed counts as 0, and the step continues."""
 
     def __init__(self, term: Term) -> None:
         self.term = term
@@ -41,7 +41,7 @@ class TermWatch:
 
 @contextmanager
 def watched_terms(regularizer: CrossTaskRegularizer | None) -> Iterator[dict[str, TermWatch]]:
-    """A watch for each term. Inside all terms weigh 1, and neither balanced weights nor the monitor count steps."""
+    """A watch for each term. Inside the block all weights are 1, and balanced weights and monitor count no steps."""
     terms: dict[str, Any] = {} if regularizer is None else dict(regularizer.terms.items())
     watches = {name: TermWatch(term) for name, term in terms.items()}
     weightings = {name: term.weighting for name, term in terms.items()}
@@ -75,7 +75,7 @@ def kept_outputs(model: nn.Module, terms: Mapping[str, Term]) -> Iterator[dict[s
 
 
 def _keep_at(outputs: dict[str, Tensor], path: str) -> Callable[..., Any]:
-    """What goes on is a copy, as an in-place operation behind the module would otherwise change what was kept."""
+    """A hook that keeps an output and returns a copy, so that in-place operations do not change what is kept."""
 
     def hook(module: nn.Module, args: Any, output: Any) -> Any:
         if not isinstance(output, Tensor):
