@@ -1,4 +1,4 @@
-"""What a frozen teacher gave, kept on disk."""
+"""A frozen teacher's outputs, cached on disk."""
 
 from xtask_reg.caching.cache import TeacherCache
 

@@ -1,4 +1,4 @@
-"""Whether an output for an image is what the teacher gives for the image alone."""
+"""Checks that a teacher's output for an image does not depend on the rest of the batch."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def check_rows(path: str, output: Tensor, images: int) -> None:
 
 
 def is_same(given: Tensor, alone: Tensor) -> bool:
-    """Whether an output is what was computed alone, but for rounding, which depends on the size of the batch.
+    """Whether an output equals that for the image alone, up to rounding, which depends on the batch size.
 
-    Rounding is up to 1 % of the norm, or 5 % in half precision, which covers TF32 and bfloat16.
+    The tolerance is 1 % of the norm, or 5 % in half precision, which covers TF32 and bfloat16.
     """
     if given.shape != alone.shape or not torch.equal(given.isfinite().cpu(), alone.isfinite().cpu()):
         return False

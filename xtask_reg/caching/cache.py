@@ -1,4 +1,4 @@
-"""The teacher's outputs on disk."""
+"""The disk cache of a teacher's outputs."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class TeacherCache:
             )
 
     def _open(self, paths: Sequence[str], images: Tensor, modules: Sequence[nn.Module]) -> dict[str, Store]:
-        state = self._states.setdefault(tuple(map(id, modules)), TeacherState())  # which holds on to the modules
+        state = self._states.setdefault(tuple(map(id, modules)), TeacherState())  # keeps them alive
         common = {"teacher": state.digest(modules), "cast to": str(self.dtype), **circumstances(images)}
         return {path: self._store({"tap": path, **common}) for path in paths}
 
@@ -145,7 +145,7 @@ class TeacherCache:
         return store
 
     def _audit(self, path: str, store: Store, given: Tensor, image: Tensor, compute: Compute) -> None:
-        """See that an output, ``(1, ...)``, is what the teacher gives for the image alone."""
+        """Check that an output ``(1, ...)`` is what the teacher gives for the image alone."""
         if not is_same(given, compute(image[None], [path])[path]):
             raise ValueError(
                 f"the teacher's output at {path!r} for an image alone differs from the one that is, or was to be, "
@@ -155,7 +155,7 @@ class TeacherCache:
             )
 
     def _fill(self, stores: Mapping[str, Store], rows: Mapping[bytes, int], images: Tensor, compute: Compute) -> None:
-        """Compute and store what is not there yet of the images with these keys, each at its row of the batch."""
+        """Compute and store the missing outputs of the images with these keys, each with its row in the batch."""
         lacking = {path: [key for key in rows if key not in store] for path, store in stores.items()}
         lacking = {path: keys for path, keys in lacking.items() if keys}
         if not lacking:

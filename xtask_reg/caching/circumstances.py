@@ -1,4 +1,4 @@
-"""What a teacher's outputs depend on apart from the teacher and the values of the images."""
+"""What a teacher's outputs depend on, besides the teacher and the values of the images."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def circumstances(images: Tensor) -> dict[str, str]:
 
 
 def _precision(operation: str) -> str:
-    """Of float32 arithmetic: what PyTorch from 2.9 on says for each operation, and before it for all of them."""
+    """PyTorch's setting for float32 arithmetic: per operation from 2.9 on, before that for all of them."""
     backend, kind = operation.split(".")
     setting = getattr(getattr(torch.backends, backend), kind, None)
     precision = getattr(setting, "fp32_precision", None) or torch.get_float32_matmul_precision()
-    return "ieee" if precision == "none" else precision  # nobody has set it
+    return "ieee" if precision == "none" else precision  # "none" if it was never set

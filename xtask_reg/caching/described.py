@@ -1,4 +1,4 @@
-"""Words for what a module computes: its parts' classes and settings, and its tensors."""
+"""A description of what a module computes: the classes, settings and tensors of its parts."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 
 
 def described(module: nn.Module) -> Iterator[str]:
-    """For each part its class, the version of the package that the class is from, its settings, and the dtype, shape
-    and values of its tensors.
+    """One line per part: its class, the version of the package of the class, its settings, and its tensors (dtype,
+    shape and a hash of the values).
 
-    Of functions and other objects that a part holds only the name counts, and the code of its methods not at all.
+    Functions and other objects in a part appear by name only, and the code of its methods does not appear.
     """
     for path, part in module.named_modules():
         settings = {name: value for name, value in vars(part).items() if name not in _OF_EVERY_MODULE}

@@ -1,4 +1,4 @@
-"""Whether there is room for what a cache will write."""
+"""Checks that the disk has room for a cache."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 
 
 def announce(folder: Path, capacity: int, sizes: Mapping[str, int], there: Mapping[str, int]) -> None:
-    """Say how much may come to lie in a folder, and see that it fits.
+    """Announce how much a cache may write to a folder, and check that it fits.
 
     Args:
-        folder: perhaps not made yet.
-        capacity: entries at each tap.
-        sizes: bytes of an entry, by tap.
-        there: how many entries there are already, by tap.
+        folder: need not exist yet.
+        capacity: the maximum number of entries at each tap.
+        sizes: bytes per entry, by tap.
+        there: the number of entries already stored, by tap.
 
     Raises:
-        OSError: if less is free than what is lacking.
+        OSError: if the remaining entries need more space than is free.
     """
     total = sum(capacity * size for size in sizes.values())
     lacking = sum(max(0, capacity - there[path]) * size for path, size in sizes.items())
@@ -39,6 +39,6 @@ def announce(folder: Path, capacity: int, sizes: Mapping[str, int], there: Mappi
 
 
 def readable(nbytes: int) -> str:
-    """A number of bytes as people write it."""
+    """A number of bytes with a unit, such as ``'1.5 GB'``."""
     power = min(4, max(0, len(str(nbytes)) - 1) // 3)
     return f"{nbytes / 1000**power:.3g} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"

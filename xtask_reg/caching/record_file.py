@@ -1,4 +1,4 @@
-"""Files of records of one size: a header, then key, checksum and content of each, one behind the other.
+"""Files of records of one size: a header, then key, checksum and content of each record, one after the other.
 
 =======  ======================================  ====================
 bytes    header                                  record
@@ -6,7 +6,7 @@ bytes    header                                  record
 first    ``XTCACHE`` and the format's version    key, 16 bytes
 then     length of the text, 4 bytes             CRC-32, 4 bytes
 then     the text, JSON                          content
-last     CRC-32 of all that, 4 bytes
+last     CRC-32 of the above, 4 bytes
 =======  ======================================  ====================
 
 A record's checksum is that of its key and content. Numbers are little-endian.
@@ -34,17 +34,17 @@ _LONGEST_HEADER = 1 << 16
 
 
 class ForeignFileError(Exception):
-    """A file that is none of ours, or whose header is damaged."""
+    """A file of another kind, or with a damaged header."""
 
 
 class RecordFile:
-    """A file as it is read: memory-mapped, each record checked once.
+    """A file for reading: memory-mapped, each record checked once.
 
     Args:
         path: the file.
 
     Raises:
-        ForeignFileError: if it is no regular file, or the header is not as it was written.
+        ForeignFileError: if it is not a regular file, or its header is damaged.
         OSError: if the file cannot be read.
     """
 
@@ -59,7 +59,7 @@ class RecordFile:
         self.damaged = 0
 
     def new_records(self, content: int) -> Iterator[tuple[bytes, int]]:
-        """Key and position of the contents (of ``content`` bytes each) that came since the last call, if undamaged."""
+        """Key and position of the undamaged contents (``content`` bytes each) that were added since the last call."""
         size = BEFORE_CONTENT + content
         records = max(0, self.path.stat().st_size - self._start) // size
         if records <= self._read:
@@ -82,18 +82,18 @@ class RecordFile:
 
     @property
     def was_cut(self) -> bool:
-        """Whether somebody made the file shorter than what was read: to look there would end the process."""
+        """Whether the file was truncated since it was mapped: reading beyond its end would crash the process."""
         return self._map is not None and self._map.size() < len(self._map)
 
     @property
     def content(self) -> mmap.mmap:
-        """All that was read of the file."""
+        """The mapped part of the file."""
         assert self._map is not None
         return self._map
 
 
 class RecordWriter:
-    """A new file in ``folder``, of this process alone.
+    """A new file in ``folder``, to which only this process writes.
 
     Raises:
         OSError: if it cannot be written.
@@ -115,11 +115,11 @@ class RecordWriter:
 
     @property
     def is_usable(self) -> bool:
-        """Whether the file is still there, and this process no fork of the one that made it."""
+        """Whether the file still exists, and this process is not a fork of its creator."""
         return self._process == os.getpid() and self.path.exists()
 
     def append(self, records: Mapping[bytes, memoryview]) -> None:
-        """Write contents under their keys; a fault leaves none of them.
+        """Write contents under their keys: all of them, or none after an error.
 
         Raises:
             OSError: if they cannot be written.
@@ -143,7 +143,7 @@ def _checksum(key: bytes, content: memoryview) -> int:
 
 
 def _read_header(begin: bytes) -> tuple[dict[str, Any], int]:
-    """The header's text, and where it ends."""
+    """The header's JSON, and the position at which it ends."""
     if not begin:
         raise ForeignFileError("it is empty")
     if begin[: len(MAGIC)] != MAGIC:

@@ -1,4 +1,4 @@
-"""The outputs of one tap of one teacher, by image: a folder of record files, one for each process that writes."""
+"""The outputs of one teacher at one tap, by image: a folder of record files, one per writing process."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Layout:
 
     Args:
         shape: of the output for one image.
-        dtype: as the teacher gives it.
-        stored: as it lies in the file.
+        dtype: of the teacher's output.
+        stored: dtype in the file.
     """
 
     shape: tuple[int, ...]
@@ -32,19 +32,19 @@ class Layout:
 
     @property
     def nbytes(self) -> int:
-        """Of one image."""
+        """Bytes per image in the file."""
         return math.prod(self.shape) * self.stored.itemsize
 
     def to_header(self) -> dict[str, Any]:
-        """As data for the header of a file."""
+        """The fields of a file's header."""
         return {"shape": self.shape, "dtype": str(self.dtype), "stored": str(self.stored)}
 
     @classmethod
     def from_header(cls, header: Mapping[str, Any]) -> Self:
-        """What :meth:`to_header` gave.
+        """The layout that a file's header states.
 
         Raises:
-            ForeignFileError: if the header has something else.
+            ForeignFileError: if it states none.
         """
         try:
             dtypes: list[Any] = [
@@ -59,11 +59,11 @@ class Layout:
 
 
 class Store:
-    """The entries of one folder. Files of other processes are read with it, and never written to.
+    """The entries of one folder. Files of other processes are read as well, but never written to.
 
     Args:
-        folder: made with the first entry.
-        identity: what the header of each of its files must say.
+        folder: created with the first entry.
+        identity: fields that the header of each of its files must have.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, str]) -> None:
@@ -81,11 +81,11 @@ class Store:
         return len(self._places)
 
     def has_from_elsewhere(self, key: bytes) -> bool:
-        """Whether the entry is there, and not from this process."""
+        """Whether there is an entry, written by another process."""
         return key in self and (self._writer is None or self._places[key][0].path != self._writer.path)
 
     def refresh(self) -> None:
-        """Look for entries that other processes wrote."""
+        """Read the entries that other processes have added."""
         if self.folder.is_dir():
             for path in sorted(self.folder.glob(f"*{SUFFIX}")):
                 self._read(path)
@@ -125,7 +125,7 @@ class Store:
             )
 
     def forget_what_was_cut(self) -> None:
-        """Drop the entries of files that somebody made shorter since they were read."""
+        """Drop the entries of files that were truncated since they were read."""
         cut = [file for file in self._files.values() if file is not None and file.was_cut]
         for file in cut:
             warnings.warn(f"{file.path} became shorter while in use: what it contained is computed again")
@@ -135,7 +135,7 @@ class Store:
                 self._writer = None
 
     def use(self, layout: Layout) -> None:
-        """Raise ``ValueError`` if what is to be stored is of another layout than what already is."""
+        """Raise ``ValueError`` unless the layout is that of the stored entries."""
         if self._layout not in (None, layout):
             raise ValueError(
                 f"the teacher's output at {self._identity['tap']!r} was {self._layout} and is {layout} now, for images "
@@ -145,17 +145,17 @@ class Store:
 
     @property
     def layout(self) -> Layout:
-        """How they are stored, from the first file that was read or the first :meth:`use` on."""
+        """The layout of all entries; known from the first file that was read, or the first :meth:`use`."""
         assert self._layout is not None
         return self._layout
 
     @property
     def record_size(self) -> int:
-        """In bytes, of one image."""
+        """Bytes of a record, which is one image's entry."""
         return self.layout.nbytes + BEFORE_CONTENT
 
     def write(self, outputs: Mapping[bytes, Tensor]) -> None:
-        """Append outputs, of the layout in use, under the keys of their images.
+        """Append outputs, which must have the layout in use, under the keys of their images.
 
         Raises:
             OSError: if they cannot be written.
@@ -173,7 +173,7 @@ class Store:
         self._read(self._writer.path)
 
     def read(self, keys: list[bytes]) -> Tensor:
-        """The outputs of these images, ``(len(keys), *layout.shape)``, on the CPU, of the dtype ``layout.stored``."""
+        """The outputs of these images, ``(len(keys), *layout.shape)``, on the CPU in the dtype ``layout.stored``."""
         content = torch.empty(len(keys), self.layout.nbytes, dtype=torch.uint8)
         for row, key in zip(content, keys):
             file, place = self._places[key]

@@ -1,4 +1,4 @@
-"""Whether the teacher still is what it was."""
+"""Detects changes of the teacher."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from xtask_reg.caching.raw_bytes import raw_bytes
 
 
 class TeacherState:
-    """The digest of modules: of their classes, settings and tensors. It is computed again where a tensor or a part is
-    another.
+    """The digest of modules: of their classes, settings and tensors. It is computed again if a tensor or a submodule
+    changes.
 
-    That is seen by the version counters, and where the memory lies. Who writes past these (``parameter.data.mul_()``)
-    is seen by a sample of one tensor a call: at once if all tensors change, else after as many calls as there are
-    tensors.
+    Changes are detected by version counters and memory addresses. Writes that bypass these (``parameter.data.mul_()``)
+    are detected by comparing a sample of one tensor per call: at once if all tensors change, otherwise after at most as
+    many calls as there are tensors.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class TeacherState:
         self._turn = itertools.count()
 
     def digest(self, modules: Sequence[nn.Module]) -> str:
-        """The digest of the modules as they are now."""
+        """The current digest of the modules."""
         parts = [part for module in modules for part in module.modules()]
         places = [place for part in parts for place in (*part._parameters.values(), *part._buffers.values())]
         tensors = [tensor for tensor in places if tensor is not None]
@@ -48,7 +48,7 @@ class TeacherState:
 
 
 class _Mark:
-    """A tensor as it was. It holds on to the memory, so that nothing else can come to lie there."""
+    """A record of a tensor's state. It keeps the memory alive, so that the address is not reused."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
@@ -57,7 +57,7 @@ class _Mark:
         self.values = bytes(self._sample())
 
     def holds(self, tensor: Tensor) -> bool:
-        """Whether it is the same tensor, and nobody wrote to it; inference tensors do not count who does."""
+        """Whether it is the same tensor, unchanged; never for inference tensors, which do not count changes."""
         return (
             tensor is self.tensor
             and tensor.data_ptr() == self.memory.data_ptr()
@@ -66,7 +66,7 @@ class _Mark:
         )
 
     def has_its_values(self) -> bool:
-        """Whether a part of the values is what it was."""
+        """Whether the sampled values are unchanged."""
         return self._sample() == self.values
 
     def _sample(self) -> memoryview:
