@@ -1,4 +1,4 @@
-"""The command line: a thin layer over the library, one file a command."""
+"""The command line: a thin layer over the library, one file per command."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ EXTRAS = {
     **dict.fromkeys(("check-data", "convert-landmarks", "import-vggface2", "taps", "wise-ft"), "data"),
     **{"plot-source": "plots", "report": "report"},
 }
-"""What the commands need; those that are not here need ``mmpose``."""
+"""The extra that each command needs; those not listed here need ``mmpose``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     status = _status_of(options)
     try:
         sys.stdout.flush()
-    except OSError:  # said already, or nobody reads it
+    except OSError:  # already reported, or the reader is gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return status
 
@@ -58,7 +58,7 @@ def _status_of(options: argparse.Namespace) -> int:
     try:
         options.run(options)
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads has seen enough, as in `xtask-reg configs | head`
+    except BrokenPipeError:  # the reader stopped, as in `xtask-reg configs | head`
         return 0
     except ModuleNotFoundError as error:
         extra = EXTRAS.get(options.command, "mmpose")
@@ -76,7 +76,7 @@ def _status_of(options: argparse.Namespace) -> int:
 
 
 def _let_all_be_printed() -> None:
-    """Names of files that the encoding of the output lacks, with backslashes; nothing at all where it was closed."""
+    """Escape characters that the encoding of the output lacks, and discard the output if it is closed."""
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")
     elif isinstance(sys.stdout, io.TextIOWrapper):

@@ -32,7 +32,7 @@ def _run(options: argparse.Namespace) -> None:
     findings = sorted(check_data(options.files, options.images), key=lambda finding: finding.severity)
     errors = sum(finding.severity == "error" for finding in findings)
     counts = {"errors": errors, "warnings": len(findings) - errors, "files": len(options.files)}
-    with suppress(BrokenPipeError):  # the exit status counts, whoever reads the rest
+    with suppress(BrokenPipeError):  # the exit status counts even if nobody reads the rest
         if options.json:
             print(json.dumps({**counts, "findings": [asdict(finding) for finding in findings]}, default=str))
         else:

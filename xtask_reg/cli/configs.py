@@ -34,7 +34,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _named(text: str, files: Mapping[str, Path]) -> dict[str, Path]:
-    """The one config with this name, or else with this in its name."""
+    """The config of this name, or else the one whose name contains it."""
     wanted = text.removesuffix(".py")
     found = [wanted] if wanted in files else [name for name in files if wanted in name]
     if len(found) != 1:
@@ -44,5 +44,5 @@ def _named(text: str, files: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def _first_line(path: Path) -> str:
-    """What the config says of itself in its first line."""
+    """The config's description, in its first line."""
     return path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")

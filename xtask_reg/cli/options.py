@@ -1,4 +1,4 @@
-"""Arguments that several commands have."""
+"""Types of arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def positive_number(text: str) -> float:
 
 
 def comma_list(text: str) -> tuple[str, ...]:
-    """Words between commas."""
+    """Words separated by commas."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def device(text: str) -> str:
-    """A device of PyTorch that exists here; for ``auto`` the first GPU, or the CPU if there is none."""
+    """A PyTorch device that exists here; for ``auto`` the first GPU, or the CPU if there is none."""
     import torch
 
     if text == "auto":
@@ -44,7 +44,7 @@ def device(text: str) -> str:
 
 
 def by_name(runs: Sequence[Path]) -> dict[str, Path]:
-    """The runs by the last part of their path, without the suffix of a file."""
+    """The runs by the last part of their path, without a file's suffix."""
     named = {path.stem if path.is_file() else path.resolve().name: path for path in runs}
     if len(named) < len(runs):
         raise ValueError(f"runs need different names: {', '.join(map(str, runs))}")

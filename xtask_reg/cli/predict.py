@@ -85,7 +85,7 @@ def _faces(options: argparse.Namespace) -> list[Face]:
 def _predict(
     model: nn.Module, faces: list[Face], batch_size: int, folder: Path | None
 ) -> tuple[list[LandmarkedFace], float]:
-    """What was found, without its heatmaps, and the seconds that it took, without the pictures."""
+    """The predictions without heatmaps, and the seconds that they took without the pictures."""
     from xtask_reg.data.progress import track
     from xtask_reg.integrations.mmpose.predict import predict
 
@@ -103,7 +103,7 @@ def _predict(
 
 
 def _picture_name(number: int, image: Path) -> str:
-    """With as much of the image's name as file systems take, which is 255 bytes in all."""
+    """A file name with as much of the image's name as fits into the 255 bytes that file systems allow."""
     return os.fsencode(f"{number:05d}_{image.stem}")[:250].decode(errors="ignore") + ".jpg"
 
 

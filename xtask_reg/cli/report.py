@@ -58,7 +58,7 @@ def _scores(predictions: Predictions) -> dict[str, Any]:
 
 
 def _known(value: Any) -> Any:
-    """As JSON has it, which knows no NaN: of one image there is no deviation."""
+    """The value, or None for NaN, which JSON lacks: a single image has no standard deviation."""
     if isinstance(value, dict):
         return {key: _known(each) for key, each in value.items()}
     if isinstance(value, list):

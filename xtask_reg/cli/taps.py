@@ -74,7 +74,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _stages(model: nn.Module, call: Call) -> tuple[list[str], str]:
-    """The stages, and why there are none."""
+    """The stages, and the reason if there are none."""
     from xtask_reg.stages import none_found, stages_of
 
     try:
@@ -85,7 +85,7 @@ def _stages(model: nn.Module, call: Call) -> tuple[list[str], str]:
 
 
 def _arguments(given: Sequence[str]) -> dict[str, Any]:
-    """The values of ``KEY=VALUE`` as Python reads them, otherwise as text."""
+    """The arguments ``KEY=VALUE`` by key; values are Python literals, or else text."""
     arguments: dict[str, Any] = {}
     for text in given:
         key, equals, value = text.partition("=")
@@ -99,10 +99,10 @@ def _arguments(given: Sequence[str]) -> dict[str, Any]:
 
 
 def _model(name: str, arguments: dict[str, Any]) -> nn.Module:
-    """The network, with random weights; whatever goes wrong is a ``ValueError`` of one line."""
+    """The network, with random weights; any failure becomes a ``ValueError`` with a one-line message."""
     from xtask_reg.integrations.named import build_module
 
-    if os.getcwd() not in sys.path:  # where `python -m xtask_reg` looks, and the command by itself does not
+    if os.getcwd() not in sys.path:  # as in `python -m xtask_reg`; the command alone lacks it
         sys.path.insert(0, os.getcwd())
     try:
         if name.endswith(".py"):

@@ -49,7 +49,7 @@ def _run(options: argparse.Namespace) -> None:
     from xtask_reg.integrations.checkpoint_meta import checkpoint_meta
     from xtask_reg.sources import load_metadata, load_weights
 
-    with suppress(ImportError):  # without MMEngine, files with nothing but tensors can be read
+    with suppress(ImportError):  # without MMEngine, files that contain only tensors can be read
         import xtask_reg.integrations.mmpose_compat  # noqa: F401
 
     alphas = list(dict.fromkeys(options.alpha))
@@ -89,7 +89,7 @@ def _part(weights: Mapping[str, Tensor], prefix: str, ignore: Sequence[str], fil
 
 
 def _write(weights: dict[str, Tensor], meta: dict[str, Any], stated: dict[str, str], file: Path) -> None:
-    """Beside the weights ``meta`` of an MMEngine checkpoint or what a safetensors file ``stated``, each in its kind."""
+    """Write the weights with the metadata of the kind of file: ``stated`` for safetensors, else ``meta``."""
     import torch
 
     from xtask_reg.sources import save_weights
@@ -97,7 +97,7 @@ def _write(weights: dict[str, Tensor], meta: dict[str, Any], stated: dict[str, s
 
     if file.suffix.lower() == ".safetensors":
         return save_weights(weights, file, stated or None)
-    content = io.BytesIO()  # given a path, torch.save does not say that a disk is full
+    content = io.BytesIO()  # given a path, torch.save does not report a full disk
     torch.save({**({"meta": meta} if meta else {}), "state_dict": weights}, content)
     with whole_file(file) as part:
         part.write_bytes(content.getbuffer())
