@@ -1,4 +1,4 @@
-"""COCO-style landmark files: what they must have, and what they say of their landmarks."""
+"""COCO-style landmark files: their checks, and the landmarks that they describe."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 MM_PER_PIXEL = "mm_per_pixel"
-"""Optional field of an image: how large its pixels are."""
+"""Optional field of an image: the size of its pixels in millimetres."""
 FIELDS: dict[str, tuple[str, ...]] = {
     "images": ("id", "file_name", "width", "height"),
     "annotations": ("id", "image_id", "category_id", "bbox", "keypoints"),
@@ -44,7 +44,7 @@ class LandmarkNames:
 
 
 def landmark_names(path: Path) -> LandmarkNames:
-    """What a landmark file says of its landmarks; a repeated name gets its index behind it.
+    """The names and flip pairs in a landmark file; a repeated name gets its index appended.
 
     Raises:
         ValueError: if the flip pairs are not mutual, or two names are alike even so.
@@ -66,7 +66,7 @@ def landmark_names(path: Path) -> LandmarkNames:
 
 
 def is_pairing(flip: Sequence[object], count: int) -> bool:
-    """Whether each of ``count`` landmarks has one for its mirror image that has it for its own."""
+    """Whether ``flip`` pairs ``count`` landmarks mutually with their mirror images."""
     return len(flip) == count and not _not_mutual(flip)
 
 
@@ -75,7 +75,7 @@ def _not_mutual(flip: Sequence[object]) -> list[int]:
 
 
 def difference(names: Sequence[str], others: Sequence[str]) -> str:
-    """In what a list of landmark names differs from another: their number, or the first that differs."""
+    """How two lists of landmark names differ: in their length, or in the first name that differs."""
     if len(names) != len(others):
         return f"has {len(names)} landmarks; there are {len(others)}"
     index = next(index for index, (name, other) in enumerate(zip(names, others)) if name != other)
@@ -97,13 +97,13 @@ def read_subset(path: Path, name: str) -> list[int]:
 
 
 def check_landmark_file(path: Path) -> dict[str, Any]:
-    """Look through a COCO-style landmark file before it is used; its content.
+    """The content of a COCO-style landmark file, after checks.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no JSON, lacks a field, has an id twice, a value of another kind or that is not finite, a
-            pixel without size, not as many points as names, or an annotation of an image that it does not list or of
-            another category than the first.
+        ValueError: if it is not JSON, lacks a field, repeats an id, has a value of another kind or that is not finite,
+            a pixel size that is not positive, not as many points as names, or an annotation of an image that it does
+            not list or of another category than the first.
     """
     content = _read(path)
     for part in ("images", "annotations", "categories"):
@@ -176,7 +176,7 @@ def _check_points(annotation: dict[str, Any], count: int, where: str) -> None:
 
 
 def _is_finite(value: object) -> bool:
-    """Whether it is a number that a float can be."""
+    """Whether it is a finite number."""
     return isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
 
 

@@ -1,4 +1,4 @@
-"""Which faces of which image files are meant."""
+"""The faces to process: image files, and boxes in them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from xtask_reg.landmarks.faces import Box, Face
 
 
 def image_files(paths: Iterable[Path]) -> list[Path]:
-    """The image files that are named, each once, and those in folders that are named.
+    """The given image files and those in the given folders, each once.
 
     Raises:
         FileNotFoundError: if there is no such file or folder.
@@ -35,11 +35,10 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
 
 
 def read_boxes(path: Path, images: Sequence[Path]) -> list[Face]:
-    """The faces of the images by a CSV file with the columns file, left, top, width and height, in pixels.
+    """The faces in the images, from a CSV file with the columns file, left, top, width and height, in pixels.
 
-    A ``file`` is the end of the image's path: its name, or with as many folders as tell it from others; an accent may
-    be a letter of its own in the one and not in the other. An image may have several lines, one a face; lines of other
-    images are ignored.
+    A ``file`` is the end of the image's path: its name, with as many folders as are needed to identify it; accents may
+    be encoded differently. An image may have several lines, one per face; lines of other images are ignored.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -70,10 +69,10 @@ def read_boxes(path: Path, images: Sequence[Path]) -> list[Face]:
 
 
 def check_box(values: Sequence[float]) -> Box:
-    """A box as it is, if it has a place and a size.
+    """The box, if its numbers are finite and its size is positive.
 
     Raises:
-        ValueError: if it has none.
+        ValueError: otherwise.
     """
     left, top, width, height = values
     if not (width >= 1 and height >= 1 and all(map(math.isfinite, values))):
@@ -83,7 +82,7 @@ def check_box(values: Sequence[float]) -> Box:
 
 
 def _below(folder: Path) -> str:
-    """Where its images may be, for an error."""
+    """The part of an error message that says where the folder's images may be."""
     inner = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     return f"; name the folders within it, such as {folder / inner[0]}" if inner else ""
 

@@ -1,4 +1,4 @@
-"""The files of a folder and of those within it."""
+"""The files in a folder and its sub-folders."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """What a folder and the folders within it hold, but for what is hidden and a disk's own ``lost+found``.
+    """The files in a folder and its sub-folders, without hidden ones and the file system's ``lost+found``.
 
-    Links to folders are followed, and each folder is looked into once, whatever leads to it: by its own path if that
-    begins with ``folder``, or else by that of the first link.
+    Links to folders are followed, and each folder is visited once, even if several paths lead to it: by its own path if
+    that is inside ``folder``, or else by the first link.
 
     Raises:
         OSError: for a folder that cannot be read.
@@ -29,6 +29,6 @@ def files_below(folder: Path) -> Iterator[Path]:
             if not entry.is_dir():
                 yield entry
             elif entry.is_symlink():
-                folders.append(entry)  # behind all that are no links
+                folders.append(entry)  # after all folders that are not links
             else:
                 folders.appendleft(entry)

@@ -1,4 +1,4 @@
-"""Reading photographs: whole, upright, in colour."""
+"""Reads photographs completely, upright and in colour."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ MIN_SIZE = 32
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _DARKEST = 32
 _ORIENTATION = 0x0112
-_TURNED = range(2, 9)  # some cameras write 0, which viewers pass over
-_BAD_EXIF = (struct.error, SyntaxError)  # what Pillow raises of EXIF data in PNG and WebP files
+_TURNED = range(2, 9)  # some cameras write 0, which viewers ignore
+_BAD_EXIF = (struct.error, SyntaxError)  # what Pillow raises for bad EXIF data in PNG and WebP files
 
 
 def is_shown_image(path: Path) -> bool:
-    """Whether it is an image by its suffix, and not hidden: systems keep ``._a.jpg``, no image, beside ``a.jpg``."""
+    """Whether it has an image's suffix and is not hidden: macOS puts a ``._a.jpg``, not an image, beside ``a.jpg``."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
@@ -30,8 +30,8 @@ def read_image(path: Path) -> np.ndarray:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no image that Pillow and OpenCV know, cut off or damaged, less than 32 pixels wide or high,
-            or has more pixels than Pillow takes for an honest image (179 million).
+        ValueError: if it is not an image that Pillow and OpenCV can read, is cut off or damaged, less than 32 pixels
+            wide or high, or has more pixels than Pillow allows (179 million).
     """
     if not path.is_file():
         seen = "" if path.is_absolute() else f" (relative to {Path.cwd()})"
@@ -47,12 +47,12 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def is_nearly_black(image: np.ndarray) -> bool:
-    """Whether no pixel reaches 32 of 255: so look 12 bits in a file of 16, of which :func:`read_image` keeps 8."""
+    """Whether no pixel reaches 32 of 255, as in a 16-bit file with 12-bit values: :func:`read_image` keeps 8 bits."""
     return int(image.max()) < _DARKEST
 
 
 def is_turned(path: Path) -> bool:
-    """Whether an image has an EXIF orientation other than upright; EXIF data that cannot be read say nothing."""
+    """Whether an image has an EXIF orientation other than upright; unreadable EXIF data count as upright."""
     try:
         with Image.open(path) as image:
             return image.getexif().get(_ORIENTATION) in _TURNED
@@ -63,14 +63,14 @@ def is_turned(path: Path) -> bool:
 def lie_outside(points: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Which of ``points`` ``(..., 2)`` are not in an image of ``size`` (width, height): below -0.5 or above the size.
 
-    With pixel centres at whole numbers the right border is at width - 0.5; tools that measure from the image's corner
-    put it at width, and that half pixel is let pass.
+    With integer pixel centres the right border is at width - 0.5; tools that measure from the image's corner put it at
+    width, and that half pixel is tolerated.
     """
     return np.any((points < -0.5) | (points > size), axis=-1)
 
 
 def _decoded(content: np.ndarray) -> np.ndarray | None:
-    """None for what OpenCV knows no image in, or one of more than it would decode."""
+    """The decoded image; None if OpenCV does not recognise it, or it exceeds OpenCV's limit of pixels."""
     try:
         return cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
     except cv2.error:
@@ -80,8 +80,8 @@ def _decoded(content: np.ndarray) -> np.ndarray | None:
 def check_whole(path: Path) -> None:
     """Raise ``ValueError`` for an image that is damaged, cut off, too large to be read at once, or unknown to Pillow.
 
-    All of it is decoded: some versions of OpenCV fill what is missing of a JPEG with grey and say nothing. And what
-    Pillow does not know OpenCV might decode whatever its size.
+    It is decoded completely: some versions of OpenCV silently fill the missing part of a JPEG with grey. And a format
+    that Pillow does not know OpenCV might decode whatever the size.
     """
     try:
         with Image.open(path) as image:

@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 
 
 def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterable[Item]:
-    """The items, with a bar on standard error as long as that is a terminal; ``total`` says how many have no length."""
+    """The items, with a bar on standard error if that is a terminal; ``total`` is needed if they have no length."""
     console = Console(stderr=True)
     return rich.progress.track(
         items, description=description, total=total, console=console, transient=True, disable=not console.is_terminal

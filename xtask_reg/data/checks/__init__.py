@@ -1,1 +1,1 @@
-"""What can be wrong with landmark files, and a picture of what they say."""
+"""Checks of landmark files, and a picture of their content."""

@@ -1,4 +1,4 @@
-"""What can be wrong with landmark files although they can be read."""
+"""Checks landmark files that can be read for errors and suspicious content."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def check_data(files: Sequence[Path], images: Path | None = None) -> list[Findin
 
 
 def _check_landmarks(files: Sequence[Path]) -> Iterator[Finding]:
-    """Whether the files that can be read mean the same landmarks by the same places of their lists."""
+    """Findings if the readable files differ in their landmarks or the order of these."""
     said = {file: names for file in files if (names := _names(file)) is not None}
     for file, names in list(said.items())[1:]:
         first, others = next(iter(said.items()))
@@ -57,7 +57,7 @@ def _names(file: Path) -> LandmarkNames | None:
     try:
         return landmark_names(file)
     except ValueError:
-        return None  # check_points says why
+        return None  # check_points reports why
 
 
 def _check_persons(contents: Mapping[Path, dict[str, Any]]) -> Iterator[Finding]:

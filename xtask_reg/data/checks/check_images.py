@@ -14,7 +14,7 @@ from xtask_reg.data.progress import track
 
 
 def check_images(contents: Mapping[Path, dict[str, Any]], images: Path | None) -> Iterator[Finding]:
-    """Findings about the images, each decoded as a whole; ``contents`` has those of the landmark files by path."""
+    """Findings about the images, each decoded completely; ``contents`` are the landmark files' by path."""
     entries = [(file, image) for file, content in contents.items() for image in content["images"]]
     alike: dict[bytes, list[tuple[Path, str]]] = defaultdict(list)
     dark: dict[Path, list[str]] = defaultdict(list)

@@ -36,7 +36,7 @@ class _Faces:
 
 
 def check_points(file: Path, content: dict[str, Any]) -> Iterator[Finding]:
-    """Findings about names, flip pairs, points and boxes; ``content`` is that of ``file``."""
+    """Findings about names, flip pairs, points and boxes in the ``content`` of ``file``."""
     flip, fault = np.arange(len(content["categories"][0]["keypoints"])), None
     try:
         flip = np.array(landmark_names(file).flip)
@@ -93,7 +93,7 @@ def _outside_with_visibility_1(faces: _Faces) -> Iterator[str]:
 
 
 def _outside_box(faces: _Faces) -> Iterator[str]:
-    """The configs crop by the box: what lies outside of it is not seen."""
+    """Landmarks outside of their box, to which the configs crop the image."""
     corner, extent = faces.boxes[:, None, :2], faces.boxes[:, None, 2:]
     inside_image = ~lie_outside(faces.points, faces.sizes[:, None])
     missed = faces.annotated & inside_image & lie_outside(faces.points - corner, extent)
@@ -133,7 +133,7 @@ def _unpaired(faces: _Faces) -> Iterator[str]:
 
 
 def _other_way_round(faces: _Faces) -> Iterator[str]:
-    """Faces in which most flip pairs have the order from left to right that they have in the minority of faces."""
+    """Faces in which most flip pairs have the left-to-right order of the minority of faces."""
     first = np.flatnonzero(faces.flip > np.arange(len(faces.flip)))
     second, x, annotated = faces.flip[first], faces.points[..., 0], faces.annotated
     order = np.sign(x[:, second] - x[:, first]) * (annotated[:, second] & annotated[:, first])
@@ -148,7 +148,7 @@ def _some(texts: Sequence[str]) -> str:
 
 
 def _alike(points: np.ndarray, annotated: np.ndarray) -> list[tuple[int, int]]:
-    """Each landmark that has the very place of an earlier one, behind that one."""
+    """Pairs of landmarks at exactly the same place, the earlier one first."""
     first_at: dict[tuple[float, ...], int] = {}
     pairs = []
     for index in np.flatnonzero(annotated).tolist():
@@ -159,7 +159,7 @@ def _alike(points: np.ndarray, annotated: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _sides_apart(names: Sequence[str], flip: np.ndarray) -> Iterator[tuple[str, str]]:
-    """Names that become each other when left and right are exchanged, but are not each other's mirror image."""
+    """Pairs of names that differ only in left and right, but are not a flip pair."""
     sides = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
     place = {name: index for index, name in enumerate(names)}
     for index, name in enumerate(names):

@@ -1,4 +1,4 @@
-"""Pictures with their landmarks, to look over."""
+"""An overview picture of images with their landmarks."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _faces(file: Path, images: Path | None) -> list[_Face]:
 
 
 def _draw(axes: Axes, face: _Face) -> list[str]:
-    """Draw one face; returns which colours were needed."""
+    """Draw one face; returns the keys of the colours that were used."""
     image = read_image(face.path)[..., ::-1]
     points = face.keypoints[:, :2]
     annotated = face.keypoints[:, 2] > 0

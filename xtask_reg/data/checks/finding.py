@@ -1,4 +1,4 @@
-"""What a check reports."""
+"""The result of a check."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Finding:
-    """An error would harm training or make a test result wrong; a warning may be meant."""
+    """An error would harm training or make a test result wrong; a warning may be intended."""
 
     severity: Literal["error", "warning"]
     file: Path

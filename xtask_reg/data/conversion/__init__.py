@@ -1,1 +1,1 @@
-"""Landmark annotations of other formats as COCO-style files with one crop a face."""
+"""Conversion of landmark annotations to COCO-style files with one crop per face."""

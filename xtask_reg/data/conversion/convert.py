@@ -1,4 +1,4 @@
-"""Writes landmark tables as COCO-style files with one square crop a face."""
+"""Writes landmark tables as COCO-style files with one square crop per face."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FAULTS_SHOWN = 20
 
 @dataclass(frozen=True)
 class Summary:
-    """What was written: images and persons by split, names, points without annotation, and what else to know."""
+    """What was written: images and persons by split, names, points without annotation, and notes."""
 
     images: dict[str, int]
     persons: dict[str, int]
@@ -102,7 +102,7 @@ def convert_landmarks(
 
 
 def file_names(files: Sequence[str]) -> list[str]:
-    """A path ``images/*.png`` for each file: of plain characters, without sub-folders, different in any case."""
+    """A path ``images/*.png`` for each file: plain characters, no sub-folders, distinct even if case is ignored."""
     taken: set[str] = set()
     names = []
     for file in files:

@@ -13,7 +13,7 @@ import numpy as np
 class Square:
     """The pixels ``left .. left + side - 1`` and ``top .. top + side - 1`` of an image; some may lie outside.
 
-    ``is_whole`` tells that it is the least square that has the whole image.
+    ``is_whole`` means that it is the smallest square around the whole image.
     """
 
     left: int
@@ -23,10 +23,10 @@ class Square:
 
     @classmethod
     def around(cls, points: np.ndarray, margin: float) -> Square:
-        """The square about the centre of the bounding box of ``points`` ``(K, 2)``.
+        """The square around the centre of the bounding box of ``points`` ``(K, 2)``.
 
-        Its side is ``1 + 2 * margin`` times the longer side of the box, rounded up to whole pixels, and one more, so
-        that rounding its place to whole pixels cuts nothing off.
+        Its side is ``1 + 2 * margin`` times the longer side of the box, rounded up to whole pixels, plus one, so that
+        rounding its position to whole pixels cuts nothing off.
         """
         low, high = points.min(axis=0), points.max(axis=0)
         side = math.ceil((high - low).max() * (1 + 2 * margin)) + 1
@@ -35,15 +35,15 @@ class Square:
 
     @classmethod
     def of_whole(cls, height: int, width: int) -> Square:
-        """The least square with an image of that size in its middle."""
+        """The smallest square with an image of this size at its centre."""
         side = max(height, width)
         return cls((width - side) // 2, (height - side) // 2, side, is_whole=True)
 
     def cut(self, image: np.ndarray, size: int) -> np.ndarray:
-        """The square of ``image``, ``size`` pixels wide and high.
+        """The square cut out of ``image``, ``size`` pixels wide and high.
 
-        Beyond the border of the image its last pixel repeats, about a whole image it is black, as MMPose's own crops
-        are. Shrinking averages over areas, so that nothing aliases; enlarging is bilinear.
+        Beyond the border of the image its last pixel repeats; around a whole image it is black, as in MMPose's own
+        crops. Shrinking averages over areas, to avoid aliasing; enlarging is bilinear.
         """
         height, width = image.shape[:2]
         rows, columns = (np.arange(start, start + self.side) for start in (self.top, self.left))
@@ -55,8 +55,8 @@ class Square:
         return cv2.resize(square, (size, size), interpolation=way)
 
     def transform(self, points: np.ndarray, size: int) -> np.ndarray:
-        """Points of the image in the crop: ``x' = (x - left + 0.5) * size / side - 0.5``, likewise y.
+        """Map points of the image to the crop: ``x' = (x - left + 0.5) * size / side - 0.5``, and y likewise.
 
-        Pixel centres are at whole numbers in both.
+        Pixel centres have integer coordinates in both.
         """
         return (points - (self.left, self.top) + 0.5) * (size / self.side) - 0.5

@@ -18,7 +18,7 @@ _SHORTEST = 4
 
 @dataclass(frozen=True)
 class Face:
-    """A crop and what it shows.
+    """A crop with its landmarks.
 
     Attributes:
         image: ``(size, size, 3)`` in BGR.
@@ -84,6 +84,6 @@ def cut_face(table: LandmarkTable, row: int, size: int, margin: float, outside: 
 
 
 def _span(points: np.ndarray, crop: Crop) -> float:
-    """Fractions of the image taken for pixels span next to nothing: in a whole image, from its first pixel on."""
+    """The extent of the points, which is tiny if they are fractions of the image; in a whole image, from pixel 0 on."""
     reached = np.concatenate([points, np.zeros((1, 2))]) if crop == "whole" else points
     return float(np.ptp(reached, axis=0).max()) if len(points) else 0.0

@@ -1,4 +1,4 @@
-"""Which landmark becomes which when the image is mirrored."""
+"""Flip pairs: which landmark becomes which when the image is mirrored."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WFLW_98 = (
     *(97, 96),  # pupils
 )
 BUILT_IN = {"ibug68": IBUG_68, "wflw98": WFLW_98}
-"""For each landmark of the 68 of iBUG and the 98 of WFLW the index of its mirror image."""
+"""For each of iBUG's 68 and WFLW's 98 landmarks the index of its mirror image."""
 
 
 def built_in_flip(name: str, count: int) -> tuple[int, ...]:
@@ -51,15 +51,15 @@ def built_in_flip(name: str, count: int) -> tuple[int, ...]:
 
 
 def read_flip_pairs(path: Path, names: Sequence[str]) -> tuple[int, ...]:
-    """For each landmark the index of its mirror image, from a CSV file with the names of one pair a line.
+    """For each landmark the index of its mirror image, from a CSV file with one pair of names per line.
 
     Landmarks that are not in the file are their own mirror image. A first line ``left,right`` is a header, unless
     these are landmarks. Names are separated as in :func:`read_cells`.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: for a line that is no pair, a name that is no landmark's, or a landmark that is paired with itself
-            or twice; with the line.
+        ValueError: for a line that is not a pair, an unknown name, or a landmark that is paired with itself or twice;
+            with the line's number.
     """
     flip = list(range(len(names)))
     place = {name: index for index, name in enumerate(names)}
@@ -88,11 +88,11 @@ def with_mirrored(
 ) -> tuple[LandmarkTable, tuple[int, ...]]:
     """Give each landmark in ``names`` a partner ``<name>_mirrored`` that is annotated nowhere.
 
-    For data in which one eye alone is annotated: a flip then moves the label to the partner and leaves the original
-    without one, instead of calling the other eye by the name of the annotated one.
+    For data in which only one eye is annotated: a flip then moves the label to the partner and leaves the original
+    without one, instead of giving the other eye the name of the annotated one.
 
     Raises:
-        ValueError: for a name that is no landmark's, is repeated, has a flip pair, or whose partner's name is taken.
+        ValueError: for a name that is unknown, repeated, or has a flip pair, or whose partner's name is taken.
     """
     place = {name: index for index, name in enumerate(table.names)}
     unknown = [name for name in names if name not in place]

@@ -1,4 +1,4 @@
-"""What else a user should know of a conversion."""
+"""Notes for the user about a conversion."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _DONE = {"clip": "clipped to the border", "mask": "now not annotated"}
 
 
 def notes_of(table: LandmarkTable, found: Mapping[str, int], outside: Outside) -> Iterator[str]:
-    """A sentence about each thing that may not be meant.
+    """A sentence about everything that may be unintended.
 
     Args:
         table: the faces.
-        found: how many images were ``turned`` upright, how many are ``dark``, and how many landmarks ``outside``.
-        outside: what became of the last.
+        found: how many images were ``turned`` upright, how many are ``dark``, and how many landmarks were ``outside``.
+        outside: what became of the latter.
     """
     if found["turned"]:
         yield f"images turned upright by their EXIF orientation: {found['turned']}; check their points"
@@ -30,7 +30,7 @@ def notes_of(table: LandmarkTable, found: Mapping[str, int], outside: Outside) -
 
 
 def _unmoving(table: LandmarkTable) -> list[str]:
-    """Landmarks that have the same coordinates in all of several images, such as ``spacing`` of ``spacing_x``."""
+    """Landmarks with the same coordinates in all images, such as one named ``spacing``, from a column ``spacing_x``."""
     if len(table.files) == 1:
         return []
     same = (table.points == table.points[0]).all(axis=(0, 2)) & table.annotated.all(axis=0)

@@ -46,7 +46,7 @@ def check_splits(persons: Sequence[str], splits: Sequence[str]) -> None:
     """Refuse splits that share a person.
 
     Raises:
-        ValueError: naming persons that are in two splits.
+        ValueError: if a person is in two splits; the message names such persons.
     """
     found: dict[str, set[str]] = {}
     for person, split in zip(persons, splits):

@@ -1,4 +1,4 @@
-"""CSV tables: one image a line."""
+"""CSV tables with one image per line."""
 
 from __future__ import annotations
 
@@ -71,13 +71,13 @@ def read_csv(path: Path, images: Path | None = None, first_pixel: float = 0.0) -
 
 
 def read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """The header of a CSV file, and of each further line its number and its cells by column.
+    """The header of a CSV file, and for each further line its number and its cells by column.
 
-    Empty columns behind the last that has a name are left out.
+    Empty columns after the last that has a name are left out.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if there is no line behind the header, one has another number of cells, or a column is repeated.
+        ValueError: if there is no line after the header, one has another number of cells, or a column is repeated.
     """
     lines = read_cells(path)
     if len(lines) < 2:
@@ -93,19 +93,19 @@ def read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
 
 
 def _without_empty_end(cells: list[str]) -> list[str]:
-    """Without the empty cells at the end that spreadsheets write where something once was."""
+    """The cells without empty ones at the end, which spreadsheets write where something was deleted."""
     return cells[: max((index for index, cell in enumerate(cells, start=1) if cell), default=0)]
 
 
 def read_cells(path: Path) -> list[tuple[int, list[str]]]:
-    """The cells of each line of a CSV file in which there is something, with the number of the line.
+    """The cells of each line of a CSV file that is not empty, with the line's number.
 
-    They are separated by commas, semicolons or tabs, of which the first line has most. A first line ``sep=;``, as Excel
-    writes and reads it, is left out.
+    The separator is a comma, semicolon or tab, whichever is most frequent in the first line. A first line ``sep=;``, as
+    Excel writes and reads it, is left out.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is empty, or no CSV file in UTF-8.
+        ValueError: if it is empty, or not a CSV file in UTF-8.
     """
     text = read_text(path)
     first = text.lstrip().splitlines()[0]
@@ -135,7 +135,7 @@ def _file_column(header: list[str], path: Path) -> str:
 
 
 def _landmark_columns(header: list[str], path: Path) -> dict[str, tuple[str, str]]:
-    """For each landmark, in the order of the header, the names of its columns of x and y."""
+    """For each landmark, in the order of the header, the names of its x and y columns."""
     columns: dict[str, dict[str, str]] = {}
     for column in header:
         axis, name = _axis_and_name(column)

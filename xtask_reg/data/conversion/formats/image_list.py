@@ -1,4 +1,4 @@
-"""Annotation lists of WFLW and their like for 300-W: coordinates, then an image path on each line."""
+"""Annotation lists as of WFLW, also made for 300-W: each line has coordinates, then an image path."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from xtask_reg.data.conversion.formats.table import LandmarkTable, numbers, read_text, relative_file
 
 KNOWN = {2 * points + others: points for points in (68, 98) for others in (0, 4, 10)}
-"""Points by numbers a line: the coordinates alone, with a box of 4, or with a box and 6 attributes."""
+"""Points by the number of values per line: coordinates alone, with a box of 4, or with a box and 6 attributes."""
 
 
 def read_list(

@@ -1,4 +1,4 @@
-"""iBUG .pts files: one a face, beside its image."""
+"""iBUG .pts files: one per face, beside its image."""
 
 from __future__ import annotations
 

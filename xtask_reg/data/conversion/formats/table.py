@@ -1,4 +1,4 @@
-"""What every reader returns."""
+"""The table that every reader returns, and helpers of the readers."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ class LandmarkTable:
         persons: who is on each image, where that is known.
         splits: ``train``, ``val`` or ``test`` of each image, where the annotation says so.
         mm_per_pixel: how large a pixel of each image is, where that is known.
-        notes: what its reader wants to be known.
+        notes: remarks of its reader for the user.
 
     Raises:
-        ValueError: for no image, no landmark, a repeated name, parts of different lengths, or a pixel without size.
+        ValueError: for no image, no landmark, a repeated name, parts of different lengths, or a pixel size that is not
+            positive.
     """
 
     root: Path
@@ -87,13 +88,13 @@ def _kept(values: tuple[T, ...], keep: np.ndarray) -> tuple[T, ...]:
 
 
 def number(text: str, where: str) -> float:
-    """The finite number that ``text`` says.
+    """``text`` as a finite number.
 
     Raises:
-        ValueError: naming ``where``, if it does not.
+        ValueError: if it is not one; the message names ``where``.
     """
     try:
-        value = float(text.replace("_", "?"))  # Python takes 1_2 for 12
+        value = float(text.replace("_", "?"))  # Python reads 1_2 as 12
     except ValueError:
         comma = ", with a point for the comma" if "," in text else ""
         raise ValueError(f"{where}: {text!r} is not a number (expected one such as 12.5{comma})") from None
@@ -108,10 +109,10 @@ def numbers(texts: Sequence[str], where: str) -> list[float]:
 
 
 def relative_file(text: str, root: Path) -> str:
-    """An image path as written on any system, relative to ``root`` where it lies in there.
+    """An image path, written on any system; relative to ``root`` if it is inside of it.
 
-    An accent may be a letter of its own in the text and not on the disk, or the other way round (Unicode's forms NFD
-    and NFC): the path is the one that exists, if one does.
+    The text may encode accents otherwise than the disk does (Unicode's forms NFC and NFD): the path is the one that
+    exists, if one does.
     """
     path = Path(PureWindowsPath(text.strip()).as_posix())
     relative = (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
@@ -122,7 +123,7 @@ def relative_file(text: str, root: Path) -> str:
 
 
 def composed(text: str) -> str:
-    """The same text for all ways to write an accent (Unicode's form NFC)."""
+    """The text in Unicode's form NFC, the same for all encodings of accents."""
     return unicodedata.normalize("NFC", text)
 
 
