@@ -1,4 +1,4 @@
-"""The demonstration's table and pictures, from the predictions that the metric wrote."""
+"""The demonstration's table and pictures, made from the predictions that the metric wrote."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOTE = (
 )
 
 SHOWN = 4
-"""Test images in the picture of the methods."""
+"""Number of test images in the picture of the methods."""
 
 
 def write_report(

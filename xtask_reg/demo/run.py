@@ -28,13 +28,13 @@ LANDMARK_PEOPLE = {"train": range(1000, 1040), "val": range(2000, 2020), "test":
 
 
 class Demo:
-    """One folder with everything that the demonstration makes; what is there already and still fits is used again.
+    """One folder with everything that the demonstration makes; results that are up to date are reused.
 
     Args:
         out: the folder.
         epochs: training epochs of each method.
         console: where progress and result are printed.
-        methods: what is compared; each has a config in ``configs/mmpose/demo``.
+        methods: the methods to compare; each has a config in ``configs/mmpose/demo``.
     """
 
     def __init__(self, out: Path, epochs: int, console: Console, methods: Sequence[str] = METHODS) -> None:
@@ -52,7 +52,7 @@ class Demo:
         )
 
     def run(self) -> None:
-        """Make all of it, and print the table."""
+        """Make everything, and print the table."""
         start = time.monotonic()
         with self.progress:
             identities, landmarks = self._make_data()
@@ -60,7 +60,7 @@ class Demo:
             with ThreadPoolExecutor(self._at_once) as pool:
                 try:
                     stages = list(pool.map(lambda method: self._train(method, [source, landmarks]), self.methods))
-                except BaseException:  # Ctrl-C above all, which ends the tools that run
+                except BaseException:  # Ctrl-C above all, which ends the running tools
                     pool.shutdown(wait=False, cancel_futures=True)
                     raise
         trained = dict(zip(self.methods, stages))
@@ -71,7 +71,7 @@ class Demo:
 
     @property
     def _at_once(self) -> int:
-        """How many methods train at the same time; they share the cores."""
+        """How many methods train at the same time, sharing the cores."""
         return min(os.cpu_count() or 1, len(self.methods))
 
     def _make_data(self) -> tuple[Stage, Stage]:
@@ -120,7 +120,7 @@ class Demo:
         return stage
 
     def _options(self, source: Stage, landmarks: Stage) -> dict[str, Any]:
-        """What each run is told beyond its config."""
+        """The options of each run besides its config."""
         weights = source.folder / "source.safetensors"
         data = {f"{split}_dataloader.dataset.data_root": landmarks.folder for split in LANDMARK_PEOPLE}
         return {**data, "model.backbone.init_cfg.checkpoint": weights}

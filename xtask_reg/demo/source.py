@@ -1,4 +1,4 @@
-"""The demonstration's source network: recognises synthetic people."""
+"""Trains the demonstration's source network, which recognises synthetic people."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def train_source(
         table: ``identities.csv`` of the images.
         out: the ``.safetensors`` to write.
         model: the config's ``model``; its backbone, its teacher's classifier and its data preprocessor are used.
-        held_out: every how many-th image is kept for the accuracy.
+        held_out: n, where every n-th image is held out for the accuracy.
         epochs: passes over the images.
         progress: called after each epoch with its mean loss.
 

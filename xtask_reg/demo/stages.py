@@ -1,4 +1,4 @@
-"""Stages of a long job: each is a folder that is made once, and made again when what it was made from changes."""
+"""Stages of a long job: each is a folder that is made once, and again when its inputs change."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 
 class Stage:
-    """A folder with a note of what it was made from, and of its result once it is complete.
+    """A folder with a record of its inputs and, once it is complete, of its result.
 
     Args:
         folder: the stage's own folder.
-        made_from: anything that JSON or ``str`` can write down: when it changes, the folder is emptied.
+        made_from: the inputs, as anything that JSON or ``str`` can write: when they change, the folder is emptied.
 
     Raises:
-        FileExistsError: if the folder is there, not empty, and no stage's: it is left as it is.
+        FileExistsError: if the folder exists, is not empty, and does not belong to a stage: it is left unchanged.
     """
 
     def __init__(self, folder: Path, made_from: Any) -> None:
@@ -34,12 +34,12 @@ class Stage:
 
     @property
     def complete(self) -> bool:
-        """Whether the stage was finished."""
+        """Whether the stage is finished."""
         return self._result.exists()
 
     @property
     def result(self) -> Any:
-        """What :meth:`finish` was given."""
+        """The value that :meth:`finish` was given."""
         return json.loads(self._result.read_text())
 
     def finish(self, result: Any = None) -> None:
@@ -47,7 +47,7 @@ class Stage:
         self._result.write_text(json.dumps(result))
 
     def _clear(self) -> None:
-        """Delete what was made: the result first, so that it never stands for less, and not the note."""
+        """Delete everything but the record of inputs; the result first, so that it never marks a partial folder."""
         self._result.unlink(missing_ok=True)
         for path in self.folder.iterdir():
             if path.is_dir() and not path.is_symlink():

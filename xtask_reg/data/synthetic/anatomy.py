@@ -39,7 +39,7 @@ class Anatomy:
 
 
 def anatomy(who: Identity, view: View) -> Anatomy:
-    """Draw up the outlines of ``who`` in ``view``."""
+    """The outlines of ``who`` in ``view``."""
     pose = Pose(view)
     lips = features.mouth(who, view)
     ears_hidden = HAIR_BACKS[who.hair_back] in ("bob", "long", "round")

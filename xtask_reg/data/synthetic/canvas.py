@@ -15,7 +15,7 @@ _SUBPIXEL_BITS = 6
 
 
 class Canvas:
-    """A square picture with red, green, blue and *relief*: how strongly light and shade act there (0 to 255).
+    """A square picture with red, green, blue and *relief*: how strongly light and shade act on a pixel (0 to 255).
 
     Points are given as fractions of the picture: 0 is its left or top border, 1 its right or bottom border.
 

@@ -23,7 +23,7 @@ PART_NAMES = (
     "mouth",
     "lower_lip",
 )
-"""Part ``i`` has label ``i`` in a mask. Left and right are sides of the image; "mouth" is the open inside of it."""
+"""Part ``i`` has label ``i`` in a mask. Left and right are sides of the image; "mouth" is its open interior."""
 
 _SUPERSAMPLING = 3  # odd, so that one sub-pixel lies exactly on the pixel centre
 

@@ -1,4 +1,4 @@
-"""Pictures of a set of faces on disk: what the sets of each kind have in common."""
+"""Writes the pictures of a set of faces: what the sets of all kinds share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def view_seed(seed: int, person: int, index: int) -> int:
 
 
 def checked_people(people: Iterable[int], images_per_person: int, size: int, seed: int) -> list[int]:
-    """The people as a list; ``ValueError`` for arguments that no set can be made of."""
+    """The people as a list; raises ``ValueError`` for invalid arguments of a set."""
     people = [int(person) for person in people]
     if not people:
         raise ValueError("people is empty: give at least one identity seed, for instance range(30)")
@@ -43,7 +43,7 @@ def index_of_split(root: Path, split: str) -> Path:
 
 
 def cleared(root: Path, name: str) -> Path:
-    """The path of the index file; an earlier one is removed, as the pictures it lists are about to be replaced."""
+    """The path of the index file; an old one is removed, since the pictures that it lists will be replaced."""
     (root / "images").mkdir(parents=True, exist_ok=True)
     (root / name).unlink(missing_ok=True)
     return root / name

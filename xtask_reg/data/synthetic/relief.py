@@ -84,7 +84,7 @@ def _coloured(shade: np.ndarray, view: View) -> np.ndarray:
 
 
 def _tints(who: Identity, view: View, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Colour factors of blush and of the places that little light reaches, (..., 3)."""
+    """Colour factors of blush and of places with little light, (..., 3)."""
     side = np.abs(u)
     eye_x = who.eye_gap + 0.5 * who.eye_width
     red = 0.22 * who.blush * _bump(side, v, 0.46, 0.30, 0.20, 0.14)

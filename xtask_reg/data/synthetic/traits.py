@@ -1,4 +1,4 @@
-"""Dataclass fields that know the range they are drawn from."""
+"""Dataclass fields that are drawn at random from a range."""
 
 from __future__ import annotations
 
