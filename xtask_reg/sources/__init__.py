@@ -1,4 +1,4 @@
-"""Published source networks, the safe reading of their weights, and the training of one of your own."""
+"""Published source networks, safe reading of their weights, and training of a source of your own."""
 
 from __future__ import annotations
 

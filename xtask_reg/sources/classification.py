@@ -1,4 +1,4 @@
-"""Training a source network on a recognition task, from a table of images and identities."""
+"""Trains a source network on a recognition task, from a table of images and identities."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_identities(table: str | os.PathLike[str]) -> tuple[Tensor, Tensor, list
         Images ``(N, 3, H, W)`` uint8 RGB, labels ``(N,)``, and the identities in the order of the labels.
 
     Raises:
-        FileNotFoundError: if the table is not there.
+        FileNotFoundError: if the table does not exist.
         ValueError: if it lacks a column, rows or an identity, or an image is unreadable or of another size.
     """
     table = Path(table)

@@ -1,4 +1,4 @@
-"""A module filled from the tensors of a file: all of it, or an error that says what does not fit."""
+"""Fills a module completely from the tensors of a file, or says what does not fit."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def load_covering(
 
 
 def part_of(weights: Mapping[str, Tensor], prefix: str, ignore: str | Sequence[str]) -> dict[str, Tensor]:
-    """The tensors whose names begin with ``prefix``, without it, but for those that go on as one of ``ignore`` does."""
+    """The tensors under ``prefix``, which is cut from their names; without those that then begin with ``ignore``."""
     ignored = tuple(prefix + start for start in ([ignore] if isinstance(ignore, str) else ignore))
     names = [name for name in weights if name.startswith(prefix) and not name.startswith(ignored)]
     return {name.removeprefix(prefix): weights[name] for name in names}
@@ -100,7 +100,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _suggestion(targets: Mapping[str, Tensor], weights: Mapping[str, Tensor], prefix: str) -> list[str]:
-    """Other prefixes under which every required entry is found with its shape."""
+    """Suggest another prefix under which every required entry is found with its shape."""
     shapes = {key: target.shape for key, target in targets.items() if not _optional(key)}
     probe = next(iter(shapes), "")
     heads = [key.removesuffix(probe) for key in weights if key.endswith(probe)]

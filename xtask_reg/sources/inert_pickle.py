@@ -1,4 +1,4 @@
-"""A pickle's content as plain values and records: nothing is imported, called or built."""
+"""Reads a pickle as plain values and records: nothing is imported, called or built."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _LITERALS = {
 
 
 class RefusedPickleError(ValueError):
-    """A pickle that holds more than plain data; the message says what it does or holds, without a subject."""
+    """A pickle with more than plain data; the message says what it does or holds, a predicate without its subject."""
 
 
 @dataclass(eq=False)
 class Global:
-    """What the pickle would import, as ``module.name``."""
+    """Something that the pickle would import, as ``module.name``."""
 
     name: str
 
 
 @dataclass(eq=False)
 class Call:
-    """What the pickle would call, with which arguments, and what the result's ``__setstate__`` would be given."""
+    """A call that the pickle would make, its arguments, and the state that its result would be given."""
 
     function: str
     arguments: tuple[object, ...]
@@ -39,12 +39,12 @@ def read_inert_pickle(data: mmap.mmap, allowed: Container[str]) -> object:
     """Interpret a pickle of protocol 2 to 5 that consists of dicts, lists, tuples, strings, bytes, whole numbers and
     calls of the functions ``allowed``; text that Python 2 wrote is decoded as latin-1.
 
-    Python's unpickler has no part in it. Time and memory are bounded by the file's size and a number of instructions,
+    Python's unpickler is not used. Time and memory are bounded by the file's size and a number of instructions,
     whatever the file contains.
 
     Raises:
         RefusedPickleError: for any other name, instruction or key, and for more instructions than arrays need.
-        Exception: of nearly any type, for what is damaged or no pickle.
+        Exception: of nearly any type, if the file is damaged or not a pickle.
     """
     machine = _Machine(allowed)
     for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):  # type: ignore[arg-type]  # is read like a file
@@ -60,7 +60,7 @@ def read_inert_pickle(data: mmap.mmap, allowed: Container[str]) -> object:
 
 
 class _Machine:
-    """The stack machine that a pickle is a program for. A damaged program may leave odd values, never run anything."""
+    """The stack machine for which a pickle is a program. A damaged one may give odd values, but never runs anything."""
 
     def __init__(self, allowed: Container[str]) -> None:
         self.allowed = allowed

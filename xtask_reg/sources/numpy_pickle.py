@@ -1,4 +1,4 @@
-"""Pickled dicts of numpy arrays as tensors, without unpickling and without numpy."""
+"""Reads pickled dicts of NumPy arrays as tensors, without unpickling and without NumPy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from xtask_reg.sources.inert_pickle import Call, Global, RefusedPickleError, read_inert_pickle
 from xtask_reg.sources.weights import regular_file
 
-# numpy 2 renamed the module core
+# NumPy 2 renamed the module core
 _RECONSTRUCT = {"numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"}
 _FROMBUFFER = {"numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer"}  # protocol 5
 _ALLOWED = {"numpy.ndarray", "numpy.dtype", "_codecs.encode", "collections.OrderedDict", *_RECONSTRUCT, *_FROMBUFFER}
@@ -32,7 +32,7 @@ def load_numpy_pickle(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not a regular file, is damaged or no pickle, refers to anything else (the message names
+        ValueError: if it is not a regular file, is damaged or not a pickle, refers to anything else (the message names
             it), or holds other values.
     """
     path = regular_file(path)
@@ -96,7 +96,7 @@ def _tensor(name: str, array: object) -> Tensor:
 
 
 def _number(name: str, dtype: object) -> tuple[torch.dtype, bool]:
-    """The kind of number, and whether its bytes are in the other order than this machine's."""
+    """The dtype, and whether its byte order is not this machine's."""
     match dtype:
         case Call("numpy.dtype", (str() as code, _, _), (3, "<" | ">" as order, *_)) if code in _DTYPES:
             return _DTYPES[code], order != _NATIVE

@@ -1,4 +1,4 @@
-"""Zip archives as ``torch.save`` writes them: nothing compressed, and one directory that every reader finds."""
+"""Checks that a zip archive is as ``torch.save`` writes it: uncompressed, with a directory that is unambiguous."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 MAGIC = b"PK\x03\x04"
-"""How such a file begins; ``torch.load`` goes by nothing else."""
+"""The first bytes of such a file, by which alone ``torch.load`` recognises it."""
 
 _END64 = struct.Struct("<4s44xQ")  # signature, start of the directory
 _LOCATOR = struct.Struct("<4s4xQ4x")  # signature, where the 64-bit end record is
@@ -16,14 +16,14 @@ _TAIL = _END64.size + _LOCATOR.size + _END.size
 
 
 def check_stored(path: Path) -> None:
-    """Make sure that unpacking an archive cannot take more memory than it has bytes.
+    """Check that unpacking an archive cannot take more memory than its size.
 
-    ``torch.load`` unpacks compressed entries too. What Python's ``zipfile`` says of them counts only if PyTorch's own
-    reader takes the same directory, so the records that lead there must be the very last ones, and agree.
+    ``torch.load`` also unpacks compressed entries. What Python's ``zipfile`` reports about them counts only if
+    PyTorch's own reader uses the same directory, so the records that point to it must be the very last, and agree.
 
     Raises:
         ValueError: if entries are compressed or overlap, or readers could disagree on where the directory is.
-        zipfile.BadZipFile: if it is no zip archive.
+        zipfile.BadZipFile: if it is not a zip archive.
     """
     with path.open("rb") as file, zipfile.ZipFile(file) as archive:
         size = file.seek(0, 2)
@@ -37,7 +37,7 @@ def check_stored(path: Path) -> None:
 
 
 def _start_of_directory(tail: bytes, size: int) -> int | None:
-    """According to the last bytes of an archive; None if they do not say it in one way."""
+    """The start of the directory according to the archive's last bytes; None if they are ambiguous."""
     signature, start, comment = _END.unpack(tail[-_END.size :])
     if signature != b"PK\x05\x06" or comment:
         return None

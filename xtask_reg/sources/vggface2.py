@@ -1,4 +1,4 @@
-"""The published VGGFace2 ResNet-50 files in one convention: torchvision's names, RGB, .safetensors."""
+"""Imports the published VGGFace2 ResNet-50 files into one convention: torchvision's names, RGB, .safetensors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VGGFACE2_INPUT = InputConvention(mean=(131.0912, 103.8827, 91.4953), std=(1, 1, 
 
 _PICKLE, _DAG = "numpy pickle", "DAG state dict"
 _CLASSES = 8631
-_TORCH_FILES = (MAGIC, b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.")  # since torch 1.6, and before
+_TORCH_FILES = (MAGIC, b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.")  # since torch 1.6; before
 _STEM = {"conv1": "conv1_7x7_s2", "bn1": "conv1_7x7_s2_bn", "fc": "classifier"}
 _BLOCK = {
     **{"conv1": "1x1_reduce", "conv2": "3x3", "conv3": "1x1_increase", "downsample.0": "1x1_proj"},
@@ -97,7 +97,7 @@ def _read(source: Path, names: Collection[str]) -> tuple[str, dict[str, Tensor]]
 
 
 def _dag_name(name: str) -> str:
-    """``layer1.0.conv1.weight`` is ``conv2_1_1x1_reduce.weight``."""
+    """The name in the published file: ``conv2_1_1x1_reduce.weight`` for ``layer1.0.conv1.weight``."""
     module, _, kind = name.rpartition(".")
     if module in _STEM:
         return f"{_STEM[module]}.{kind}"
@@ -106,7 +106,7 @@ def _dag_name(name: str) -> str:
 
 
 def _as_linear(key: str, value: Tensor) -> Tensor:
-    """The classifier is a 1x1 convolution there."""
+    """The published classifier is a 1x1 convolution; this makes its weight that of a linear layer."""
     return value.flatten(1) if key == "classifier.weight" and value.shape[2:] == (1, 1) else value
 
 

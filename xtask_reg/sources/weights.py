@@ -1,4 +1,4 @@
-"""Files of weights: read without trusting them, written without leaving halves."""
+"""Files of weights: read without trusting them, written completely or not at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from xtask_reg.whole_file import check_place, whole_file
 
 _CONTAINERS = ("state_dict", "model")
 SAFE_TORCH = "2.10"
-"""The first torch whose ``torch.load(weights_only=True)`` has no hole that is known."""
+"""The first version of torch without known vulnerabilities in ``torch.load(weights_only=True)``."""
 
 
 def load_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -70,7 +70,7 @@ def save_weights(
 
 
 def check_target(path: str | os.PathLike[str]) -> Path:
-    """Where :func:`save_weights` would write, before the work of making what is written.
+    """The file that :func:`save_weights` would write, checked; for use before long work.
 
     Raises:
         FileNotFoundError, IsADirectoryError, OSError: as :func:`xtask_reg.whole_file.check_place` does.
@@ -103,7 +103,7 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def regular_file(path: str | os.PathLike[str]) -> Path:
-    """``path``, if it is a file (links are followed) and no folder, nor a pipe or device that might never end.
+    """``path``, if it is a regular file (links are followed), not a folder, or a pipe or device that may never end.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -149,7 +149,7 @@ def _torch_load(path: Path) -> object:
 
 
 def _unreadable(path: Path, is_safetensors: bool, error: Exception) -> str:
-    refused = re.search(r"\bGLOBAL (\S+)", str(error))  # torch's words for a class that weights_only does not allow
+    refused = re.search(r"\bGLOBAL (\S+)", str(error))  # torch's message for a class that weights_only does not allow
     if refused:
         return (
             f"{path} holds more than tensors ({refused[1]}), and reading it could execute arbitrary code. If you trust "
