@@ -1,4 +1,4 @@
-"""Whether the errors of two networks on the same images differ by more than the choice of these images explains.
+"""Tests whether the errors of two networks on the same images differ by more than the choice of images explains.
 
 It needs SciPy.
 """
@@ -16,14 +16,14 @@ LEVEL, RESAMPLES, AT_A_TIME = 0.95, 9999, 500
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """How much more error one network has than another, in the unit of the errors.
+    """How much more error a network has than a reference, in the unit of the errors.
 
     Attributes:
-        mean: of the differences; below 0 where the one has less error.
-        low, high: the 95 % interval of that mean over the choice of the images; NaN for one image.
-        p: how often a mean at least as far from 0 comes of chance alone; NaN for one image.
-        percent: the mean, in percent of the other's mean error; NaN where that is 0.
-        less: number of images with less error.
+        mean: of the differences; below 0 if the network has less error.
+        low, high: the 95 % interval of that mean over the choice of images; NaN for one image.
+        p: the probability of a mean at least as far from 0 by chance alone; NaN for one image.
+        percent: the mean, in percent of the reference's mean error; NaN if that is 0.
+        less: number of images on which the network has less error.
         images: number of images that were compared.
     """
 

@@ -13,7 +13,7 @@ Pair = tuple[str, str]
 
 
 def parse_distances(texts: Sequence[str]) -> dict[str, Pair]:
-    """The pairs of landmarks by the name of their distance.
+    """The pairs of landmarks, by the name of their distance.
 
     Args:
         texts: each ``NAME=LANDMARK:LANDMARK``, or the path of a ``.json`` file ``{"NAME": ["LANDMARK", "LANDMARK"]}``.

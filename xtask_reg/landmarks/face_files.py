@@ -1,4 +1,4 @@
-"""Files of the landmarks that a network found: a CSV table, and COCO-style JSON."""
+"""Writes the landmarks that a network found: a CSV table, and COCO-style JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BOX = ("left", "top", "width", "height")
 
 
 def check_image_names(images: Iterable[Path], beside: Path) -> None:
-    """Raise ``ValueError`` for an image whose path cannot be written in UTF-8: old names may be in another encoding."""
+    """Raise ``ValueError`` for an image whose path cannot be written in UTF-8, as old names in another encoding."""
     for image in images:
         name = _name(image, beside)
         try:
@@ -29,13 +29,13 @@ def check_image_names(images: Iterable[Path], beside: Path) -> None:
 
 
 def write_csv(path: Path, faces: Faces, names: Sequence[str], beside: Path) -> None:
-    """A line a face: its file, its box, and for each landmark ``NAME_x``, ``NAME_y`` and ``NAME_confidence``.
+    """Write a line per face: its file, its box, and for each landmark ``NAME_x``, ``NAME_y`` and ``NAME_confidence``.
 
-    ``xtask-reg convert-landmarks`` reads it where each image has one face.
+    ``xtask-reg convert-landmarks`` can read it if each image has one face.
 
     Args:
         path: the file to write.
-        faces: what it says.
+        faces: the faces with their landmarks.
         names: of the landmarks.
         beside: the folder that image paths are written relative to.
     """
@@ -47,7 +47,7 @@ def write_csv(path: Path, faces: Faces, names: Sequence[str], beside: Path) -> N
 def write_distances(
     path: Path, faces: Faces, names: Sequence[str], pairs: Mapping[str, Pair], scale: float | None, beside: Path
 ) -> None:
-    """A line a face: its file, its box, and the distances, ``NAME_px``, or ``NAME_mm`` with a scale in mm per pixel."""
+    """Write a line per face: file, box, and the distances ``NAME_px``, or ``NAME_mm`` with a scale in mm per pixel."""
     unit = "px" if scale is None else "mm"
     lines = [np.array([*distances(face.points, names, pairs, scale or 1.0).values()]) for face in faces]
     _write_table(path, [f"{name}_{unit}" for name in pairs], faces, lines, beside)
@@ -63,11 +63,11 @@ def _write_table(path: Path, columns: Sequence[str], faces: Faces, lines: Sequen
 
 
 def write_coco(path: Path, faces: Faces, names: Sequence[str], flip: Sequence[int], beside: Path) -> None:
-    """A COCO-style landmark file with the extra fields ``keypoint_scores`` and, their mean, ``score``.
+    """Write a COCO-style landmark file with the extra fields ``keypoint_scores`` and ``score``, their mean.
 
     Args:
         path: the file to write.
-        faces: what it says; all landmarks get visibility 2.
+        faces: the faces with their landmarks; all get visibility 2.
         names: of the landmarks.
         flip: for each landmark the index of its mirror image.
         beside: the folder that image paths are written relative to.
@@ -105,6 +105,6 @@ def _annotation(number: int, image: int, face: LandmarkedFace) -> dict[str, Any]
 
 
 def _name(image: Path, beside: Path) -> str:
-    """Its image, by a path that holds where folders are links: ``..`` is the folder above the one that is linked to."""
+    """The image's relative path, valid even if folders are links: ``..`` is then the parent of the link's target."""
     image = image.parent.resolve() / image.name
     return Path(os.path.relpath(image, beside.resolve())).as_posix()

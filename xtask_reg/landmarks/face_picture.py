@@ -1,4 +1,4 @@
-"""A picture of the landmarks in a face, and of the heatmaps that they were read from."""
+"""A picture of a face with its landmarks and the heatmaps from which they were decoded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib import colormaps
 from xtask_reg.landmarks.faces import LandmarkedFace
 
 SIDE = 512
-"""Pixels of the shown part's longer side, at least."""
+"""Minimum length in pixels of the longer side."""
 
 SURE, UNSURE = (240, 228, 66), (213, 94, 0)
 
@@ -17,12 +17,12 @@ SURE, UNSURE = (240, 228, 66), (213, 94, 0)
 def face_picture(face: LandmarkedFace, pixels: np.ndarray) -> np.ndarray:
     """The box of a face with its landmarks, and beside it the heatmaps over the grey image.
 
-    Landmarks are yellow; the lower the confidence, between 1 and 0, the redder. Each cell of the heatmaps shows the
-    highest of all landmarks, from 0 (transparent) to 1.
+    Landmarks are yellow; the lower their confidence, from 1 to 0, the redder. Each heatmap cell shows the highest value
+    of all landmarks, from 0 (transparent) to 1.
 
     Args:
-        face: what a network found; without heatmaps the right half is left out.
-        pixels: of its whole image, upright, uint8 ``(H, W, 3)``, RGB.
+        face: the predictions; without heatmaps the right half is left out.
+        pixels: the whole image, upright, uint8 ``(H, W, 3)``, RGB.
 
     Returns:
         uint8 ``(h, w, 3)``, RGB.
@@ -38,7 +38,7 @@ def face_picture(face: LandmarkedFace, pixels: np.ndarray) -> np.ndarray:
 
 
 def _zoom(face: LandmarkedFace) -> tuple[np.ndarray, tuple[int, int]]:
-    """The affine map ``(2, 3)`` from the image to the picture of its box, and that picture's width and height."""
+    """The affine map ``(2, 3)`` from the image to the picture of the box, and that picture's width and height."""
     left, top, width, height = face.box
     zoom = max(1.0, SIDE / max(width, height))
     to_picture = np.array([[zoom, 0, -left * zoom], [0, zoom, -top * zoom]])

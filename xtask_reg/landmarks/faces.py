@@ -12,7 +12,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Face:
-    """Where a face is.
+    """The place of a face.
 
     Attributes:
         image: the file.
@@ -25,18 +25,18 @@ class Face:
 
 @dataclass(frozen=True)
 class LandmarkedFace:
-    """What a network found in a face. Pixel centres are at whole numbers, as in MMPose.
+    """A face with the landmarks that a network found. Pixel centres have integer coordinates, as in MMPose.
 
     Attributes:
         image: the file.
         size: width and height of the whole image, upright, in pixels.
         box: left, top, width and height of the face in pixels.
         points: ``(K, 2)``, x and y in pixels of the image.
-        confidence: ``(K,)``, the height of each heatmap's peak; 1 is the peak of the heatmaps trained with.
+        confidence: ``(K,)``, the height of each heatmap's peak; 1 is that of the heatmaps in training.
         heatmaps: ``(K, h, w)``; None if the network makes none.
-        to_image: ``(2, 3)``: what a column, a row and 1 in the heatmaps are multiplied with to be x, y in the image; 0
-            without heatmaps.
-        is_dark: whether the image is nearly black, as 12 bits in a file of 16 are.
+        to_image: ``(2, 3)``, the affine map from (column, row) in the heatmaps to (x, y) in the image; 0 without
+            heatmaps.
+        is_dark: whether the image is nearly black, as 16-bit files with 12-bit values are.
     """
 
     image: Path

@@ -48,7 +48,7 @@ def gaussian_heatmaps(points: np.ndarray, size: tuple[int, int], sigma: float = 
     columns = np.exp(-0.5 * ((np.arange(width) - points[..., :1]) / sigma) ** 2)
     rows = np.exp(-0.5 * ((np.arange(height) - points[..., 1:]) / sigma) ** 2)
     heatmaps = np.empty((*points.shape[:-1], height, width), dtype=np.float32)
-    # Multiplied in float64 and rounded once, without a float64 copy of the whole stack.
+    # computed in float64 and rounded once, without a float64 copy of all heatmaps
     return np.multiply(rows[..., :, None], columns[..., None, :], out=heatmaps)
 
 

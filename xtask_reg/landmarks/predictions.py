@@ -1,4 +1,4 @@
-"""A file of predicted landmarks: what an evaluation writes and every report is made from."""
+"""Files of predicted landmarks, which an evaluation writes and every report is made from."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Reading:
         space: what errors count in.
         threshold: error above which an image is a failure, in that unit.
         success_at: distances of the successful detection rates, in that unit.
-        extent: width and height of the network's input in pixels of the heatmap or of the input, if errors count in
-            these: how large such a pixel is. None for ``'image'`` and ``'mm'``.
+        extent: width and height of the network's input in heatmap or input pixels, if ``space`` is one of these. None
+            for ``'image'`` and ``'mm'``.
     """
 
     reduction: Reduction
@@ -46,7 +46,7 @@ class Reading:
 
     @property
     def unit(self) -> str:
-        """What errors count in, as ``'heatmap px (64 x 64)'``."""
+        """The unit of the errors, such as ``'heatmap px (64 x 64)'``."""
         return unit(self.space) + (f" ({self.extent[0]:g} x {self.extent[1]:g})" if self.extent else "")
 
 
@@ -77,8 +77,8 @@ class Predictions:
         predicted: ``(N, K, 2)``.
         target: ``(N, K, 2)``.
         visible: ``(N, K)`` bool.
-        scale: ``(N, 2)``, what image pixels (x, y) are multiplied with to count in the unit of the reading.
-        reading: of the errors.
+        scale: ``(N, 2)``, the factors that convert image pixels (x, y) to the unit of the reading.
+        reading: how errors are computed.
     """
 
     images: Sequence[str]
@@ -118,7 +118,7 @@ class Predictions:
         return self.predicted * scale, self.target * scale
 
     def write(self, path: Path) -> None:
-        """Write a JSON file, whole or not at all."""
+        """Write a JSON file, completely or not at all."""
         rows = [
             {
                 "image": image,
@@ -147,8 +147,8 @@ def read_predictions(path: Path) -> Predictions:
     """Read a file that :meth:`Predictions.write` wrote; the ``error`` of each image is computed anew.
 
     Raises:
-        FileNotFoundError: if it is not there.
-        ValueError: if it is no such file, or its numbers do not fit together or cannot be scored.
+        FileNotFoundError: if it does not exist.
+        ValueError: if it is not such a file, or its numbers do not fit together or cannot be scored.
     """
     try:
         content = json.loads(path.read_text())
@@ -176,20 +176,20 @@ def _read(rows: Sequence[Mapping[str, Any]], landmarks: Sequence[str], reading: 
 
 
 def _check(read: Predictions) -> None:
-    """Raise if something does not fit together, or cannot be scored."""
+    """Raise ``ValueError`` if the parts do not fit together, or cannot be scored."""
     if read.scale.shape != (len(read.images), 2) or not (np.isfinite(read.scale) & (read.scale > 0)).all():
         raise ValueError("scale: expected two numbers above 0 for each image")
     extent = read.reading.extent
     if extent is not None and not (np.shape(extent) == (2,) and (np.asarray(extent, dtype=float) > 0).all()):
         raise ValueError(f"extent={extent!r}: expected two numbers above 0, or null")
-    read.scores  # noqa: B018  (looks at points, errors and their reading,)
-    read.success_rates  # noqa: B018  (and this at its distances)
+    read.scores  # noqa: B018  (checks points, errors and their reading)
+    read.success_rates  # noqa: B018  (checks the distances)
     if len(read.landmarks) != read.target.shape[1]:
         raise ValueError(f"{len(read.landmarks)} names of landmarks for {read.target.shape[1]} points per image")
 
 
 def markdown_table(scores: Mapping[str, LandmarkScores], seconds: Mapping[str, float]) -> str:
-    """One row a method: ME ± SD, FR, AUC, and the seconds that it trained; then a line with the reading."""
+    """One row per method: ME ± SD, FR, AUC, and the seconds that it trained; then a line with the reading."""
     rows = [
         f"| {method} | {s.me:.3f} ± {s.sd:.3f} | {100 * s.fr:.2f} % | {s.auc:.3f} | {seconds[method]:.0f} |"
         for method, s in scores.items()

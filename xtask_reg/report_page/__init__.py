@@ -1,1 +1,1 @@
-"""One self-contained page about one or several runs."""
+"""A self-contained HTML page about one or several runs."""

@@ -1,4 +1,4 @@
-"""Runs against the first one that had the same test."""
+"""Compares runs with the first one that had the same test."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Comparison:
     Attributes:
         reference: the name of the first of them.
         unit: of the errors.
-        differences: of each other run to it, by name.
+        differences: of each other run from it, by name.
     """
 
     reference: str
@@ -27,7 +27,7 @@ class Comparison:
 
 
 def comparisons(runs: Sequence[Run]) -> Iterator[Comparison]:
-    """One for each test of which there are several runs."""
+    """One comparison for each test with several runs."""
     for _, group in tested_alike(runs, _test):
         (reference, first), *others = group.items()
         if others:
@@ -36,7 +36,7 @@ def comparisons(runs: Sequence[Run]) -> Iterator[Comparison]:
 
 
 def _test(predictions: Predictions) -> tuple[Any, ...]:
-    """A pixel of the heatmap or of the input is another one where images are brought to another size."""
+    """A key that is equal for equal tests: images, true points, and the unit, which depends on the input's size."""
     arrays = (predictions.target, predictions.visible, predictions.scale)
     points = tuple(array.tobytes() for array in arrays)
     reading = predictions.reading

@@ -1,4 +1,4 @@
-"""The page's pictures, each as the address of an image that lies in the page itself."""
+"""The page's figures, each as a data URL."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ QUANTILES = {"best": 0.0, "median": 0.5, "90 %": 0.9, "worst": 1.0}
 
 
 def ced_figures(runs: Sequence[Run]) -> Iterator[str]:
-    """Cumulative error distributions, one picture for the runs whose errors are read alike."""
+    """Cumulative error distributions, one figure for all runs with the same reading of errors."""
     for (reduction, space, threshold, _), group in tested_alike(runs, _reading):
         errors = {name: predictions.errors for name, predictions in group.items()}
         yield _address(plot_ced(errors, threshold, space=space, reduction=reduction))
 
 
 def curve_figure(runs: Sequence[Run], part: str, xlabel: str) -> str | None:
-    """A panel for each number of ``'training'`` or ``'validation'``, a line for each run; None if there is none."""
+    """One panel per number of ``'training'`` or ``'validation'``, one line per run; None if there are none."""
     curves: Mapping[str, Mapping[str, Points]] = {run.name: getattr(run, part) for run in runs}
     keys = sorted({key for own in curves.values() for key in own}, key=lambda key: (key == "lr", key))
     if not keys:
@@ -60,7 +60,7 @@ def curve_figure(runs: Sequence[Run], part: str, xlabel: str) -> str | None:
 
 
 def measurement_figure(runs: Sequence[Run]) -> str | None:
-    """What is left of the source and how strongly the terms pull; None if no run measured it."""
+    """The similarity to the source and the gradients of the terms; None if no run measured them."""
     measured = {run.name: run.measurements for run in runs if run.measurements}
     return _address(plot_measurements(measured)) if measured else None
 

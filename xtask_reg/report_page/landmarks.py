@@ -11,12 +11,12 @@ from xtask_reg.report_page.run import Run, tested_alike
 
 @dataclass(frozen=True)
 class LandmarkTable:
-    """The errors of landmarks, a row each, of the runs that were tested on the same landmarks in one unit.
+    """The errors of landmarks, one row each, for runs that were tested on the same landmarks in the same unit.
 
     Attributes:
         unit: of the errors.
         runs: their names.
-        rows: by landmark, one entry a run; the landmark with the greatest error of the first run comes first.
+        rows: by landmark, one entry per run; sorted by the error of the first run, the greatest first.
     """
 
     unit: str

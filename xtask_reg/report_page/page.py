@@ -1,4 +1,4 @@
-"""The page itself."""
+"""Renders the page."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def render_page(runs: Sequence[Run], comparisons: Sequence[Comparison], title: s
     """One HTML document that needs nothing else: scores, CED, landmarks, curves, pictures, configs, versions.
 
     Args:
-        runs: what is reported, in this order; the first is what the others' configs are compared with.
+        runs: the runs, in this order; the configs of the others are compared with that of the first.
         comparisons: of these runs.
-        title: its heading.
-        with_pictures: show some test images; leave them out where photographs must not be passed on.
+        title: the heading.
+        with_pictures: whether to show some test images; not if photographs must not be passed on.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("xtask_reg.report_page", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True

@@ -1,4 +1,4 @@
-"""What the work folder of an MMEngine run says of it."""
+"""Reads the work folder of an MMEngine run."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ _VERSIONS = re.compile(
 
 @dataclass(frozen=True)
 class Run:
-    """A run that is reported.
+    """A run on the page.
 
     Attributes:
-        name: what the page calls it.
+        name: its name on the page.
         folder: its work folder.
         training: losses and learning rates by training step.
         validation: the evaluator's numbers by epoch.
-        measurements: what :func:`xtask_reg.measuring.run_log.read_log` found; empty without a monitor.
+        measurements: from :func:`xtask_reg.measuring.run_log.read_log`; empty without a monitor.
         predictions: of its test images; None without :data:`PREDICTIONS`.
         config: the text of its config; empty if there is none.
-        versions: what its log says of packages, seed and hardware.
+        versions: packages, seed and hardware according to its log.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Run:
 
 
 def read_run(name: str, folder: Path) -> Run:
-    """Read what is there.
+    """Read a run's folder; missing parts are left empty.
 
     Raises:
         FileNotFoundError: if there is no such folder.
@@ -86,14 +86,14 @@ def read_run(name: str, folder: Path) -> Run:
 def tested_alike(
     runs: Sequence[Run], key: Callable[[Predictions], tuple[Any, ...]]
 ) -> Iterator[tuple[tuple[Any, ...], dict[str, Predictions]]]:
-    """The predictions by the name of their run, those with the same ``key`` together, in the order of the first."""
+    """Group the predictions, by the name of their run, by equal ``key``; in the order of each group's first run."""
     tested = {run.name: run.predictions for run in runs if run.predictions is not None}
     for each in dict.fromkeys(map(key, tested.values())):
         yield each, {name: predictions for name, predictions in tested.items() if key(predictions) == each}
 
 
 def _scalars(files: list[Path]) -> tuple[dict[str, Points], dict[str, Points]]:
-    """Training by iteration, validation by epoch; a later log stands in place of all that came after its first step."""
+    """Training by iteration, validation by epoch; a later log replaces everything after its first step."""
     kept: tuple[Lines, ...] = ({}, {})
     for file in files:
         own: tuple[Lines, ...] = ({}, {})
@@ -131,14 +131,14 @@ def _has_measurements(files: list[Path]) -> bool:
 
 
 def _config(folder: Path, logs: list[Path]) -> str:
-    """That of the last start of the training, or else the newest: testing leaves one too, with options of its own."""
+    """The config of the last start of training, or else the newest: testing writes one too, with its own options."""
     trained = [config for log in logs if (config := log.with_name("config.py")).is_file()]
     found = trained or sorted(folder.glob("*/vis_data/config.py")) or sorted(folder.glob("*.py"))
     return found[-1].read_text(encoding="utf-8", errors="replace") if found else ""
 
 
 def _versions(folder: Path, logs: list[Path]) -> dict[str, str]:
-    """By the text log of the last start of the training, or else by the newest."""
+    """The versions in the text log of the last start of training, or else in the newest."""
     trained = [text for log in logs for text in log.parents[1].glob("*.log")]
     found = trained or sorted(folder.glob("*/*.log"))
     text = found[-1].read_text(encoding="utf-8", errors="replace")[:20_000] if found else ""

@@ -1,4 +1,4 @@
-"""How well label masks overlap, class by class (Dice 1945)."""
+"""The Dice coefficient: the overlap of label masks, per class (Dice 1945)."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _dice(areas: np.ndarray) -> np.ndarray:
 def _areas(
     predicted: Iterable[np.ndarray], target: Iterable[np.ndarray], classes: int, ignore: int | None
 ) -> np.ndarray:
-    """Pixels of each class in both masks, and in the one plus in the other: ``(N, 2, classes)``."""
+    """For each class the pixels in both masks, and the sum of those in each: ``(N, 2, classes)``."""
     predicted, target = list(predicted), list(target)
     if classes < 1 or not target or len(predicted) != len(target):
         raise ValueError(
