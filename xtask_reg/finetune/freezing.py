@@ -1,4 +1,4 @@
-"""Fine-tuning only a part of a network, for good (FE and FTP of Fu et al. 2020) or for a while (LP-FT, schedules)."""
+"""Freezes parts of a network, permanently (FE and FTP of Fu et al. 2020) or for a while (LP-FT, gradual unfreezing)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _modules(model: nn.Module, paths: Sequence[str]) -> dict[nn.Module, None]:
 
 
 def _originals(owner: nn.Module, name: str) -> list[nn.Parameter]:
-    """The parameter, or those that it was made of if it has been parametrized since."""
+    """The parameter, or those that it is computed from if it has been parametrized since."""
     if parametrize.is_parametrized(owner, name):
         return list(owner.get_submodule(f"parametrizations.{name}").parameters(recurse=False))
     parameter = owner._parameters.get(name)
@@ -64,9 +64,9 @@ def _originals(owner: nn.Module, name: str) -> list[nn.Parameter]:
 
 
 class Frozen:
-    """What :func:`freeze` returns: holds the frozen modules, and puts them into eval mode whenever the model is called.
+    """The handle that :func:`freeze` returns: a hook that puts frozen modules into eval mode whenever the model runs.
 
-    It is an object, so that it can be copied and pickled with the model.
+    It is a class, so that it can be copied and pickled with the model.
     """
 
     def __init__(self, modules: Sequence[nn.Module], called: Sequence[nn.Module]) -> None:
@@ -74,7 +74,7 @@ class Frozen:
         self._required = [(owner, name) for owner, name, parameter in self._parameters() if parameter.requires_grad]
         for _, _, parameter in self._parameters():
             parameter.requires_grad_(False)
-            parameter.grad = None  # an optimizer's step would still use it
+            parameter.grad = None  # otherwise the optimizer's next step would use it
         self._handles = [module.register_forward_pre_hook(self) for module in called]
         _all.add(self)
 
@@ -124,4 +124,4 @@ class Frozen:
 
 
 _all: weakref.WeakSet[Frozen] = weakref.WeakSet()
-"""All of them, to know what several hold; one that was released holds nothing."""
+"""All handles, since several may freeze the same parameter; a released one holds nothing."""

@@ -1,4 +1,4 @@
-"""WiSE-FT: between the weights of the source and those that training made of them (Wortsman et al. 2022)."""
+"""WiSE-FT: interpolates between the weights of the source and of the fine-tuned network (Wortsman et al. 2022)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xtask_reg.kinds import check_kind
 
 _SHOWN = 5
 _EXTRA_STATE = "_extra_state"
-"""Under this name a state dict has what a module keeps beside its tensors."""
+"""The last part of the key under which a state dict has a module's state besides tensors."""
 
 
 def interpolate(source: Mapping[str, Tensor], tuned: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
@@ -67,7 +67,7 @@ def _copied(value: Any) -> Any:
 
 def _between(source: Tensor, tuned: Tensor, alpha: float) -> Tensor:
     start, end = source.detach().to(tuned), tuned.detach()
-    return torch.where(start == end, end, torch.lerp(start, end, alpha))  # infinities have no difference
+    return torch.where(start == end, end, torch.lerp(start, end, alpha))  # equal infinities have the difference NaN
 
 
 def _check_same(source: Mapping[str, Tensor], tuned: Mapping[str, Tensor]) -> None:

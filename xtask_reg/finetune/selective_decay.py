@@ -1,4 +1,4 @@
-"""Selective projection decay: hold back what leaves the source against its gradient (Tian, Huang and Kira 2024)."""
+"""Selective projection decay: limits steps that move away from the source against the gradient (Tian et al. 2024)."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class SelectiveProjectionDecay:
         return (optimizer,), {**kwargs, "closure": self._remembering(optimizer, closure)}
 
     def _remembering(self, optimizer: Optimizer, closure: Callable[[], Any]) -> Callable[[], Any]:
-        """The closure, whose first call finds theta_{t-1} and leaves g_t."""
+        """The closure, wrapped: after its first call theta_{t-1} and g_t are recorded."""
 
         def call() -> Any:
             loss = closure()
