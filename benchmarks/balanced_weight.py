@@ -1,11 +1,12 @@
-"""Does the same lambda mean the same? A fixed weight against a balanced one, while the settings around it change.
+"""Does the same lambda mean the same under other settings? A fixed weight against a balanced one.
 
-CTD-ED and FT on synthetic faces: mean and sum of L_R, batches of 2 and 16, inputs of 64 and 128 px, some seeds, always
-the same number of steps. The encoder's batch norms use the source's statistics: with those of the batch, two images
-make another network than sixteen, as --statistics batch shows. What is compared is how near the student stays to its
-source (cosine of the last features on test images, in eval mode) and the mean error as a part of the input's side.
+CTD-ED and FT on synthetic faces: mean and sum of L_R, batches of 2 and 16, inputs of 64 and 128 px, several seeds,
+always the same number of steps. The encoder's batch norms use the source's statistics: with batch statistics, a batch
+of two gives another network than one of sixteen, as --statistics batch shows. The comparison is of the student's
+similarity to its source (cosine of the last features on test images, in eval mode) and of the mean error, as a fraction
+of the input's side.
 
-python benchmarks/balanced_weight.py            # about 40 minutes on 2 cores; goes on where it was stopped
+python benchmarks/balanced_weight.py            # about 40 minutes on 2 cores; continues where it was stopped
 python benchmarks/balanced_weight.py --report   # tables from the raw results alone
 """
 
@@ -49,7 +50,7 @@ PICTURE = Path(__file__).parent.parent / "docs" / "images" / "source_left.png"
 
 
 def cells(seeds: int, statistics: str) -> list[dict[str, Any]]:
-    """All runs; FT, which has no lambda, with the mean only: Adam does not see the scale of a loss."""
+    """All runs; FT, which has no lambda, only with the mean: Adam ignores the scale of a loss."""
     names = ("statistics", "seed", *SETTINGS, "weight")
     values = itertools.product([statistics], range(seeds), *SETTINGS.values(), WEIGHTS)
     every = [dict(zip(names, cell)) for cell in values]
@@ -57,7 +58,7 @@ def cells(seeds: int, statistics: str) -> list[dict[str, Any]]:
 
 
 def options(cell: dict[str, Any], out: Path) -> dict[str, Any]:
-    """What tools/train.py is told beyond the demonstration's config."""
+    """The options of tools/train.py besides the demonstration's config."""
     side, epochs = cell["size"], STEPS * cell["batch"] // IMAGES
     chosen = {
         **{f"{split}_dataloader.dataset.data_root": out / "landmarks" for split in PEOPLE},
@@ -117,7 +118,7 @@ def run(cell: dict[str, Any], out: Path) -> dict[str, Any]:
 
 
 def prepare(out: Path) -> None:
-    """Faces and source network."""
+    """Make the faces and the source network."""
     source = out / "source.safetensors"
     if source.exists():
         return
@@ -142,10 +143,10 @@ def by_setting(runs: pd.DataFrame) -> str:
 
 
 def changes(runs: pd.DataFrame) -> str:
-    """What a change of one setting does, and what another seed does, as a Markdown table.
+    """The effect of changing one setting, and of another seed, as a Markdown table.
 
-    The change is that of the mean over the seeds, absolute, averaged over the other settings; between seeds it is the
-    expected difference of two of them, 2 / sqrt(pi) times the pooled standard deviation.
+    For a setting it is the absolute change of the mean over the seeds, averaged over the other settings; for seeds the
+    expected difference between two of them, 2 / sqrt(pi) times the pooled standard deviation.
     """
     head = [f"{key} {values[0]}, {values[1]}" for key, values in SETTINGS.items()]
     lines = [f"| weight | measure | {' | '.join(head)} | another seed |", "|" + "---|" * (len(head) + 3)]
@@ -161,7 +162,7 @@ def changes(runs: pd.DataFrame) -> str:
 
 
 def draw(out: Path) -> None:
-    """The picture of docs/weights.md: what is left of the source in two runs."""
+    """The figure of docs/weights.md: the similarity to the source in two runs."""
     shown = {"statistics": "source", "seed": 0, "reduction": "mean", "batch": 16, "size": 128}
     names = {weight: "-".join(map(str, [*shown.values(), weight])) for weight in ("fixed", "balanced")}
     runs = {f"{weight} weight": read_log(out / name) for weight, name in names.items()}
@@ -169,7 +170,7 @@ def draw(out: Path) -> None:
 
 
 def main() -> None:
-    """Run what is missing, and print the report."""
+    """Run the missing cells, and print the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/balanced-weight"), help="folder for the runs")
     parser.add_argument("--seeds", type=int, default=3)

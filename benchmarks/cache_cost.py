@@ -1,10 +1,10 @@
-"""What a step costs with a cache of the teacher's outputs: plain FT, CTD-ED without cache, CTD-ED with a warm one.
+"""The cost of a step with a cache of the teacher's outputs: plain FT, CTD-ED without cache, CTD-ED with a warm one.
 
-SimpleBaseline over a ResNet, Adam, random images. Each round takes one step of each of the three on the same batch, in
-an order that moves on, so that a machine that is busy for a while is so for all; the ratios are those within a round.
+SimpleBaseline over a ResNet, Adam, random images. Each round makes one step of each of the three on the same batch, in
+a rotating order, so that a temporary load of the machine affects all; ratios are taken within a round.
 
-OMP_NUM_THREADS=2 python benchmarks/cache_cost.py        # four minutes, on a machine that does nothing else
-OMP_NUM_THREADS=1 python benchmarks/cache_cost.py --clock cpu        # on one that others use, too
+OMP_NUM_THREADS=2 python benchmarks/cache_cost.py        # four minutes, on an idle machine
+OMP_NUM_THREADS=1 python benchmarks/cache_cost.py --clock cpu        # on a shared one
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FT, ED, CACHED = "FT", "CTD-ED", "CTD-ED, warm cache"
 
 @dataclass(frozen=True)
 class Case:
-    """An encoder of torchvision's, with images ``(batch, 3, side, side)``."""
+    """A torchvision encoder, with images ``(batch, 3, side, side)``."""
 
     encoder: str
     channels: int
@@ -46,7 +46,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """For the result file."""
+        """The key in the result file."""
         return f"{self.encoder}, {self.side} px, batch {self.batch}"
 
 
@@ -71,7 +71,7 @@ def _deconvolution(inputs: int) -> tuple[nn.Module, ...]:
 
 
 def trainer(student: nn.Module, teacher: xr.FrozenTeacher | None) -> Callable[[Tensor], None]:
-    """Takes a step of training on a batch of images."""
+    """A function that makes a training step on a batch of images."""
     term = xr.Term(xr.CosineAlignmentLoss(), student="encoder.7", teacher="7", weight=0.002, name="ed")
     regularizer = xr.CrossTaskRegularizer(student, teacher, [] if teacher is None else [term])
     optimizer = torch.optim.Adam(student.parameters(), lr=1e-5)

@@ -1,8 +1,8 @@
-"""Whether a landmark's confidence, the height of its heatmap's peak, tells its error, on held-out synthetic faces.
+"""Does a landmark's confidence, the height of its heatmap's peak, predict its error? On held-out synthetic faces.
 
 python benchmarks/confidence.py
 
-The network is FT of the demonstration. The faces are seen twice: as they are, and with a grey square over the mouth.
+The network is FT of the demonstration. It sees each face twice: unchanged, and with a grey square over the mouth.
 Errors are in heatmap pixels.
 """
 
@@ -32,7 +32,7 @@ REPOSITORY = Path(__file__).parent.parent
 RESULTS = REPOSITORY / "benchmarks" / "results" / "confidence.json"
 PICTURE = REPOSITORY / "docs" / "images" / "predict.jpg"
 SHOWN = 3
-"""The face in the picture."""
+"""Index of the face in the picture."""
 
 PEOPLE = range(4000, 4120)
 STRIDE = 4
@@ -59,7 +59,7 @@ def covered(file: Path, points: np.ndarray, folder: Path) -> Path:
 
 
 def summary(confidence: np.ndarray, errors: np.ndarray) -> dict[str, Any]:
-    """Rank correlations and fifths of ``(N, K)`` confidences and errors."""
+    """Rank correlations of ``(N, K)`` confidences and errors, and errors by fifths of the confidence."""
     order = np.argsort(confidence, axis=None)
     fifths = [(confidence.flat[part], errors.flat[part]) for part in np.array_split(order, 5)]
     return {
@@ -84,7 +84,7 @@ def _rank(confidence: np.ndarray, errors: np.ndarray) -> float:
 
 
 def markdown_table(results: Mapping[str, Any]) -> str:
-    """A row for each fifth of the points, from the least to the most confident, of both kinds of faces."""
+    """One row per fifth of the points, from least to most confident, for both kinds of faces."""
     kinds = " | ".join(
         f"{kind}: confidence | mean error | above {FAILURE}" for kind in ("as they are", "mouth covered")
     )
@@ -101,7 +101,7 @@ def markdown_table(results: Mapping[str, Any]) -> str:
 
 
 def sentence(results: Mapping[str, Any]) -> str:
-    """The rank correlations, and what covering the mouth did."""
+    """The rank correlations, and the effect of covering the mouth."""
     kinds = [results[kind] for kind in ("as they are", "mouth covered")]
     plain, hidden = (kind["rank_correlation"] for kind in kinds)
     before, after = (kind["median_confidence"]["mouth"] for kind in kinds)
@@ -115,7 +115,7 @@ def sentence(results: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
-    """Train, or use the demonstration that is there; write ``results/confidence.json`` and a picture for the docs."""
+    """Train, or reuse an existing demonstration; write ``results/confidence.json`` and a picture for the docs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/confidence"), help="folder for the run and the faces")
     parser.add_argument("--epochs", type=int, default=30)

@@ -1,6 +1,6 @@
-"""FT and CTD-ED for the parts of faces, from a source that tells people apart, through segmentation_models_pytorch.
+"""FT and CTD-ED for segmenting face parts, from a face-recognition source, with segmentation_models_pytorch.
 
-On synthetic faces, without any data; or on the Face Research Lab faces, see docs/smp.md:
+On synthetic faces, for which no data is needed; or on the Face Research Lab faces, see docs/smp.md:
     python benchmarks/face_parts.py
     python benchmarks/face_parts.py --data-root DATA
 """
@@ -28,7 +28,7 @@ from xtask_reg.whole_file import whole_file
 REPOSITORY = Path(__file__).parent.parent
 SIZE = 96
 EPOCHS = {"synthetic": (6, 45), "frl": (4, 10)}
-"""Of the source network and of each method."""
+"""Epochs of the source network and of each method."""
 DATA = {
     "synthetic": "synthetic faces of 24 people to train on and 60 to test, source: 30 other people",
     "frl": "Face Research Lab, London (doi 10.6084/m9.figshare.5047666.v5) and Canadian set "

@@ -5,7 +5,7 @@ python benchmarks/few_labels.py tune --data-root DATA      # the settings of eac
 python benchmarks/few_labels.py run --data-root DATA       # the grid itself
 python benchmarks/few_labels_report.py                     # tables and figures from the results alone
 
-Each command goes on where it was stopped; killing it loses the cells that were running.
+Each command continues where it was stopped; killing it loses only the cells that were running.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ console = Console()
 
 
 def train(cells: Sequence[Cell], results: Results, places: Places, arguments: argparse.Namespace) -> None:
-    """Train what is missing, and write each result as it comes.
+    """Train the missing cells, and write each result when it is ready.
 
     Raises:
-        SystemExit: after all others, if a cell failed.
+        SystemExit: after all cells, if one failed.
     """
     wanted = [cell for cell in cells if cell not in results]
     if arguments.ray:
@@ -57,7 +57,7 @@ def train(cells: Sequence[Cell], results: Results, places: Places, arguments: ar
 
 
 def tuned(cells: Sequence[Cell], tuning: Results, places: Places) -> list[Cell]:
-    """The cells with the settings that the tuning chose; those of which the tuning is not complete are left out."""
+    """The cells with the settings that the tuning chose; those whose tuning is incomplete are left out."""
     images = {
         name: images_of_folds(places.landmarks(name), DATASETS[name].files) for name in {c.dataset for c in cells}
     }

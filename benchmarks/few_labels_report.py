@@ -28,7 +28,7 @@ BATCHES: Mapping[str, Collection[Any]] = {
     **{"label": ["FT", "CTD-ED"], "n_labels": [MOST]},
     "steps": {STEPS, *(steps for _, steps in plans.BATCHES)},
 }
-"""The trainings that differ in their batch alone."""
+"""The trainings that differ only in their batch."""
 PAIRS = (
     ("CTD-ED", "CTD-ED, random teacher"),
     ("L2-SP", "CTD-ED decayed"),
@@ -37,7 +37,7 @@ PAIRS = (
     ("CTD-ED balanced, pooled", "CTD-ED balanced"),
     ("FT, lfw", "FT, untrained"),
 )
-"""What is compared other than with FT."""
+"""Comparisons other than with FT."""
 USUAL: Mapping[str, Collection[Any]] = {"steps": [STEPS], "batch": [BATCH], "kept": [0]}
 FIRST: Mapping[str, Collection[Any]] = {"source": ["dlib"], "seed": [0], "kept": [1]}
 KEPT: Mapping[str, Collection[Any]] = {
@@ -45,7 +45,7 @@ KEPT: Mapping[str, Collection[Any]] = {
     "photographs": [None],
     **FIRST,
 }
-"""The trainings after which the source's task was tested, with all photographs where a term has some."""
+"""The trainings after which the source's task was tested; terms on photographs have all of them."""
 KEPT_AGAIN: Mapping[str, Collection[Any]] = {**FIRST, "seed": [1]}
 KEPT_TWICE: Mapping[str, Collection[Any]] = {
     **KEPT,
@@ -53,19 +53,19 @@ KEPT_TWICE: Mapping[str, Collection[Any]] = {
     "seed": [0, 1],
 }
 KEPT_ELSEWHERE: Mapping[str, Collection[Any]] = {**FIRST, "source": ["lfw"]}
-"""The same of other labelled people, of these and the first together, and from another source."""
+"""The same with other labelled people, with these and the first together, and from another source."""
 UNLABELLED: Mapping[str, Collection[Any]] = {
     "method": {"FT", "FE", *(method for *_, method in (*plans.ON_PHOTOGRAPHS, *plans.ON_PORTRAITS))},
     **FIRST,
 }
-"""The trainings that differ in their images without labels."""
+"""The trainings that differ in their unlabelled images."""
 PICKED: Mapping[str, Collection[Any]] = {
     "method": {method for *_, method in plans.PICKED},
     "source": ["dlib"],
     "seed": [1, plans.PICKED_SEED],
     **USUAL,
 }
-"""The trainings that had no part in what was picked."""
+"""The trainings that repeat a picked result, with seeds that had no part in picking it."""
 PARTS: Mapping[str, Mapping[str, Collection[Any]]] = {
     "grid": {"method": {method for *_, method in plans.CORE}, "seed": [0], **USUAL},
     "variants": {
@@ -78,15 +78,15 @@ PARTS: Mapping[str, Mapping[str, Collection[Any]]] = {
     "seeds": {"method": plans.REPEATED, "source": ["dlib"], "n_labels": [MIDDLE], "seed": [0, 1], **USUAL},
     "longer": {"method": SHOWN, "n_labels": [MOST], "steps": [3 * STEPS]},
 }
-"""What of the results each part of the page is about, by the name of its mark; with its table goes a figure."""
+"""The results that each part of the page shows, as a table and a figure; by the name of its mark."""
 
 
 class Measured:
     """The results of one landmark set.
 
     Args:
-        folder: of the result files.
-        dataset: which set.
+        folder: the folder of the result files.
+        dataset: the name of the set.
     """
 
     def __init__(self, folder: Path, dataset: str) -> None:
@@ -97,7 +97,7 @@ class Measured:
         self.kept, self.strangers = self.lines(**KEPT), self.lines(kept=[STRANGERS])
 
     def lines(self, **wanted: Collection[Any]) -> pd.DataFrame:
-        """One row a cell: :func:`grid.report.lines`."""
+        """One row per cell: :func:`grid.report.lines`."""
         return report.lines(self._results, **self._dataset, **wanted)
 
     def images(self, **wanted: Collection[Any]) -> pd.DataFrame:
@@ -105,16 +105,16 @@ class Measured:
         return report.images(self._results, **self._dataset, **wanted)
 
     def parts(self) -> list[str]:
-        """The parts of which there is something to compare."""
+        """The parts with something to compare."""
         return [part for part, wanted in PARTS.items() if _is_there(self.lines(**wanted), wanted)]
 
     def differences(self, part: str) -> dict[tuple[str, int], report.Comparison]:
-        """What a part's methods are against plain fine-tuning on the same processor, where there is one."""
+        """The methods of a part compared with plain fine-tuning, on the same processor if possible."""
         elsewhere = report.images(self._again, **self._dataset) if self._again.lines else None
         return report.differences(self.images(**PARTS[part]), elsewhere)
 
     def tables(self) -> dict[str, str]:
-        """By the name of its mark."""
+        """The tables by the names of their marks."""
         tables = {
             part: report.main_table(
                 self.images(**PARTS[part]), self.lines(**PARTS[part]), self.differences(part), self.time
@@ -147,7 +147,7 @@ class Measured:
         return {"results": report.short_table(self.images(**PARTS["grid"]), self.differences("grid"), SUMMED_UP)}
 
     def figures(self) -> dict[str, Figure]:
-        """By name."""
+        """The figures by name."""
         lines, rows = self.lines(**PARTS["grid"]), self.images(**PARTS["grid"])
         shown = [name for name in SHOWN if name in set(rows.label)]
         return {
@@ -161,7 +161,7 @@ class Measured:
 
 
 def _is_there(lines: pd.DataFrame, wanted: Mapping[str, Collection[Any]]) -> bool:
-    """Whether several methods were trained, and for each of the numbers."""
+    """Whether there are several methods, and trainings for each wanted number."""
     numbers = ("n_labels", "seed", "steps")
     return lines.get("label", pd.Series()).nunique() > 1 and all(
         set(lines[key]) == set(wanted[key]) for key in numbers if key in wanted
@@ -169,7 +169,7 @@ def _is_there(lines: pd.DataFrame, wanted: Mapping[str, Collection[Any]]) -> boo
 
 
 def main() -> None:
-    """Write the tables into the page, the figures beside it."""
+    """Write the tables into the pages, and the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the result files")
     parser.add_argument("--page", type=Path, default=PAGE, help="where the tables belong")

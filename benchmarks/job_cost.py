@@ -1,7 +1,8 @@
-"""What the teacher adds to a whole job, MMPose's tools/train.py: plain FT, CTD-ED, and what makes that quick.
+"""What the teacher adds to a whole job of MMPose's tools/train.py: plain FT, CTD-ED, and options that make it faster.
 
-Synthetic faces and an untrained ResNet-50 as source, as time does not depend on what it knows. Each job trains some
-epochs and validates after the last; the log says how long a step took, and for how long of it the data was waited for.
+On synthetic faces with an untrained ResNet-50 as source, since its training does not affect the time. Each job trains
+several epochs and validates after the last; the log states the time of each step, and how much of it was spent waiting
+for data.
 
     OMP_NUM_THREADS=2 python benchmarks/job_cost.py
     python benchmarks/job_cost.py --device cuda --images 512 --workers 8      # and mixed precision, larger batches
@@ -29,7 +30,7 @@ from xtask_reg.sources import save_weights
 
 RESULTS = Path(__file__).parent / "results" / "job_cost.jsonl"
 WARM_UP = 2
-"""Steps of each epoch that are left out of a step's median: the workers start in them."""
+"""Steps at the start of each epoch that do not count in the median: the workers start in them."""
 AMP = {"optim_wrapper.type": "AmpOptimWrapper", "optim_wrapper.dtype": "bfloat16"}
 FAST = {"model.teacher.dtype": "bfloat16", "model.teacher.channels_last": "True"}
 
@@ -40,7 +41,7 @@ class Job:
 
     Attributes:
         config: the system, as in the names of the configs.
-        batch: images of a step.
+        batch: images per step.
         options: further ``--cfg-options``.
     """
 
@@ -62,7 +63,7 @@ JOBS = {
 
 
 def prepare(folder: Path, images: int) -> dict[str, object]:
-    """Write faces and source; the ``--cfg-options`` that name them."""
+    """Write faces and source; returns the ``--cfg-options`` with their paths."""
     for split, people in {"train": range(images), "val": range(2000, 2000 + max(images // 8, 12))}.items():
         synthetic.write_landmark_set(folder / "faces", people, 1, 256, split=split)
     torch.manual_seed(0)
@@ -78,7 +79,7 @@ def prepare(folder: Path, images: int) -> dict[str, object]:
 
 
 def run(job: Job, work: Path, options: dict[str, object], images: int, epochs: int) -> dict[str, Any]:
-    """Train, and read what the log says of time."""
+    """Train, and read the times from the log."""
     config = configs() / f"td-hm_res50_{job.config}_landmarks-256x256.py"
     every = {"default_hooks.logger.interval": 1, "log_processor.window_size": 1}
     length = {"train_cfg.max_epochs": epochs, "train_cfg.val_interval": epochs}
@@ -88,10 +89,10 @@ def run(job: Job, work: Path, options: dict[str, object], images: int, epochs: i
 
 
 def times(work: Path, images: int) -> dict[str, Any]:
-    """What a work folder's log says of time.
+    """The times in a work folder's log.
 
-    Of each step and of the validation, the seconds and how many of them the data was waited for. Of the whole epochs
-    after the first one, the starting of the workers included: the images a second, and the part that was waited.
+    For each step and the validation, the seconds, and those spent waiting for data. For whole epochs after the first,
+    including the start of the workers, the images per second and the fraction of time spent waiting.
     """
     log = lines(work)
     steps = [line for line in log if "loss" in line]

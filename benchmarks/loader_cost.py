@@ -1,7 +1,7 @@
-"""What the training process waits for a batch that its workers have ready, with MMEngine's collation and with ours.
+"""How long the training process waits for a batch that a worker has ready, with MMEngine's collation and with ours.
 
-A worker hands over each tensor by a call of its own. Synthetic faces through the shipped pipeline of 256 px; the two
-collations take turns, each with one worker that is given the time to be ahead.
+A worker transfers each tensor in a separate call. Synthetic faces through the shipped pipeline at 256 px; the two
+collations alternate, each with one worker that is given the time to work ahead.
 
     OMP_NUM_THREADS=1 python benchmarks/loader_cost.py
 """
@@ -43,16 +43,16 @@ def measure(folder: Path, size: int, rounds: int, ahead: float) -> dict[str, lis
     """Milliseconds of each collation in each round.
 
     Args:
-        folder: of the faces.
-        size: of a batch.
-        rounds: how many batches are taken of each; one more is taken before.
-        ahead: seconds that a worker is given for each image of the two batches that it works ahead.
+        folder: the folder of the faces.
+        size: images per batch.
+        rounds: batches to time of each, after one that does not count.
+        ahead: seconds per image that a worker is given to prepare two batches ahead.
     """
     loaders = {collation: batches(folder, collation, size) for collation in COLLATIONS}
     found: dict[str, list[float]] = {collation: [] for collation in COLLATIONS}
     for _ in range(rounds + 1):
         for collation, loader in loaders.items():
-            time.sleep(2 * size * ahead)  # all workers are ahead, and rest
+            time.sleep(2 * size * ahead)  # until all workers are ahead and idle
             start = time.perf_counter()
             next(loader)
             found[collation].append(round(1000 * (time.perf_counter() - start), 3))

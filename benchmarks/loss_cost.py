@@ -1,11 +1,10 @@
-"""What each loss costs: forward and backward, relative to one forward pass of a frozen ResNet-50 teacher.
+"""The cost of each loss: forward and backward, relative to one forward pass of a frozen ResNet-50 teacher.
 
 Features (32, 2048, 8, 8), logits (32, 1000), the parameters of a ResNet-50 for L2SPPenalty; the teacher sees images
-(32, 3, 256, 256). Each repetition times the teacher and then every loss once, so that a machine that is busy for a
-while is so for all; the ratios are those within a repetition. On the CPU with one thread; on a GPU also under bfloat16
-autocast.
+(32, 3, 256, 256). Each repetition times the teacher and then every loss once, so that a temporary load of the machine
+affects all; ratios are taken within a repetition. On the CPU with one thread; on a GPU also under bfloat16 autocast.
 
-OMP_NUM_THREADS=1 python benchmarks/loss_cost.py        # some minutes
+OMP_NUM_THREADS=1 python benchmarks/loss_cost.py        # several minutes
 python benchmarks/loss_cost.py --device cuda
 """
 
@@ -31,7 +30,7 @@ LOGITS = ("KDLoss", "LwFLoss", "SoftmaxL2Loss")
 NAMES = [name for name in xr.__all__ if name.endswith(("Loss", "Penalty")) and name != "Penalty"]
 REPETITIONS = {"cpu": 11, "cuda": 101}
 TARGET, TARGET_OF_BATCH = 5, 15
-"""Percent of the teacher's forward pass; the second for what compares all images of a batch."""
+"""Percent of the teacher's forward pass; the second for losses that compare all images of a batch."""
 RESULTS = {"cpu": "loss_cost.json", "cuda": "loss_cost_gpu.json"}
 
 
@@ -41,13 +40,13 @@ def target(name: str) -> int:
 
 
 def tensors(shape: tuple[int, ...], device: str, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Student, with gradient, and teacher, after a ReLU as most features are."""
+    """Features of student (with gradient) and teacher, after a ReLU like most features."""
     student, teacher = torch.randn(2, *shape, device=device).relu().to(dtype)
     return student.requires_grad_(), teacher
 
 
 def step(name: str, device: str, dtype: torch.dtype) -> Callable[[], object]:
-    """The forward and backward pass of a loss, down to what it compares."""
+    """The forward and backward pass of a loss, down to its inputs."""
     loss = getattr(xr, name)()
     if isinstance(loss, xr.Penalty):
         student, teacher = (dict(torchvision.models.resnet50().to(device).named_parameters()) for _ in range(2))
@@ -96,7 +95,7 @@ def measure(device: str, dtype: torch.dtype) -> dict[str, Any]:
 
 
 def settings(device: str) -> Iterator[tuple[str, torch.dtype]]:
-    """What is measured on a device, by name: the precision of the features."""
+    """The settings to measure on a device: name and precision of the features."""
     if device == "cpu":
         yield "cpu, float32, 1 thread", torch.float32
     else:

@@ -1,4 +1,4 @@
-"""Pages whose tables scripts write: what stands between ``<!-- name -->`` and ``<!-- end -->`` is replaced."""
+"""Writes tables into pages: text between ``<!-- name -->`` and ``<!-- end -->`` is replaced."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from xtask_reg.landmarks import decode_heatmaps, gaussian_heatmaps, image_errors
 
 IMAGES, K, SIDE, STRIDE, SIGMA = 2000, 14, 64, 4, 1.5
 DRAWS = 50
-"""Of so many images, after which the third digit of the floor of the argmax stands."""
+"""Number of images, enough to determine the third digit of argmax's error floor."""
 CLASSES, TEMPERATURE = 8631, 2.0
 LAMBDA = 0.002
 TEST_IMAGES = 310
@@ -28,13 +28,13 @@ RESULTS = Path(__file__).parent / "results" / "paper_arithmetic.json"
 
 
 def task_loss(heatmaps: np.ndarray) -> dict[str, float]:
-    """L_R of a network that answers zero everywhere, as a decoder that has not learned anything about does."""
+    """L_R of a network that outputs zero everywhere, as an untrained decoder nearly does."""
     total = float((heatmaps**2).sum(axis=(1, 2, 3)).mean())
     return {"cells": K * SIDE * SIDE, "sum": total, "mean": total / (K * SIDE * SIDE)}
 
 
 def drawn_points(random: np.random.Generator) -> np.ndarray:
-    """Landmarks of images, away from the border, in heatmap pixels."""
+    """Random landmarks away from the border, in heatmap pixels."""
     return random.uniform(8, SIDE - 8, (IMAGES, K, 2))
 
 
@@ -55,12 +55,12 @@ def _floor(points: np.ndarray) -> dict[str, float]:
 
 
 def failures() -> dict[str, float]:
-    """Images of 310 that each failure rate of the paper stands for."""
+    """The number of images, of 310, that each failure rate of the paper means."""
     return {name: rate / 100 * TEST_IMAGES for name, rate in FAILURE_RATES.items()}
 
 
 def window_weights() -> dict[str, float]:
-    """How much a corner cell and a middle cell count under a window of 7 on a map of 8 x 8, relative to averaging."""
+    """The weights of a corner and a central cell under a window of 7 on an 8 x 8 map, relative to global averaging."""
     features = torch.ones(1, 1, 8, 8, requires_grad=True)
     PooledClassifier(nn.Linear(1, 1, bias=False), window=7)(features).sum().backward()
     weights = features.grad[0, 0] / features.grad.mean()
@@ -68,7 +68,7 @@ def window_weights() -> dict[str, float]:
 
 
 def prediction_distance(spread: float) -> float:
-    """L_CD of two unrelated predictions whose logits are normal with this standard deviation."""
+    """L_CD of two independent predictions whose logits are normal with this standard deviation."""
     generator = torch.Generator().manual_seed(0)
     student, teacher = torch.randn(2, 200, CLASSES, generator=generator) * spread
     return SoftmaxL2Loss(temperature=TEMPERATURE)(student, teacher).item()

@@ -1,6 +1,6 @@
-"""dlib's face recognition network as a PyTorch state dict.
+"""Converts dlib's face recognition network to a PyTorch state dict.
 
-The npm package @vladmandic/face-api (MIT) carries the network, quantised to 8 bits, as TensorFlow.js weights:
+The npm package @vladmandic/face-api (MIT) contains the network, quantised to 8 bits, as TensorFlow.js weights:
     npm pack @vladmandic/face-api && tar xzf vladmandic-face-api-*.tgz
     python benchmarks/prepare_dlib.py package/model DATA/sources/dlib_face_resnet29_128d.pth
 """
@@ -41,7 +41,7 @@ def read_tfjs(folder: Path) -> dict[str, np.ndarray]:
 
 
 def torch_name(name: str) -> str:
-    """``conv64_down/conv1/scale/weights`` is ``blocks.64_down.conv1.weight``."""
+    """``blocks.64_down.conv1.weight`` for ``conv64_down/conv1/scale/weights``."""
     if name == "fc":
         return "fc.weight"
     layer, _, leaf = name.removeprefix("conv").partition("/")

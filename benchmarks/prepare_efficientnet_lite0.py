@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 (ImageNet) in timm's names, from a file in those of the EfficientNet-PyTorch package.
+"""Converts EfficientNet-Lite0 (ImageNet) to timm's names, from a file with those of the EfficientNet-PyTorch package.
 
     python benchmarks/prepare_efficientnet_lite0.py efficientnet-lite0.pth DATA/sources/efficientnet_lite0.safetensors
 
@@ -33,7 +33,7 @@ PLACES = [f"blocks.{stage}.{block}" for stage, blocks in enumerate(BLOCKS) for b
 
 
 def timm_name(name: str) -> str:
-    """``_blocks.1._bn0.weight`` is ``blocks.1.0.bn1.weight``; a name of another kind stays, to be refused later."""
+    """``blocks.1.0.bn1.weight`` for ``_blocks.1._bn0.weight``; unknown names stay, and are refused later."""
     *path, leaf = name.split(".")
     if len(path) == 1 and path[0] in OUTSIDE:
         return f"{OUTSIDE[path[0]]}.{leaf}"
@@ -47,7 +47,7 @@ def convert(weights: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     """The tensors under timm's names.
 
     Raises:
-        ValueError: unless they are all that timm's ``tf_efficientnet_lite0`` has.
+        ValueError: unless they are exactly those of timm's ``tf_efficientnet_lite0``.
     """
     renamed = {timm_name(key): value for key, value in weights.items()}
     load_covering(timm.create_model("tf_efficientnet_lite0"), renamed, name=name)

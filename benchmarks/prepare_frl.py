@@ -1,6 +1,6 @@
-"""Faces with WebMorph templates as COCO-style landmark files: people split 60 : 10 : 30 into train, val and test.
+"""Converts faces with WebMorph templates to COCO-style landmark files, split by person 60 : 10 : 30.
 
-Takes folders of NAME.jpg beside NAME.tem; the part of NAME before the first "_" is the person:
+Its input is folders with NAME.jpg and NAME.tem; the part of NAME before the first "_" is the person:
     python benchmarks/prepare_frl.py london canada DATA/frl
 """
 
@@ -22,11 +22,11 @@ SUBSET = {
     "index": [18, 22, 23, 27, 55, 170, 171, 172, 173, 87, 89, 90, 91, 93],
     "flip": [3, 2, 1, 0, 4, 7, 8, 5, 6, 13, 12, 11, 10, 9],
 }
-"""Eye corners, nose bottom, philtrum, mouth corners and upper lip among the template's points; their mirror images."""
+"""Indices of eye corners, nose bottom, philtrum, mouth corners and upper lip in the template; their mirror images."""
 
 
 def read_template(path: Path) -> np.ndarray:
-    """The points ``(189, 2)`` of a .tem file: their number, then x and y of each; ``#`` begins a comment."""
+    """The points ``(189, 2)`` of a .tem file, which has their number, then x and y of each; ``#`` begins a comment."""
     lines = [line.strip() for line in path.read_text().splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     points = np.array([line.split()[:2] for line in lines[1 : 1 + int(lines[0])]], dtype=float)
@@ -47,7 +47,7 @@ def crop(image: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def split_people(people: list[str]) -> dict[str, list[str]]:
-    """Train, val and test, the same for the same people."""
+    """Train, val and test, always the same for the same people."""
     shuffled = sorted(people)
     random.Random(0).shuffle(shuffled)
     first, second = round(0.6 * len(shuffled)), round(0.7 * len(shuffled))
@@ -55,7 +55,7 @@ def split_people(people: list[str]) -> dict[str, list[str]]:
 
 
 def category() -> dict[str, Any]:
-    """All points by number; the mirror images of the subset's."""
+    """The COCO category: all points, named by number, with the mirror images of those in the subset."""
     flip = list(range(POINTS))
     for index, mirrored in zip(SUBSET["index"], SUBSET["flip"]):
         flip[index] = SUBSET["index"][mirrored]

@@ -1,4 +1,4 @@
-"""What a result file must say of where it comes from."""
+"""The origin of results, which each result file must state."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PACKAGES = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "mmen
 def provenance() -> dict[str, Any]:
     """Versions, commit and hardware of this run.
 
-    The commit is what the environment's ``GIT_COMMIT`` says, where files were copied without their Git repository.
+    Where files were copied without their Git repository, the commit is the environment variable ``GIT_COMMIT``.
     """
     installed = {package.name.replace("_", "-"): package.version for package in distributions()}
     return {

@@ -1,4 +1,4 @@
-"""FT and CTD-ED on real faces from a published face-recognition network, through MMPose's tools.
+"""FT and CTD-ED on real faces, from a published face-recognition network, with MMPose's tools.
 
 Needs the Face Research Lab faces and dlib's network, see docs/real-data.md:
     python benchmarks/real_data.py --data-root DATA
@@ -44,7 +44,7 @@ def options(data_root: Path, lr: float) -> dict[str, Any]:
 
 
 def run(system: str, lr: float, data_root: Path, out: Path, epochs: int, place: int) -> Stage:
-    """Train and test one system; a complete one is not run again."""
+    """Train and test one system, unless that is already done."""
     config = configs() / "dlib" / f"td-hm_dlib29_{SYSTEMS[system]}_landmarks-128x128.py"
     chosen = options(data_root, lr)
     stage = Stage(out / f"{SYSTEMS[system]}_lr{lr:g}", [epochs, read_config(config).pretty_text, chosen])

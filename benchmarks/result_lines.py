@@ -1,4 +1,4 @@
-"""Result files with a JSON object a line, which runs add to."""
+"""Result files with one JSON object per line, to which runs append."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The log of a training of MMEngine that was started once."""
+"""Reads the log of an MMEngine training that was not resumed."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 
 def logged(folder: Path, key: str) -> list[float]:
-    """What it says of one number, line by line."""
+    """The values of one key, line by line."""
     return [line[key] for line in lines(folder) if key in line]

@@ -1,14 +1,14 @@
-"""What the teacher adds to a training step, against the floor: plain FT and one bare forward pass of the teacher.
+"""What the teacher adds to a training step, compared with the floor: plain FT plus a bare forward pass of the teacher.
 
-One process a setting, in which the ways to do a step take turns; times and peak memory are added to
-benchmarks/results/step_cost.jsonl, of which step_report.py makes the report:
+One process per setting, in which the methods alternate; times and peak memory are appended to
+benchmarks/results/step_cost.jsonl, from which step_report.py makes the report:
 
     OMP_NUM_THREADS=2 python benchmarks/step_cost.py --case "ResNet-50, 256 px" --batch 2
     python benchmarks/step_cost.py --batch 2 --measure memory
     python benchmarks/step_cost.py --batch 2 --measure options      # of FrozenTeacher
     python benchmarks/step_cost.py --batch 32 --device cuda --precision bfloat16 --channels-last
 
-torchdistill is measured where it is installed: uv sync --group benchmarks
+torchdistill is measured if it is installed: uv sync --group benchmarks
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class Setting:
-    """What all ways of doing a step have in common: network, batch, device, precision, memory format."""
+    """What all methods share: network, batch, device, precision, memory format."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.case = CASES[arguments.case]
@@ -47,21 +47,21 @@ class Setting:
         self.images = images.contiguous(memory_format=self.format)
 
     def parts(self) -> Parts:
-        """New student and source, the same each time."""
+        """A new student and source, with the same weights each time."""
         given = parts(self.case)
         for network in (given.student, *given.sources):
             network.to(self.device, memory_format=self.format)
         return given
 
     def step(self, method: Callable[[Parts], Callable[[Tensor, Tensor], Tensor]]) -> Work:
-        """A step that can be called again and again; each call returns the loss."""
+        """A step that can be called repeatedly; each call returns the loss."""
         return partial(step(method, self.parts(), self.precision), self.images, self.target)
 
     def optional(self, options: Mapping[str, Any]) -> tuple[float, Work]:
-        """L_ED at the start, with a teacher of these options, and the step with it."""
+        """L_ED at the start and the step, with these options of the teacher."""
         given = self.parts()
         keep = regularizer(given, **options)
-        for _ in range(2):  # what is compiled is so from the second pass on
+        for _ in range(2):  # compiled passes begin with the second
             with torch.autocast(self.device, self.precision, enabled=self.precision != torch.float32):
                 given.student(self.images)
                 found = keep()
@@ -70,7 +70,7 @@ class Setting:
 
 
 def of_teacher(setting: Setting, names: Sequence[str]) -> tuple[dict[str, float], dict[str, Work]]:
-    """L_ED and the step by the options of the teacher, beside the floor and the ordinary teacher."""
+    """L_ED and the step for each set of teacher options, for the floor and for the default teacher."""
     chosen = {name: OPTIONS[name] for name in names if setting.device == "cuda" or name not in ON_A_GPU}
     made = {name: setting.optional(options) for name, options in ({OURS: {}} | chosen).items()}
     works = {FLOOR: setting.step(METHODS[FLOOR])} | {name: work for name, (_, work) in made.items()}
@@ -100,7 +100,7 @@ def _rounded(value: float) -> float:
 
 
 def made_by(device: str) -> dict[str, Any]:
-    """Provenance, with torchdistill's version where it was measured."""
+    """Provenance, with torchdistill's version if it was measured."""
     known = provenance()
     try:
         known["versions"]["torchdistill"] = version("torchdistill")

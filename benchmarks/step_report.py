@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).parent.parent
 
 
 def tables(results: Path) -> dict[str, str]:
-    """The tables of the page by name; those of a missing result file are missing."""
+    """The tables of the page by name, without those of missing result files."""
     found: dict[str, str] = {}
     names = ("step_cost.jsonl", "step_scale.jsonl", "job_cost.jsonl", "loader_cost.json")
     cost, scale, job, loader = (results / name for name in names)
@@ -30,7 +30,7 @@ def tables(results: Path) -> dict[str, str]:
             f"settings{suffix}": report.settings_tables(measured),
             f"options{suffix}": report.options_table(measured),
         }
-        if suffix:  # absolute times are of a GPU alone
+        if suffix:  # absolute times are shown only for GPUs
             found["throughput"] = report.throughput_table(measured)
     if scale.exists():
         measured = scale_report.read(scale)
@@ -52,7 +52,7 @@ def pictures(results: Path) -> dict[str, Figure]:
 
 
 def _by_device(path: Path) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The results of ``step_cost.py`` on each device, with the suffix of its marks and pictures."""
+    """The results of ``step_cost.py`` for each device, with the suffix of its marks and pictures."""
     if path.exists():
         measured = report.read(path)
         for device, suffix in {"cpu": "", "cuda": "_gpu"}.items():

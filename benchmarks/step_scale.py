@@ -1,7 +1,7 @@
-"""How the cost of a step grows: with the batch, the image, the number of terms, of teachers, and of processes.
+"""How the cost of a step grows with the batch, the image, and the numbers of terms, teachers and processes.
 
-Each point has the parts of a model, FT + bare teachers + losses, each measured alone in the same rounds, beside the
-real step. The processes have one thread each, and the same batch each.
+At each point the real step is measured in the same rounds as the parts of a cost model, FT + bare teachers + losses.
+Processes have one thread each, and batches of the same size.
 
     OMP_NUM_THREADS=2 python benchmarks/step_scale.py
     python benchmarks/step_scale.py --processes 1 2
@@ -34,7 +34,7 @@ SWEPT = {"batch": (1, 2, 8, 16), "side": (32, 64, 192, 256), "terms": (4, 8), "t
 
 
 def points() -> Iterator[dict[str, int]]:
-    """The usual point, and those that differ from it in one thing."""
+    """The default point, and those that differ from it in one number."""
     yield USUAL
     for name, values in SWEPT.items():
         for value in values:
@@ -42,7 +42,7 @@ def points() -> Iterator[dict[str, int]]:
 
 
 def works(point: dict[str, int], device: str) -> dict[str, Work]:
-    """The step in three ways, and its parts alone."""
+    """The step by three methods, and its parts alone."""
     case = CASES[CASE]
     torch.manual_seed(1)
     images, target = (each.to(device) for each in case.batch(point["batch"], point["side"]))
@@ -56,7 +56,7 @@ def works(point: dict[str, int], device: str) -> dict[str, Work]:
     methods = {PLAIN: fine_tuning, FLOOR: by_hand, OURS: ours}
     whole = {name: partial(step(way, fresh(), torch.float32), images, target) for name, way in methods.items()}
     for work in whole.values():
-        work()  # the teacher's first pass goes on behind its taps
+        work()  # the teacher's first pass is complete, later ones end at the taps
     return {**whole, TEACHER: bare_teachers(fresh(), images), LOSSES: losses(fresh(), images)}
 
 

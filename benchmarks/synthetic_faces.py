@@ -1,4 +1,4 @@
-"""Numbers and pictures of the synthetic faces in README and docs: the demonstration's methods and FE.
+"""Numbers and pictures of synthetic faces in README and docs: the demonstration's methods and FE.
 
 python benchmarks/synthetic_faces.py
 """
@@ -32,7 +32,7 @@ def contact_sheet(rows: int = 3, columns: int = 8, size: int = 128) -> np.ndarra
 
 
 def write_jpeg(name: str, picture: np.ndarray) -> None:
-    """A picture, BGR, for the docs."""
+    """Write a BGR picture for the docs."""
     cv2.imwrite(str(IMAGES / f"{name}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 85])
 
 

@@ -1,1 +1,1 @@
-"""The grid of trainings behind docs/results.md: what a cell is, how it is trained, and where its result goes."""
+"""The grid of trainings behind docs/results.md: its cells, their training and their results."""

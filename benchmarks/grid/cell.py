@@ -10,12 +10,12 @@ from typing import Any
 KEYS = ("split", "dataset", "source", "teacher", "method", "n_labels", "seed", "fold", "steps", "setting")
 STEPS, BATCH = 400, 5
 STRANGERS = 2
-"""``kept`` of a cell whose terms see no photograph of the people for whom the source's task is tested."""
+"""Value of ``kept`` for a cell whose terms see no photograph of the people on whom the source's task is tested."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What is trained on what.
+    """One training.
 
     Attributes:
         dataset: a name in :data:`grid.datasets.DATASETS`.
@@ -24,14 +24,14 @@ class Cell:
         method: a name in :data:`grid.methods.METHODS`.
         n_labels: labelled training images.
         fold: of the people.
-        seed: of the decoder, of the chosen people, of the batches and of the augmentations.
-        steps: of training; the same for all that is compared.
-        setting: learning rate, weight and what else the method has; ``batch``, if not :data:`BATCH` images a step;
-            ``rate``, a factor of all learning rates; ``monitored``, 0 if nothing is measured but the error at the end;
-            ``kept``, 1 if the source's task is tested too, at the end, or :data:`STRANGERS`; ``photographs``, how many
-            of these there are for the terms, if not all.
+        seed: of the decoder, the chosen people, the batches and the augmentations.
+        steps: training steps; the same for everything that is compared.
+        setting: learning rate, weight and other options of the method; ``batch``, images per step if not :data:`BATCH`;
+            ``rate``, a factor of all learning rates; ``monitored``, 0 to measure only the error at the end; ``kept``, 1
+            to test the source's task too at the end, or :data:`STRANGERS`; ``photographs``, their number for the terms,
+            if not all.
         split: ``'test'`` trains on people outside the fold and tests on the fold. ``'tuning'`` trains on people of
-            the fold and tests on all the others, of whom the choice then leaves out those that it must not see.
+            the fold and tests on all others; the choice of settings then ignores those whom it must not see.
     """
 
     dataset: str
@@ -47,12 +47,12 @@ class Cell:
 
     @property
     def identity(self) -> str:
-        """The same text for the same cell."""
+        """A text that is the same for equal cells."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @property
     def folder(self) -> str:
-        """A name for its files."""
+        """The name of its folder."""
         setting = "_".join(f"{key}{value:g}" for key, value in self.setting.items())
         parts = (
             self.split,

@@ -17,11 +17,11 @@ from xtask_reg.integrations.mmpose.tools import read_config
 from xtask_reg.integrations.mmpose_files import configs
 
 POINTS = 4
-"""How often a cell is tested on the way."""
+"""Number of tests during the training."""
 
 
 def cell_config(cell: Cell, places: Places, folder: Path) -> Config:
-    """The whole config, with ``train.json``, ``test.json`` and perhaps :data:`PHOTOGRAPHS` in ``folder``.
+    """The complete config; writes ``train.json``, ``test.json`` and possibly :data:`PHOTOGRAPHS` to ``folder``.
 
     Raises:
         FileNotFoundError: if the source was not prepared.
@@ -43,7 +43,7 @@ def cell_config(cell: Cell, places: Places, folder: Path) -> Config:
     config.default_hooks.checkpoint = {"type": "CheckpointHook", "interval": -1, "save_last": False}
     config.randomness.seed = cell.seed
     config.optim_wrapper.optimizer.fused = True
-    # without it the random decoder's first gradients can undo the encoder, which then predicts the mean shape for ever
+    # without it the random decoder's first gradients can ruin the encoder, which then predicts the mean shape for good
     warmup = {"type": "LinearLR", "start_factor": 0.01, "by_epoch": False, "end": cell.steps // 10}
     config.param_scheduler = [warmup, *config.param_scheduler]
     config.model.backbone.init_cfg.checkpoint = str(weights_file(cell.source, places.prepared))
@@ -74,7 +74,7 @@ def _add_teacher(config: Config, cell: Cell) -> None:
 
 
 def _merge(config: Config, changes: dict) -> None:
-    """Terms belong to the model; hooks are added to those of the config."""
+    """Merge a method's changes: its terms into the model, its hooks in addition to the config's."""
     changes = dict(changes)
     if "terms" in changes:
         config.model.terms = changes.pop("terms")
@@ -83,7 +83,7 @@ def _merge(config: Config, changes: dict) -> None:
 
 
 def fingerprint(config: Config, places: Places, folder: Path) -> str:
-    """A hash of the config, wherever its files lie."""
+    """A hash of the config that does not depend on where its files are."""
     text = config.pretty_text
     for place in (places.data_root, places.prepared, folder):
         text = text.replace(str(place), "")

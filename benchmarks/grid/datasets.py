@@ -17,15 +17,15 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class LandmarkSet:
-    """A folder with COCO-style files of which each image shows another person.
+    """A folder with COCO-style files in which each image shows another person.
 
     Attributes:
-        folder: relative to the data root, or to the folder of what is prepared if it is drawn.
-        files: the annotation files in it that are put together.
-        landmarks: how many there are.
-        subset: their name in the folder's ``subsets.json``; None if these are all.
-        drawn: how many synthetic people are drawn; 0 for real ones.
-        tested: how many people are tested at most.
+        folder: relative to the data root, or for synthetic faces to the folder of prepared files.
+        files: the annotation files to join.
+        landmarks: their number.
+        subset: their name in the folder's ``subsets.json``; None for all.
+        drawn: the number of synthetic people to draw; 0 for real ones.
+        tested: the maximum number of test people.
     """
 
     folder: str
@@ -45,7 +45,7 @@ DATASETS = {
 
 
 def read_people(root: Path, files: Sequence[str]) -> dict[str, Any]:
-    """All annotation files as one COCO dictionary, its images in the order of their names and numbered anew.
+    """All annotation files as one COCO dictionary, with images sorted by name and renumbered.
 
     Raises:
         ValueError: if an image does not have exactly one annotation.
@@ -65,15 +65,15 @@ def read_people(root: Path, files: Sequence[str]) -> dict[str, Any]:
 
 
 def folds(people: int) -> list[np.ndarray]:
-    """The people by number in :data:`FOLDS` parts of nearly the same size, always the same ones."""
+    """The indices of people in :data:`FOLDS` parts of nearly equal size, always the same."""
     return [np.sort(part) for part in np.array_split(np.random.default_rng(0).permutation(people), FOLDS)]
 
 
 def people_of(cell: Cell, people: int) -> tuple[np.ndarray, np.ndarray]:
-    """Who is trained on and who is tested; with fewer labels a part of those with more.
+    """The training and test people of a cell; those for fewer labels are a subset of those for more.
 
     Raises:
-        ValueError: if there are not so many people to train on.
+        ValueError: if there are not enough people to train on.
     """
     fold = folds(people)[cell.fold]
     others = np.setdiff1d(np.arange(people), fold)
@@ -85,7 +85,7 @@ def people_of(cell: Cell, people: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def portraits_without_labels(cell: Cell, content: dict[str, Any], root: Path) -> list[Path]:
-    """The images of those outside the fold who are not labelled in this cell."""
+    """The images of people outside the fold who are not labelled in this cell."""
     files = [root / image["file_name"] for image in content["images"]]
     labelled, _ = people_of(cell, len(files))
     taken = {*labelled, *folds(len(files))[cell.fold]}
@@ -93,7 +93,7 @@ def portraits_without_labels(cell: Cell, content: dict[str, Any], root: Path) ->
 
 
 def write_people(content: dict[str, Any], people: np.ndarray, file: Path) -> None:
-    """An annotation file of some people."""
+    """Write an annotation file of some people."""
     chosen = {key: [content[key][person] for person in people] for key in ("images", "annotations")}
     file.write_text(json.dumps({**content, **chosen}))
 

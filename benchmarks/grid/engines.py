@@ -1,4 +1,4 @@
-"""Where cells run: in processes of this machine, or of many through Ray."""
+"""Runs cells in processes of this machine, or of several through Ray."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from grid.places import Places
 
 BENCHMARKS = Path(__file__).parent.parent
 Outcome = tuple[Cell, dict[str, Any] | str]
-"""A cell with its result line, or with what went wrong."""
+"""A cell with its result line, or an error message."""
 
 
 def run_cell(cell: Cell, places: Places, gpu: str | None = None) -> Outcome:
-    """Train a cell in a process of its own, with one CPU thread; nothing of it stays on the disk."""
+    """Train a cell in its own process, with one CPU thread; its files are deleted afterwards."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(BENCHMARKS)}
     if gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = gpu
@@ -35,7 +35,7 @@ def run_cell(cell: Cell, places: Places, gpu: str | None = None) -> Outcome:
 
 
 def here(cells: Sequence[Cell], places: Places, jobs: int, gpus: Sequence[str] = ()) -> Iterator[Outcome]:
-    """Cells as they finish, ``jobs`` at a time, in turn on the GPUs if there are any."""
+    """Run ``jobs`` cells at a time, on the GPUs in turn if there are any; yields outcomes as they come."""
     devices = [gpus[number % len(gpus)] if gpus else None for number in range(len(cells))]
     with ThreadPoolExecutor(jobs) as pool:
         tasks = [pool.submit(run_cell, cell, places, device) for cell, device in zip(cells, devices)]
@@ -47,9 +47,9 @@ def here(cells: Sequence[Cell], places: Places, jobs: int, gpus: Sequence[str] =
 
 
 def on_ray(cells: Sequence[Cell], places: Places, gpus_per_cell: float = 0) -> Iterator[Outcome]:
-    """Cells as they finish on a Ray cluster: the one at ``RAY_ADDRESS``, or a local one.
+    """Run cells on the Ray cluster at ``RAY_ADDRESS``, or a local one; yields outcomes as they come.
 
-    Its machines see the repository and the data under the same paths.
+    All machines must have the repository and the data under the same paths.
 
     Raises:
         ImportError: if Ray is not installed.

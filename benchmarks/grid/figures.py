@@ -1,4 +1,4 @@
-"""Pictures of the grid."""
+"""Figures of the grid."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from xtask_reg.landmarks.plots import plot_ced
 from xtask_reg.palette import COLOURS, look
 
 LIMIT = 20
-"""Percent beyond which a difference is written instead of drawn."""
+"""Differences beyond so many percent are written instead of drawn."""
 MARKERS = "os^Dv<>P*X"
 SEEN = 1.3
-"""Heatmap pixels up to which distributions of errors are drawn."""
+"""Distributions of errors are drawn up to so many heatmap pixels."""
 
 
 def error_by_labels(rows: pd.DataFrame, names: Sequence[str]) -> Figure:
@@ -76,7 +76,7 @@ def ced(rows: pd.DataFrame, names: Sequence[str]) -> Figure:
 
 
 def curves(lines: pd.DataFrame, names: Sequence[str]) -> Figure:
-    """The mean test error on the way through the training, one panel for each number of labels."""
+    """The mean test error during training, one panel for each number of labels."""
     counts = sorted(lines.n_labels.unique())
     figure = Figure(figsize=(2 + 3 * len(counts), 3.4), layout="constrained")
     panels = figure.subplots(1, len(counts), squeeze=False, sharey=True)[0]
@@ -96,7 +96,7 @@ def curves(lines: pd.DataFrame, names: Sequence[str]) -> Figure:
 
 
 def cost(differences: Mapping[tuple[str, int], Comparison], time: Mapping[str, float]) -> Figure:
-    """What a method gains against what it costs: its difference in error beside its training time."""
+    """The benefit of each method against its cost: the difference in error over the training time."""
     drawn = {key: found.percent for key, found in differences.items() if key[0] in time}
     drawn = {key: found for key, found in drawn.items() if abs(found.mean) < LIMIT}
     counts = sorted({n_labels for _, n_labels in drawn})

@@ -1,4 +1,4 @@
-"""The images of lfw158 as the face sources see them: who is in each, and the features that an encoder gives it."""
+"""The images of lfw158 with their identities, and features of them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Identities:
 
     Attributes:
         images: RGB from 0 to 255, shape ``(N, 3, H, W)``.
-        labels: who is in each, shape ``(N,)``.
+        labels: the person in each, shape ``(N,)``.
         held_out: whether no classifier of the grid saw the image, shape ``(N,)``.
         people: their names, by label.
-        files: of the images.
+        files: the image files.
     """
 
     images: Tensor
@@ -44,12 +44,12 @@ def read(data_root: Path) -> Identities:
 
 
 def strangers(known: Identities) -> Tensor:
-    """Whether an image shows one of every other of the people, shape ``(N,)``."""
+    """Whether each image shows a stranger, as every other person is, shape ``(N,)``."""
     return known.labels % 2 == 0
 
 
 def seen(data_root: Path, fold: int, count: int | None = None, without_strangers: bool = False) -> list[Path]:
-    """The images that are not held out; of them ``count`` by chance, of which fewer are a part of more."""
+    """The images that are not held out; or a random ``count`` of them, where fewer are a subset of more."""
     known = read(data_root)
     wanted = ~known.held_out & ~strangers(known) if without_strangers else ~known.held_out
     files = [file for file, is_wanted in zip(known.files, wanted.tolist(), strict=True) if is_wanted]
@@ -59,5 +59,5 @@ def seen(data_root: Path, fold: int, count: int | None = None, without_strangers
 
 @torch.no_grad()
 def pooled(encoder: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """Averaged features ``(N, C)`` of images ``(N, 3, H, W)`` from 0 to 255, of which the encoder makes maps."""
+    """Averages ``(N, C)`` of the encoder's feature maps for images ``(N, 3, H, W)`` from 0 to 255."""
     return torch.cat([encoder(batch.float()).mean((2, 3)) for batch in images.split(64)])

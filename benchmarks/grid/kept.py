@@ -1,4 +1,4 @@
-"""What a network still knows of its source's task after it has learned landmarks: whose face is it?"""
+"""Tests the source's task, face recognition, on a network that has learned landmarks."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from xtask_reg.sources import load_weights
 
 
 def kept(model: TopdownPoseEstimator, source: str, places: Places, of_strangers: bool = False) -> dict[str, float]:
-    """How well the encoder tells people apart whom no classifier saw in these images.
+    """How well the encoder recognises people in images that no classifier saw.
 
     Args:
-        model: after the training; it is put into eval mode.
-        source: from which it was trained, with a classifier of the people of lfw158; if that was trained with the
-            encoder, only images are asked about that neither saw.
-        places: where that classifier and the images lie.
-        of_strangers: whether to ask only for those people whom :func:`grid.identities.link_seen` can leave out.
+        model: the trained model; it is put into eval mode.
+        source: the source from which it was trained, with a classifier of the people of lfw158; if that was trained
+            together with the encoder, only images that neither saw are used.
+        places: the folders of that classifier and of the images.
+        of_strangers: whether to test only on those people whom :func:`grid.identities.seen` can leave out.
 
     Returns:
-        ``accuracy`` of the source's own classifier upon the encoder; ``verification_auc``: how often two images of one
-        person are more alike, by the cosine of their averaged features, than two of different people;
+        ``accuracy`` of the source's own classifier on the encoder; ``verification_auc``: how often two images of one
+        person are more similar, by the cosine of their averaged features, than two of different people;
         ``accuracy_of_copy`` of the classifier that a term has trained with the encoder, if there is one.
     """
     known = identities.read(places.data_root)
@@ -51,7 +51,7 @@ def kept(model: TopdownPoseEstimator, source: str, places: Places, of_strangers:
 
 
 def _copies(model: TopdownPoseEstimator) -> list[PooledClassifier]:
-    """Of the source's classifier, in the terms."""
+    """The terms' copies of the source's classifier."""
     terms = model.regularizer.terms.values() if model.regularizer else ()
     return [term.student_connector for term in terms if isinstance(term.student_connector, PooledClassifier)]
 
@@ -62,7 +62,7 @@ def _part_right(logits: Tensor, labels: Tensor) -> float:
 
 
 def verification_auc(features: Tensor, labels: Tensor) -> float:
-    """The area under the ROC of the cosine between all pairs of images, by whether they show one person.
+    """The area under the ROC curve by which the cosine of two images predicts whether they show the same person.
 
     Args:
         features: shape ``(N, C)``.

@@ -1,4 +1,4 @@
-"""What is kept of the source's task beside what it costs on the new one: table and picture."""
+"""Table and figure of what is kept of the source's task, and what that costs on the new one."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from grid.report import Comparison, comparison_cells
 from xtask_reg.palette import COLOURS
 
 DRAWN = 40
-"""Percent of FT's error up to which a method is drawn."""
+"""Methods are drawn up to so many percent of additional error over FT."""
 MEASURES = {"accuracy": "accuracy of the source's classifier, %", "verification_auc": "verification, AUC"}
 _DOSE = r"[\d.]+(?:e-\d+)?"
 FROZEN = "FE"
-"""Its encoder is the source's, and so is what it knows."""
+"""The method whose encoder stays the source's."""
 
 
 def kept_table(lines: pd.DataFrame, rows: pd.DataFrame, against: Mapping[tuple[str, int], Comparison]) -> str:
@@ -24,8 +24,8 @@ def kept_table(lines: pd.DataFrame, rows: pd.DataFrame, against: Mapping[tuple[s
 
     Args:
         lines: the trainings after which the source's task was tested.
-        rows: the images of these.
-        against: what :func:`grid.report.differences` gives of them.
+        rows: their test images.
+        against: their comparisons, from :func:`grid.report.differences`.
     """
     head = f"method | {MEASURES['accuracy']} | range | {MEASURES['verification_auc']} | ME | change in error from FT, %"
     table = [f"| {head} | less error in | adjusted p |", "|" + "---|" * 8]
@@ -37,20 +37,20 @@ def kept_table(lines: pd.DataFrame, rows: pd.DataFrame, against: Mapping[tuple[s
 
 
 def strangers_table(lines: pd.DataFrame) -> str:
-    """What each method keeps of people whom no term has seen, as Markdown."""
+    """What each method keeps for people whom no term has seen, as Markdown."""
     table = [f"| method | {MEASURES['accuracy']} | range | {MEASURES['verification_auc']} |", "|" + "---|" * 4]
     table += [f"| {name} | {_known(own)} |" for name, own in _by_dose(lines).groupby("label", sort=False)]
     return "\n".join(table)
 
 
 def _known(lines: pd.DataFrame) -> str:
-    """Three cells: what one method's trainings have left of the source's task."""
+    """Three cells: what is left of the source's task after one method's trainings."""
     percent = 100 * lines.accuracy
     return f"{percent.mean():.1f} | {percent.min():.1f} to {percent.max():.1f} | {lines.verification_auc.mean():.3f}"
 
 
 def draw_kept(lines: pd.DataFrame, against: Mapping[tuple[str, int], Comparison]) -> Figure:
-    """What is kept of the source's task, against the change of the error; the doses of a constraint are joined."""
+    """What is kept of the source's task over the change of the error; the doses of a constraint are connected."""
     percent = {name: found.percent.mean for (name, _), found in against.items()} | {"FT": 0.0}
     measured = lines.assign(accuracy=100 * lines.accuracy)
     points = _by_dose(measured).groupby("label", sort=False)[[*MEASURES]].mean()
@@ -72,12 +72,12 @@ def draw_kept(lines: pd.DataFrame, against: Mapping[tuple[str, int], Comparison]
 
 
 def _by_dose(lines: pd.DataFrame) -> pd.DataFrame:
-    """The doses of a constraint one after the other, by weight."""
+    """The lines with the doses of a constraint sorted by weight."""
     constraints = pd.Categorical(_without_dose(lines.label), _without_dose(lines.label).unique())
     doses = lines.label.str.extract(f" ({_DOSE})(?=,|$)")[0].astype(float)
     return lines.assign(constraint=constraints, dose=doses).sort_values(["constraint", "dose"], kind="stable")
 
 
 def _without_dose(labels: pd.Index | pd.Series) -> pd.Index | pd.Series:
-    """``CTD-ED 0.002, random teacher`` is ``CTD-ED, random teacher``."""
+    """``CTD-ED, random teacher`` for ``CTD-ED 0.002, random teacher``."""
     return labels.str.replace(f" {_DOSE}(?=,|$)", "", regex=True)

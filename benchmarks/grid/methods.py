@@ -1,4 +1,4 @@
-"""How each method changes the config that fine-tunes, and the settings among which it is tuned."""
+"""The changes that each method makes to the fine-tuning config, and the settings among which it is tuned."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from grid.cell import BATCH
 from grid.sources import SOURCES, Source
 
 SIZE = (128, 128)
-"""Pixels of the labelled images and of the photographs."""
+"""Size in pixels of the labelled images and of the photographs."""
 HEAD_LR = 1e-3
 """Learning rate of the decoder, which is new in every method."""
 
@@ -25,10 +25,10 @@ class Method:
     """A way to fine-tune.
 
     Attributes:
-        changes: the config's changes, from the source and the setting.
-        settings: what is tried in tuning, six each; none for a method that takes FT's setting.
-        fixed: what it adds to that setting.
-        trains_encoder: whether ``lr`` in its settings is the encoder's rate, and not the decoder's.
+        changes: the changes of the config, given the source and the setting.
+        settings: those tried in tuning, six each; none for a method that takes FT's setting.
+        fixed: what it adds to FT's setting.
+        trains_encoder: whether ``lr`` in its settings is the encoder's rate, not the decoder's.
     """
 
     changes: Callable[[Source, Setting], Changes]
@@ -54,14 +54,14 @@ def _grid(**values: Sequence[float]) -> list[Setting]:
 
 RATES = _grid(lr=(1e-5, 3e-5, 6e-5, 1e-4, 2e-4, 4e-4))
 HEAD_RATES = _grid(lr=(1e-4, 3e-4, 1e-3, 2e-3, 4e-3, 8e-3))
-# two rates, and for each a grid of weights over four decades; the second one lies between the points of the first
+# two learning rates, and for each a grid of weights over four decades; the second lies between the points of the first
 WEIGHTS = _grid(lr=(1e-4, 1e-4, 1e-4, 2e-4, 2e-4, 2e-4), weight=(1e-6, 1e-4, 1e-2, 1e-5, 1e-3, 1e-2))
 DOSES = (0.0005, 0.002, 0.01)
-# where the terms are compared on photographs of their own, which the task does not pull at
+# for terms on separate photographs, where no task gradient opposes them
 PHOTOGRAPH_DOSES = {"CTD-ED": (0.002, 0.01, 0.05), "LwF": (0.00002, 0.0001, 0.0005, 0.002)}
 ALPHAS = (0.5, 0.75, 0.9)
 PHOTOGRAPHS, PORTRAITS = "photographs", "portraits"
-"""Folders of a cell with images without labels: of the source's task, and of the new one."""
+"""Folders of a cell with unlabelled images: of the source's task, and of the new one."""
 PORTRAIT_DOSES = {"CTD-ED": (0.01,), "LwF": (0.0001,)}
 LP_FT = _grid(lr=(6e-5, 1e-4, 2e-4) * 2, until=(0.2,) * 3 + (0.5,) * 3)
 
@@ -84,7 +84,7 @@ def _attention(source: Source, weight: Any) -> dict[str, Any]:
 
 
 def _answers(source: Source, name: str, loss: str, weight: Any) -> dict[str, Any]:
-    """A term between the answers of the source and of the student's copy of its classifier."""
+    """A term between the class scores of the source and of the student's copy of its classifier."""
     return _term(
         source,
         {
@@ -115,12 +115,12 @@ def _constant(weight: float) -> Any:
 
 
 def _decayed(weight: float) -> Any:
-    """To zero over the first half of the training: help while the decoder is random, then let go."""
+    """Decays to zero over the first half of the training: it acts while the decoder is random, then ends."""
     return {"type": "LinearDecay", "start": weight, "until": 0.5}
 
 
 def _balanced(ratio: float) -> Any:
-    """The same share of the task's gradient, wherever and however the features are compared."""
+    """Keeps the same ratio to the task's gradient, for any tap and any loss."""
     return {"type": "Balanced", "ratio": ratio}
 
 
@@ -133,7 +133,7 @@ def _terms(*make: MakeTerm, weight: Callable[[float], Any] = _constant) -> Calla
 
 
 def _rates(encoder: float) -> Changes:
-    """Learning rates: a retained classifier is pretrained as the encoder is."""
+    """Learning rates; a retained classifier has the encoder's, since it is pretrained too."""
     factor = {"lr_mult": encoder / HEAD_LR}
     keys = {"backbone": factor, "regularizer": factor}
     return {"optim_wrapper": {"optimizer": {"lr": HEAD_LR}, "paramwise_cfg": {"custom_keys": keys}}}
@@ -153,12 +153,12 @@ def _lp_ft(source: Source, setting: Setting) -> Changes:
 
 
 def _on_photographs(make: MakeTerm) -> Callable[[Source, Setting], Changes]:
-    """A term that is compared on photographs of the source's task, one for each labelled image."""
+    """A term on photographs of the source's task, one for each labelled image."""
     return _on_images(make, {"folder": PHOTOGRAPHS})
 
 
 def _on_portraits(make: MakeTerm) -> Callable[[Source, Setting], Changes]:
-    """A term that is compared on portraits of those who could have been labelled, one for each labelled image."""
+    """A term on portraits of people who could have been labelled, one for each labelled image."""
     return _on_images(make, {"folder": PORTRAITS, "size": SIZE})
 
 
@@ -175,12 +175,12 @@ def _wise_ft(source: Source, setting: Setting) -> Changes:
 
 
 def _at_a_tenth(make: MakeTerm) -> Method:
-    """A term whose gradient is kept at a tenth of the task's, and everything else as in FT."""
+    """A term whose gradient is kept at a tenth of the task's; everything else as in FT."""
     return Method(_terms(make, weight=_balanced), fixed={"weight": 0.1})
 
 
 def _at_doses(name: str, make: MakeTerm, weights: Sequence[float]) -> dict[str, Method]:
-    """A term of constant weights, named by them, and everything else as in FT."""
+    """A term at several constant weights, which name the methods; everything else as in FT."""
     return {f"{name} {weight:g}": Method(_terms(make), fixed={"weight": weight}) for weight in weights}
 
 
@@ -218,9 +218,9 @@ METHODS = {
 
 
 def changes_of(method: str, source: str, setting: Setting) -> Changes:
-    """What a method changes in the config of a source.
+    """The changes that a method makes to the config of a source.
 
     Raises:
-        KeyError: for an unknown method or source, or a setting without what the method wants.
+        KeyError: for an unknown method or source, or an incomplete setting.
     """
     return METHODS[method].changes(SOURCES[source], setting)

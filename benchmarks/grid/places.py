@@ -1,4 +1,4 @@
-"""Where the data lie."""
+"""The folders of the data."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from grid.datasets import DATASETS
 
 @dataclass(frozen=True)
 class Places:
-    """Folders of the machine that a cell runs on.
+    """Folders on the machine that a cell runs on.
 
     Attributes:
-        data_root: has ``frl/``, ``lfw158/`` and ``sources/``.
-        prepared: what `few_labels.py prepare` makes.
+        data_root: contains ``frl/``, ``lfw158/`` and ``sources/``.
+        prepared: the output of ``few_labels.py prepare``.
     """
 
     data_root: Path

@@ -1,4 +1,4 @@
-"""What the grid consists of, the most informative part first."""
+"""The cells of the grid, the most informative part first."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ CORE: Sequence[Compared] = (
 COSTED = (*CORE, ("dlib", "source", "CTD-ED 0.01, photographs"))
 LABELS = (20, 10, 50)
 COST_STEPS = 100
-# batch and steps: as many images as the core, and as many steps
+# (batch, steps) with as many images as in the core, then with as many steps
 BATCHES = ((2, 1000), (10, 200), (50, 40), (10, STEPS), (20, STEPS))
 REPEATED = ("FT", "CTD-ED", "CTD-ED decayed", "L2-SP")
-# what seemed to gain, asked again from seeds that had no part in picking it
+# an apparent gain, tested again with seeds that had no part in picking it
 PICKED: Sequence[Compared] = (("dlib", "none", "FT"), ("dlib", "source", "L2-SP"))
 PICKED_LABELS, PICKED_SEED = (20, 10), 2
-# what else is asked: the paper's weight, a random teacher whose term acts, which layer, which cosine, which regularizer
+# the paper's weight, a random teacher whose term acts, other layers, other cosines, other regularizers
 VARIANTS: Sequence[Compared] = (
     ("dlib", "source", "CTD-ED 0.002"),
     ("dlib", "source", "CTD-CD 0.002"),
@@ -46,7 +46,7 @@ VARIANTS: Sequence[Compared] = (
     ("dlib", "source", "CTD-ED balanced, pooled"),
     ("dlib", "source", "AT"),
 )
-# the same network from a source trained here, whose classifier makes L_CD exact, and from none
+# one network from a source trained here, whose own classifier L_CD can use, and without a source
 SOURCES: Sequence[Compared] = (
     ("lfw", "none", "FT"),
     ("lfw", "source", "CTD-ED"),
@@ -54,7 +54,7 @@ SOURCES: Sequence[Compared] = (
     ("untrained", "none", "FT"),
 )
 
-# what the constraints are named for: who still knows the source's task, at three doses a constraint
+# what is kept of the source's task, at three doses per constraint
 KEPT: Sequence[Compared] = (
     ("dlib", "none", "FT"),
     ("dlib", "random", "CTD-ED 0.002"),
@@ -68,7 +68,7 @@ KEPT: Sequence[Compared] = (
     *(("dlib", "none", f"WiSE-FT {alpha:g}") for alpha in ALPHAS),
     ("dlib", "none", "FE"),
 )
-# what seemed to keep it, at these doses, from other people and another decoder, and from another source
+# the methods that seemed to keep it, with other people and another decoder, and from another source
 KEPT_AGAIN: Sequence[Compared] = (
     ("dlib", "none", "FT"),
     ("dlib", "source", "CTD-ED 0.01, photographs"),
@@ -79,14 +79,14 @@ KEPT_ELSEWHERE: Sequence[Compared] = (
     ("lfw", "none", "FE"),
     *(("lfw", "source", f"{method} 0.01") for method in ("CTD-ED", "L2-SP")),
 )
-# the same where those who are asked for are in none of the photographs
+# the same for people who are in none of the photographs
 STRANGERS_KEPT: Sequence[Compared] = (
     ("dlib", "none", "FT"),
     ("dlib", "source", "CTD-ED 0.01, photographs"),
     ("dlib", "source", "LwF 0.0001, photographs"),
     ("dlib", "none", "FE"),
 )
-# how many images without labels a term wants, and whether those of the new task will do
+# how many unlabelled images a term needs, and whether those of the new task are enough
 PHOTOGRAPHS = (50, 200, 800)
 ON_PHOTOGRAPHS: Sequence[Compared] = tuple(
     ("dlib", "source", f"{method}, photographs") for method in ("CTD-ED 0.01", "LwF 0.0001")
@@ -97,7 +97,7 @@ ON_PORTRAITS: Sequence[Compared] = tuple(
 
 
 def core(dataset: str) -> list[Cell]:
-    """Every method of :data:`CORE` with every number of labels and fold; the settings are not chosen yet."""
+    """Every method of :data:`CORE` for every number of labels and fold; settings are chosen later."""
     return _cells(dataset, CORE, LABELS)
 
 
@@ -107,7 +107,7 @@ def variants(dataset: str) -> list[Cell]:
 
 
 def cost(dataset: str) -> list[Cell]:
-    """Short trainings, three of each of :data:`COSTED` in turn, for their time: to be run beside nothing else."""
+    """Short trainings for their time, three of each of :data:`COSTED` in turn; to be run on an idle machine."""
     cells = [cell for cell in _cells(dataset, COSTED, LABELS[:1]) if cell.fold == 0]
     own = {"steps": COST_STEPS, "setting": {"monitored": 0}}
     return [dataclasses.replace(cell, seed=seed, **own) for seed in range(3) for cell in cells]
@@ -119,27 +119,27 @@ def sources(dataset: str) -> list[Cell]:
 
 
 def seeds(dataset: str) -> list[Cell]:
-    """What is nearest to FT once more at the number of labels of the tuning, from other people and another decoder."""
+    """The methods closest to FT again at the number of labels of the tuning, with other people and another decoder."""
     cells = _cells(dataset, [each for each in CORE if each[2] in REPEATED and each[0] == "dlib"], LABELS[:1])
     return [dataclasses.replace(cell, seed=1) for cell in cells]
 
 
 def picked(dataset: str) -> list[Cell]:
-    """:data:`PICKED` with few labels, from other people and another decoder than all before."""
+    """:data:`PICKED` with few labels, with other people and another decoder than all before."""
     cells = _cells(dataset, PICKED, PICKED_LABELS)
     return [dataclasses.replace(cell, seed=PICKED_SEED) for cell in cells]
 
 
 def longer(dataset: str) -> list[Cell]:
-    """FT and CTD-ED at the most labels, three times as long: what more training changes."""
+    """FT and CTD-ED with the most labels, trained three times as long."""
     cells = _cells(dataset, CORE[:2], LABELS[-1:])
     return [dataclasses.replace(cell, steps=3 * STEPS) for cell in cells]
 
 
 def batches(dataset: str) -> list[Cell]:
-    """FT and CTD-ED at the most labels, in the :data:`BATCHES`.
+    """FT and CTD-ED with the most labels, in the :data:`BATCHES`.
 
-    At the tuned learning rates, and at these times the square root of how much larger the batch is.
+    At the tuned learning rates, and at these times the square root of the ratio of batch sizes.
     """
     cells = _cells(dataset, CORE[:2], LABELS[-1:])
     return [
@@ -151,7 +151,7 @@ def batches(dataset: str) -> list[Cell]:
 
 
 def kept(dataset: str) -> list[Cell]:
-    """:data:`KEPT` at the number of labels of the tuning, after which the source's task is tested as well."""
+    """:data:`KEPT` at the number of labels of the tuning; the source's task is tested as well."""
     return [dataclasses.replace(cell, setting={"kept": 1}) for cell in _cells(dataset, KEPT, LABELS[:1])]
 
 
@@ -163,13 +163,13 @@ def kept_again(dataset: str) -> list[Cell]:
 
 
 def strangers(dataset: str) -> list[Cell]:
-    """:data:`STRANGERS_KEPT`, after which the source's task is tested for people whom no term has seen."""
+    """:data:`STRANGERS_KEPT`; the source's task is tested on people whom no term has seen."""
     setting = {"kept": STRANGERS}
     return [dataclasses.replace(cell, setting=setting) for cell in _cells(dataset, STRANGERS_KEPT, LABELS[:1])]
 
 
 def unlabelled(dataset: str) -> list[Cell]:
-    """:data:`ON_PORTRAITS`, and :data:`ON_PHOTOGRAPHS` with the number of :data:`PHOTOGRAPHS`."""
+    """:data:`ON_PORTRAITS`, and :data:`ON_PHOTOGRAPHS` with each number of :data:`PHOTOGRAPHS`."""
     settings = [({"kept": 1}, ON_PORTRAITS)]
     settings += [({"kept": 1, "photographs": count}, ON_PHOTOGRAPHS) for count in PHOTOGRAPHS]
     cells = [
@@ -181,7 +181,7 @@ def unlabelled(dataset: str) -> list[Cell]:
 
 
 def repeat(dataset: str) -> list[Cell]:
-    """FT of the core once more, to be run on another machine into another folder of results."""
+    """FT of the core again, to be run on another machine with another folder of results."""
     return _cells(dataset, CORE[:1], LABELS[:1])
 
 

@@ -1,4 +1,4 @@
-"""What the grid needs beyond the data: the source networks' files in the form that the configs read, drawn faces."""
+"""Prepares what the grid needs besides the data: source networks in the form that the configs read, synthetic faces."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from xtask_reg.sources import DLIB_INPUT, dlib_resnet29_dense, load_covering, lo
 BEYOND_ENCODER = ("fc.", "blocks.256_down_out.")
 WEIGHT_DECAY = 1e-5
 EPOCHS = 20
-"""Of the network trained here, over the images of lfw158 that are not held out."""
+"""Epochs of the source trained here, over the images of lfw158 that are not held out."""
 PREPARED = Path("runs/few-labels/prepared")
 SIZE = 128
-"""Of the drawn faces, in pixels."""
+"""Size of the synthetic faces in pixels."""
 
 
 def prepare(places: Places) -> None:
-    """Write what is not there yet: the file of each source, the drawn faces."""
+    """Write what is missing: the file of each source, and the synthetic faces."""
     places.prepared.mkdir(parents=True, exist_ok=True)
     writers = {"imagenet": prepare_imagenet, "dlib": prepare_dlib, "lfw": prepare_lfw, "untrained": prepare_untrained}
     for name, write in writers.items():
@@ -53,7 +53,7 @@ def prepare_imagenet(data_root: Path, out: Path) -> None:
 
 
 def prepare_dlib(data_root: Path, out: Path) -> None:
-    """dlib's encoder, and upon its averaged features a classifier of the people of lfw158: what L_CD needs."""
+    """dlib's encoder, and on its averaged features a classifier of the people of lfw158, which L_CD needs."""
     published = load_weights(data_root / "sources" / "dlib_face_resnet29_128d.pth")
     weights = {key: value for key, value in published.items() if not key.startswith(BEYOND_ENCODER)}
     encoder = dlib_resnet29_dense().eval()
@@ -68,13 +68,13 @@ def prepare_dlib(data_root: Path, out: Path) -> None:
 
 
 def prepare_lfw(data_root: Path, out: Path) -> None:
-    """A narrow ResNet-18 that learned to tell the people of lfw158 apart."""
+    """A narrow ResNet-18 trained to recognise the people of lfw158."""
     held_out = SOURCES["lfw"].holds_out
     train_source(data_root / "lfw158" / "identities.csv", out, _res18(), held_out, EPOCHS, lambda loss: None)
 
 
 def prepare_untrained(data_root: Path, out: Path) -> None:
-    """The same network as it was before."""
+    """The same network, untrained."""
     torch.manual_seed(0)
     network = untrained_source(_res18())
     save_weights({**network.backbone.state_dict(), **network.classifier.state_dict()}, out, {})

@@ -1,4 +1,4 @@
-"""Tables of the grid, from its result files alone."""
+"""Tables of the grid, made from its result files alone."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ KEYS = ["fold", "seed"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """A method against another one on the same images.
+    """A method compared with a reference on the same images.
 
     Attributes:
-        percent: the difference of the mean errors, in percent of the other one's.
-        less: trainings after which the error is less.
-        trainings: how many there are of both.
-        p: of a t-test over the folds, adjusted for all that is compared beside it.
+        percent: the difference of the mean errors, in percent of the reference's.
+        less: the number of trainings with less error.
+        trainings: the number of trainings that both have.
+        p: of a t-test over the folds, adjusted for the other comparisons.
     """
 
     percent: Estimate
@@ -38,17 +38,17 @@ class Comparison:
 
     @property
     def is_clear(self) -> bool:
-        """Whether it is taken for real: by the interval, and by the test."""
+        """Whether both the interval and the test show a difference."""
         return self.p < 0.05 and not self.percent.low <= 0 <= self.percent.high
 
     def __str__(self) -> str:
-        """In percent, with the interval where there are three trainings, in bold where it is clear."""
+        """The difference in percent; with the interval if there are three trainings, in bold if it is clear."""
         text = as_text(self.percent) if self.trainings > 2 else _signed(self.percent.mean)
         return f"**{text}**" if self.is_clear else text
 
 
 def label(line: Mapping[str, Any]) -> str:
-    """What a method is called in tables and figures."""
+    """The name of a method in tables and figures."""
     teacher = ", random teacher" if line["teacher"] == "random" else ""
     source = "" if line["source"] == "dlib" else f", {line['source']}"
     count = line.get("setting", {}).get("photographs")
@@ -57,7 +57,7 @@ def label(line: Mapping[str, Any]) -> str:
 
 
 def reference_of(name: str, source: str) -> str:
-    """What a method is compared with: FT from the same source; and this with FT."""
+    """The name of a method's reference: FT from the same source; for that, FT."""
     plain = label({"method": PLAIN, "teacher": "none", "source": source})
     return PLAIN if name == plain else plain
 
@@ -67,7 +67,7 @@ def lines(results: Results, **wanted: Collection[Any]) -> pd.DataFrame:
 
     Args:
         results: of the grid.
-        **wanted: values of which the cells must have one, such as ``n_labels=[10, 20]``.
+        **wanted: allowed values of the cells' fields, such as ``n_labels=[10, 20]``.
     """
     usual = {"batch": BATCH, "rate": 1, "kept": 0, "photographs": None}
     every = [
@@ -89,12 +89,12 @@ def scores_of(rows: pd.DataFrame) -> LandmarkScores:
 
 
 def differences(rows: pd.DataFrame, elsewhere: pd.DataFrame | None = None) -> dict[tuple[str, int], Comparison]:
-    """By method and number of labels, the comparison with its :func:`reference_of`.
+    """The comparison of each method with its :func:`reference_of`, by method and number of labels.
 
     Args:
         rows: the images of all trainings; see :func:`images`.
-        elsewhere: those of trainings that were made once more on another processor: rounding makes another network
-            there, so that each method is compared with the reference of its own processor where there is one.
+        elsewhere: those of trainings that were repeated on another processor. Rounding gives another network there, so
+            each method is compared with the reference from its own processor, if there is one.
 
     Raises:
         ValueError: if the two were not tested on the same images.
@@ -109,9 +109,9 @@ def differences(rows: pd.DataFrame, elsewhere: pd.DataFrame | None = None) -> di
 
 
 def compared(pairs: Mapping[Any, tuple[pd.DataFrame, pd.DataFrame]]) -> dict[Any, Comparison]:
-    """Comparisons by what they are called, each of the images of one method with those of another.
+    """Comparisons by name, each between the images of one method and those of another.
 
-    Only folds and seeds that both have count; those that have none are left out.
+    Only folds and seeds that both have count; pairs without any are left out.
     """
     both = {key: paired(own, other) for key, (own, other) in _shared(pairs).items()}
     found = {}
@@ -124,7 +124,7 @@ def compared(pairs: Mapping[Any, tuple[pd.DataFrame, pd.DataFrame]]) -> dict[Any
 
 
 def _shared(pairs: Mapping[Any, tuple[pd.DataFrame, pd.DataFrame]]) -> dict[Any, tuple[pd.DataFrame, pd.DataFrame]]:
-    """The trainings that both methods have, of the other one those on the same processor where there are some."""
+    """The trainings that both methods have; the reference's on the same processor, if there are any."""
     found = {}
     for key, (own, other) in pairs.items():
         other = other.merge(own.groupby(KEYS).cpu.first().rename("wanted").reset_index(), on=KEYS)
@@ -137,10 +137,10 @@ def _shared(pairs: Mapping[Any, tuple[pd.DataFrame, pd.DataFrame]]) -> dict[Any,
 
 
 def times(lines: pd.DataFrame) -> dict[str, float]:
-    """By method, the median seconds of training over those of its :func:`reference_of`.
+    """The median training time of each method, relative to its :func:`reference_of`.
 
     Args:
-        lines: of trainings beside which the machine did nothing else.
+        lines: of trainings on an idle machine.
     """
     if lines.empty:
         return {}
@@ -160,8 +160,8 @@ def main_table(
     Args:
         rows: the images of the trainings.
         lines: the trainings.
-        against: what :func:`differences` gives.
-        time: what :func:`times` gives.
+        against: from :func:`differences`.
+        time: from :func:`times`.
     """
     argmax = lines.groupby(["label", "n_labels"]).me_argmax.mean()
     found = f"change in error from {PLAIN}, % | less error in | adjusted p"
@@ -179,11 +179,11 @@ def main_table(
 
 
 def pair_table(rows: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> str:
-    """Methods against each other, as Markdown; by number of labels where both were trained.
+    """Methods compared in pairs, as Markdown, for each number of labels that both have.
 
     Args:
         rows: the images of the trainings.
-        pairs: names of two methods each.
+        pairs: the names of two methods each.
     """
     wanted = {
         (n_labels, one, other): tuple(own[own.label == name] for name in (one, other))
@@ -197,7 +197,7 @@ def pair_table(rows: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> str:
 
 
 def comparison_cells(found: Comparison) -> str:
-    """A table's cells: the difference, how many trainings have less error, p."""
+    """Three cells of a table: the difference, the number of trainings with less error, p."""
     p = "< 0.001" if found.p < 0.001 else f"{found.p:.3f}" if found.p < 0.1 else f"{found.p:.1f}"
     return f"{found} | {found.less} of {found.trainings} | {p}"
 
@@ -213,11 +213,11 @@ def short_table(rows: pd.DataFrame, against: Mapping[tuple[str, int], Comparison
 
 
 def repeat_table(once: pd.DataFrame, again: pd.DataFrame) -> str:
-    """Trainings that were made again on another machine, as Markdown.
+    """Trainings that were repeated on another machine, as Markdown.
 
     Args:
         once: the images of the trainings; see :func:`images`.
-        again: those of the same trainings on the other machine.
+        again: those of the repetitions.
     """
     head = "| labels | method | ME | on the other machine | difference of single runs, % | mean difference, % |"
     table = [head, "|" + "---|" * 6]
@@ -234,10 +234,10 @@ def repeat_table(once: pd.DataFrame, again: pd.DataFrame) -> str:
 
 
 def batch_table(rows: pd.DataFrame) -> str:
-    """Trainings in several batches, each against the same method in the usual batch, as Markdown.
+    """Trainings with several batch sizes, each compared with the same method at the usual one, as Markdown.
 
     Args:
-        rows: the images of the trainings, those in the usual batch among them; see :func:`images`.
+        rows: the images of the trainings, including those at the usual batch size; see :func:`images`.
     """
     found = "change in error from batch 5, % | less error in | adjusted p"
     table = [f"| method | batch | steps | learning rates | ME | {found} |", "|" + "---|" * 8]
@@ -264,7 +264,7 @@ def _change(found: Comparison | None) -> str:
 
 
 def _signed(value: float) -> str:
-    """To one digit, without a negative zero."""
+    """With a sign and one decimal, never ``-0.0``."""
     return f"{round(value, 1) + 0.0:+.1f}"
 
 
@@ -278,9 +278,9 @@ def as_text(estimate: Estimate) -> str:
 
 
 def tuning_table(tuning: Results, rows: pd.DataFrame, lines: pd.DataFrame) -> str:
-    """For each method the settings that were tried, and the folds for which each was chosen, as Markdown.
+    """The settings tried for each method, and the folds for which each was chosen, as Markdown.
 
-    The error is that on which the choices were made, averaged over the folds.
+    The error is the one by which they were chosen, averaged over the folds.
     """
     table = ["| method | setting | error | chosen for fold |", "|---|---|---|---|"]
     held_out = {fold: set(own.image) for fold, own in rows.groupby("fold")}

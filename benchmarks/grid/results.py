@@ -1,4 +1,4 @@
-"""The result lines of finished cells, and beside them the errors of their test images."""
+"""The results of finished cells, and the errors of their test images."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ COLUMNS = ["cell", "image", "error"]
 
 
 class Results:
-    """A file of JSON lines, one a cell, and ``<name>_errors.csv.gz``, one row for each test image of each cell.
+    """A file of JSON lines, one per cell, and ``<name>_errors.csv.gz`` with one row for each test image of each cell.
 
     Args:
         path: the ``.jsonl``; it need not exist yet.
 
     Raises:
-        ValueError: if a line is no JSON, as one that was cut off; delete that line.
+        ValueError: if a line is not JSON, perhaps because it was cut off; delete that line.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,7 +44,7 @@ class Results:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row a cell."""
+        """One row per cell."""
         return pd.DataFrame(self.lines)
 
     @property
@@ -55,7 +55,7 @@ class Results:
         return pd.read_csv(self.errors_path)
 
     def add(self, line: Mapping[str, Any]) -> None:
-        """Write a result, its ``errors`` by image first: a line never stands there without them."""
+        """Write a result; its ``errors`` by image come first, so that no line is without them."""
         cell = cell_of(line)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         own = pd.DataFrame({"cell": cell.folder, "image": line["errors"].keys(), "error": line["errors"].values()})

@@ -1,6 +1,6 @@
-"""Train one cell in a process of its own: ``python -m grid.run_cell CELL DATA_ROOT PREPARED FOLDER``.
+"""Trains one cell in its own process: ``python -m grid.run_cell CELL DATA_ROOT PREPARED FOLDER``.
 
-CELL is the JSON of its identity. FOLDER gets ``result.json`` when all is done, and not before.
+CELL is the JSON of its identity. ``result.json`` appears in FOLDER only when everything is done.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def train(cell: Cell, places: Places, folder: Path) -> dict[str, Any]:
         _link(portraits_without_labels(cell, content, places.landmarks(cell.dataset)), folder / PORTRAITS)
     config = cell_config(cell, places, folder)
     config.work_dir = str(folder / "log")
-    # the points of the last test are kept
+    # keeps the points of the last test
     config.val_evaluator = {**config.val_evaluator, "outfile": str(folder / "predictions.json")}
     runner = Runner.from_cfg(config)
     start = time.monotonic()
@@ -60,7 +60,7 @@ def train(cell: Cell, places: Places, folder: Path) -> dict[str, Any]:
         "auc": scores.auc,
         "me_argmax": _by_argmax(runner),
         "seconds": round(seconds, 1),
-        "curve": curve,  # the mean errors of all tests, the last one at the end
+        "curve": curve,  # the mean errors of all tests, in order
         **(_measured(folder / "log") if "monitor" in config.model else {}),
         **(kept(runner.model, cell.source, places, of_strangers) if cell.setting.get("kept") else {}),
         "config": fingerprint(config, places, folder),
@@ -75,7 +75,7 @@ def _link(files: Iterable[Path], folder: Path) -> None:
 
 
 def _by_argmax(runner: Runner) -> float:
-    """The mean error with the paper's way to read a heatmap, which cannot fall below 0.38."""
+    """The mean error with the paper's decoding by argmax, which cannot fall below 0.38."""
     runner.model.head.decoder.method = "argmax"
     for metric in runner.val_loop.evaluator.metrics:
         metric.outfile = None
@@ -83,9 +83,9 @@ def _by_argmax(runner: Runner) -> float:
 
 
 def _measured(folder: Path) -> dict[str, Any]:
-    """For each term the mean ratio of its gradient to the task's; the last cosine of each stage to the source's.
+    """The mean ratio of each term's gradient to the task's, and each stage's last cosine to the source's.
 
-    On photographs without labels the task has no gradient, and a term no ratio.
+    On unlabelled photographs the task has no gradient, and a term no ratio.
     """
     log = read_log(folder)
     ratios = {name: [value for _, value in points] for name, points in log.get("ratio", {}).items()}

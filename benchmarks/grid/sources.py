@@ -1,4 +1,4 @@
-"""Source networks of the grid: which config trains from them, and where their weights come from."""
+"""Source networks of the grid: the config that fine-tunes each, and its weights."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class Source:
         weights: its file in the folder of prepared sources.
         last: tap of the last encoder features.
         earlier: tap one stage before, at twice the resolution.
-        channels: of these.
+        channels: of the last features.
         classes: of its classifier; 0 without one.
-        small_batches: whether its batch norms must be told to keep the source's statistics.
-        rate_factor: what the learning rates that are tried for the encoder are multiplied by. A network with batch norm
-            stands, and wants, larger ones than one without.
-        holds_out: every how many-th image of lfw158 its training did not see; 0 if it was not trained on these.
+        small_batches: whether its batch norms must be set to keep the source's statistics.
+        rate_factor: the factor of the learning rates tried for the encoder: a network with batch norm tolerates, and
+            needs, larger ones than one without.
+        holds_out: n, if its training did not see every n-th image of lfw158; 0 if it was not trained on these.
     """
 
     config: str
@@ -76,7 +76,7 @@ SOURCES = {
 
 
 def weights_file(name: str, prepared: Path) -> Path:
-    """Where the weights of a source lie.
+    """The path of a source's weights.
 
     Raises:
         FileNotFoundError: if they were not prepared.

@@ -1,4 +1,4 @@
-"""What differences between methods are worth: a hierarchical bootstrap over folds, seeds and images; a t-test."""
+"""The uncertainty of differences between methods: a hierarchical bootstrap over folds, seeds and images; a t-test."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Estimate:
 def bootstrap(values: pd.DataFrame, column: str, resamples: int = RESAMPLES) -> Estimate:
     """The mean of a column and its percentile interval.
 
-    Folds are drawn with replacement, and within each its seeds, and its test images, which are the same after every
-    seed: what the images of a training share, such as a bad training set, counts once, and so do people who are tested
-    after several trainings.
+    Folds are drawn with replacement, and within each its seeds and its test images, which are the same for every seed.
+    So effects that all images of a training share, such as a bad training set, count once, and so do people who are
+    tested after several trainings.
 
     Args:
         values: rows with ``fold``, ``seed``, ``image`` and the column.
-        column: what is averaged over the rows.
-        resamples: how many.
+        column: the column to average.
+        resamples: the number of resamples.
 
     Raises:
         ValueError: if there are no rows, or an image of a fold was not tested after each of its seeds.
@@ -62,7 +62,7 @@ def paired(errors: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
         Rows with ``fold``, ``seed``, ``image``, ``difference``, and the ``reference`` error.
 
     Raises:
-        ValueError: if an image of one has no partner, or several.
+        ValueError: if an image of one method has no counterpart, or several.
     """
     keys = ["fold", "seed", "image"]
     both = errors[[*keys, "error"]].merge(
@@ -80,10 +80,10 @@ def of_trainings(differences: pd.DataFrame) -> pd.Series:
 
 
 def adjusted_p(differences: Sequence[pd.DataFrame]) -> list[float]:
-    """Of each comparison, the p-value of a paired t-test over its folds, adjusted for there being several.
+    """The p-value of a paired t-test over the folds of each comparison, adjusted for multiple testing.
 
-    Seeds of a fold are averaged, as they are tested on the same people. Benjamini and Hochberg: where those below 0.05
-    are taken for real, a twentieth of them is expected not to be. With one fold it is 1.
+    Seeds of a fold are averaged, as they are tested on the same people. The adjustment is that of Benjamini and
+    Hochberg: of the differences with p below 0.05, a twentieth is expected to be false. With one fold p is 1.
 
     Args:
         differences: of each comparison; see :func:`paired`.

@@ -1,8 +1,8 @@
-"""The setting of each method, chosen on people that the test does not see.
+"""Chooses the setting of each method, without the people of the test.
 
-Each setting is trained twice at :data:`LABELS` labels, on people of fold 0 and on people of fold 1, and tested on all
-other people. The choice for a test fold looks only at trainings on other folds, and in these only at people of the
-other folds: nobody of the fold has a part in it.
+Each setting is trained twice with :data:`LABELS` labels, on people of fold 0 and on people of fold 1, and tested on all
+other people. The choice for a test fold uses only trainings on other folds, and in these only people of other folds, so
+nobody of the fold influences it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LABELS, TUNING_FOLDS = 20, (0, 1)
 
 
 def tuning_cells(dataset: str, source: str, teacher: str, method: str) -> list[Cell]:
-    """All that is tried for a method."""
+    """The cells of a method's tuning."""
     return [
         Cell(dataset, source, teacher, method, LABELS, fold, setting=setting, split="tuning")
         for setting in METHODS[method].settings_for(source)
@@ -29,7 +29,7 @@ def tuning_cells(dataset: str, source: str, teacher: str, method: str) -> list[C
 
 
 def tuned_as(cell: Cell) -> Cell:
-    """The cell whose setting is looked for: the same one, or that of FT if it takes FT's setting."""
+    """The cell whose tuned setting applies: the cell itself, or FT's for a method that takes FT's setting."""
     method = METHODS[cell.method]
     return dataclasses.replace(cell, method="FT", teacher="none") if method.tuned_as_ft else cell
 
@@ -45,7 +45,7 @@ def scores(results: Results, cell: Cell, held_out: Collection[str]) -> pd.DataFr
 
     Args:
         results: of the tuning.
-        cell: whose setting is looked for; its tuning must be complete.
+        cell: the cell to choose for; its tuning must be complete.
         held_out: the images of its fold.
     """
     wanted = tuning_cells(cell.dataset, cell.source, cell.teacher, cell.method)
@@ -56,7 +56,7 @@ def scores(results: Results, cell: Cell, held_out: Collection[str]) -> pd.DataFr
 
 
 def chosen(results: Results, cell: Cell, held_out: Collection[str]) -> Setting:
-    """The setting of the lowest error among :func:`scores`, and what the method adds to it."""
+    """The setting with the lowest error in :func:`scores`, and what the method adds to it."""
     tried = scores(results, tuned_as(cell), held_out)
     best = tried.loc[tried.error.idxmin()].drop("error")
     return {str(key): float(value) for key, value in best.items()} | METHODS[cell.method].fixed

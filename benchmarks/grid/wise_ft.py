@@ -1,4 +1,4 @@
-"""WiSE-FT in a training: the last test is of the encoder between its source and what the training made of it."""
+"""WiSE-FT in a training: the last test is of an encoder interpolated between the source and the trained one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from xtask_reg.finetune import interpolate
 
 @HOOKS.register_module()
 class WiseFTHook(Hook):
-    """Interpolates the encoder when the training is over, before the last validation.
+    """Interpolates the encoder after training, before the last validation.
 
     Args:
-        alpha: from 0, the weights that the training began with, to 1, those at its end.
+        alpha: from 0, the weights before training, to 1, those after it.
     """
 
     def __init__(self, alpha: float) -> None:
@@ -24,7 +24,7 @@ class WiseFTHook(Hook):
         self._source: dict[str, Tensor] | None = None
 
     def before_train(self, runner: Any) -> None:
-        """Keep the encoder as it is."""
+        """Keep a copy of the encoder's weights."""
         self._source = {name: value.clone() for name, value in runner.model.backbone.state_dict().items()}
 
     def before_val(self, runner: Any) -> None:

@@ -1,4 +1,4 @@
-"""Faces with part masks, and the identities that a source network learns from."""
+"""Faces with part masks, and the images with identities from which a source network learns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from xtask_reg.data.synthetic import write_segmentation_set
 from xtask_reg.sources.classification import read_identities
 
 FRL_CLASSES = ("background", "face", "outline", "brows", "eyes", "nose", "lips", "mouth")
-"""What the labels of the FRL masks are; "outline" is between the face and the outermost contour of the template."""
+"""Names of the labels in the FRL masks; "outline" is between the face and the outermost contour of the template."""
 PEOPLE = {"train": range(1000, 1024), "test": range(3000, 3060)}
 SOURCE_PEOPLE, SOURCE_IMAGES = 30, 16
 HELD_OUT = 5
@@ -51,7 +51,7 @@ class Identities:
 
 @dataclass(frozen=True)
 class Case:
-    """Everything that the methods are compared on."""
+    """The data on which the methods are compared."""
 
     classes: Sequence[str]
     train: Faces
@@ -60,7 +60,7 @@ class Case:
 
 
 def synthetic_case(folder: Path, size: int) -> Case:
-    """Draws the faces and writes them below ``folder``; nobody is in two of the sets."""
+    """Synthetic faces, written below ``folder``; nobody is in two of the sets."""
     files = {split: write_segmentation_set(folder, people, 1, size, split=split) for split, people in PEOPLE.items()}
     table = synthetic.write_identity_set(folder / "identities", range(SOURCE_PEOPLE), SOURCE_IMAGES, size)
     classes, labels = without_sides(synthetic.PART_NAMES)
@@ -77,9 +77,9 @@ def frl_case(data_root: Path, size: int) -> Case:
 
 
 def read_faces(index: Path, size: int, labels: np.ndarray) -> Faces:
-    """The images that a JSON file names, and of each the mask of the same name in ``masks/``, scaled to ``size``.
+    """The images that a JSON file lists, each with the mask of the same name in ``masks/``, scaled to ``size``.
 
-    ``labels`` has the label here of each label there.
+    ``labels`` maps each label in the files to the label here.
     """
     names = [image["file_name"] for image in json.loads(index.read_text())["images"]]
     images = [cv2.resize(read_image(index.parent / name), (size, size), interpolation=cv2.INTER_AREA) for name in names]
@@ -98,7 +98,7 @@ def _read_mask(path: Path, size: int, labels: int) -> np.ndarray:
 
 
 def read_source(table: Path, size: int) -> Identities:
-    """Images of people, scaled to ``size``; each fifth is held out."""
+    """Images of people, scaled to ``size``; every fifth is held out."""
     images, labels, _ = read_identities(table)
     if images.shape[2:] != (size, size):
         scaled = [F.interpolate(part.float(), size, mode="bilinear", antialias=True) for part in images.split(256)]
@@ -107,9 +107,9 @@ def read_source(table: Path, size: int) -> Identities:
 
 
 def without_sides(classes: Sequence[str]) -> tuple[list[str], np.ndarray]:
-    """The classes with left and right as one, and the label that each old label has there.
+    """The classes with left and right merged, and the new label of each old one.
 
-    A mirrored picture then needs no other labels.
+    A mirrored picture then keeps its labels.
     """
     plain = [name.removeprefix("left_").removeprefix("right_") for name in classes]
     names = list(dict.fromkeys(plain))

@@ -1,4 +1,4 @@
-"""A source network that tells people apart, and segmentation networks that start from it."""
+"""Trains a face-recognition network as source, and segmentation networks that start from it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from xtask_reg.integrations.smp import load_encoder
 from xtask_reg.sources.classification import accuracy, train_classifier
 
 RATIO = 0.1
-"""Of the gradient of L_ED to that of the cross entropy, at the tap (``xr.Balanced``)."""
+"""Ratio of L_ED's gradient at the tap to the task's (``xr.Balanced``)."""
 DECODER = (64, 48, 32, 24, 16)
 BATCH, LR, POWER = 4, 1e-3, 0.9
 CONVENTION = xr.InputConvention()
@@ -25,7 +25,7 @@ TO_STUDENT = xr.InputAdapter(PIXELS, CONVENTION)
 
 
 def train_source(people: Identities, epochs: int) -> tuple[nn.Module, float]:
-    """A ResNet-18 that has learned the identities from random weights, and its accuracy on held-out images."""
+    """A ResNet-18 trained from scratch to recognise the people, and its accuracy on held-out images."""
     torch.manual_seed(0)
     source = torchvision.models.resnet18(num_classes=int(people.labels.max()) + 1)
     kept = people.held_out
@@ -37,10 +37,10 @@ def train_source(people: Identities, epochs: int) -> tuple[nn.Module, float]:
 
 
 def train(method: str, source: nn.Module, case: Case, seed: int, epochs: int) -> nn.Module:
-    """A Unet whose encoder starts as the source, after ``epochs`` of training, with L_ED if that is the method.
+    """A Unet whose encoder starts as the source, trained for ``epochs``, with L_ED if that is the method.
 
-    Cross entropy and Dice loss, Adam with polynomial decay; half of the images are mirrored. A seed means the same
-    decoder and the same batches.
+    Cross entropy and Dice loss, Adam with polynomial decay; half of the images are mirrored. The seed determines the
+    decoder and the batches.
     """
     torch.manual_seed(seed)
     model = smp.Unet("resnet18", encoder_weights=None, decoder_channels=DECODER, classes=len(case.classes))

@@ -1,1 +1,1 @@
-"""What ``benchmarks/step_cost.py`` and ``benchmarks/step_scale.py`` are made of."""
+"""The parts of ``benchmarks/step_cost.py``, ``step_scale.py``, ``job_cost.py`` and ``loader_cost.py``."""

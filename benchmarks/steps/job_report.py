@@ -12,12 +12,12 @@ from steps.names import PLAIN
 
 
 def read(path: Path) -> pd.DataFrame:
-    """The lines of the result file, the last one of each job."""
+    """The last line of each job in the result file."""
     return pd.read_json(path, lines=True).drop_duplicates(["device", "job"], keep="last")
 
 
 def table(results: pd.DataFrame) -> str:
-    """The jobs in Markdown, each beside plain fine-tuning on the same device."""
+    """The jobs in Markdown, each compared with plain fine-tuning on the same device."""
     lines = [
         "| on | tools/train.py | step, s | quartiles | images/s | / FT | waiting for data, % of a step | of an epoch |",
         "|" + "---|" * 8,

@@ -1,4 +1,4 @@
-"""Seconds and peak memory of work on one device."""
+"""Measures seconds and peak memory of work on one device."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from torch.profiler import ProfilerActivity, profile
 Work = Callable[[], object]
 FEWEST_ROUNDS = 3
 CALLS = 3
-"""Of what is watched for its memory."""
+"""Number of calls when memory is measured."""
 WARM_UP = {"cpu": 1, "cuda": 3}
-"""Calls beforehand: on a GPU the allocator settles, and CUDA graphs are captured."""
+"""Number of calls before measuring: on a GPU the allocator settles, and CUDA graphs are captured."""
 
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-"""``cpu`` counts the time that the process was given: the one to use on a machine that others use, with one thread."""
+"""``cpu`` is the CPU time of the process: use it on a shared machine, with one thread."""
 
 
 def seconds(work: Work, device: str, clock: str = "wall") -> float:
-    """The time that one call takes until all of it is done."""
+    """The time that one call takes, until the device has finished."""
     now = CLOCKS[clock]
     _wait(device)
     start = now()
@@ -37,7 +37,7 @@ def seconds(work: Work, device: str, clock: str = "wall") -> float:
 
 
 def quartiles(values: np.ndarray) -> dict[str, float]:
-    """Median and quartiles, to four digits."""
+    """Median and quartiles, rounded to four digits."""
     found = np.quantile(values, (0.5, 0.25, 0.75))
     return dict(zip(("median", "lower", "upper"), (float(f"{value:.4g}") for value in found)))
 
@@ -45,13 +45,13 @@ def quartiles(values: np.ndarray) -> dict[str, float]:
 def interleaved(works: Mapping[str, Work], device: str, budget: float, clock: str = "wall") -> dict[str, list[float]]:
     """Seconds of each work in each round.
 
-    A round has every work once, in an order of its own, so that what disturbs the machine for a while disturbs all.
-    Each is called :data:`WARM_UP` times beforehand.
+    A round calls each work once, in a random order, so that temporary disturbances of the machine affect all. Each is
+    called :data:`WARM_UP` times before.
 
     Args:
         works: by name.
         device: ``'cpu'`` or ``'cuda'``.
-        budget: seconds after which no round begins; the first three are made in any case.
+        budget: seconds after which no new round begins; there are at least three.
         clock: one of ``CLOCKS``.
     """
     for work in [*works.values()] * WARM_UP[device]:
@@ -67,10 +67,9 @@ def interleaved(works: Mapping[str, Work], device: str, budget: float, clock: st
 
 
 def peak_bytes(build: Callable[[], Work], device: str) -> int:
-    """The most memory that PyTorch's allocator held at a time for what ``build`` makes, its weights included.
+    """The peak memory that PyTorch allocates for the work that ``build`` returns, including its weights.
 
-    On the CPU it is read from the profiler, which sees every tensor, but not what oneDNN allocates inside a
-    convolution.
+    On the CPU it is taken from the profiler, which sees every tensor, but not what oneDNN allocates in a convolution.
     """
     gc.collect()
     if device == "cuda":

@@ -1,6 +1,6 @@
-"""One training step in several ways: without a teacher, with it written out by hand, through this and other libraries.
+"""One training step by several methods: without a teacher, with it by hand, with this library and with others.
 
-Each makes of a student and its sources a function of images and target heatmaps that returns the loss.
+From a student and its sources, each makes a function of images and target heatmaps that returns the loss.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Forward = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Parts:
-    """What a method puts together.
+    """What a method combines.
 
     Args:
         student: in training mode.
         sources: frozen, in eval mode.
         paths: of the stages, the same in student and source.
-        terms: the stage and the loss of each term; every source is compared by all of them.
+        terms: the stage and the loss of each term; each applies to every source.
     """
 
     student: Detector
@@ -44,10 +44,10 @@ def parts(case: Case, seed: int = 0, terms: int = 1, teachers: int = 1) -> Parts
     """Student and sources of a case, always the same for one seed.
 
     Args:
-        case: which network.
+        case: the network.
         seed: of the weights.
-        terms: 1 for L_ED at the last stage, 4 for one at each stage, 8 for attention transfer beside it.
-        teachers: how many sources there are.
+        terms: 1 for L_ED at the last stage, 4 for L_ED at each stage, 8 for attention transfer in addition.
+        teachers: the number of sources.
     """
     torch.manual_seed(seed)
     sources = [case.source().requires_grad_(False) for _ in range(teachers)]
@@ -63,13 +63,13 @@ def task_loss(heatmaps: Tensor, target: Tensor) -> Tensor:
 
 
 def fine_tuning(given: Parts) -> Forward:
-    """FT: no teacher, which is let go of."""
+    """FT, without a teacher: the sources are released."""
     student = given.student
     return lambda images, target: task_loss(student(images), target)
 
 
 def by_hand(given: Parts, first: bool = False) -> Forward:
-    """The floor: a bare forward pass of each source up to its last stage, and the losses. No hooks, no checks.
+    """The floor: a bare forward pass of each source up to its last stage, and the losses; no hooks, no checks.
 
     Args:
         given: the networks.
@@ -111,12 +111,12 @@ def regularizer(given: Parts, weight: float = WEIGHT, **options: Any) -> xr.Cros
 
 
 def ours(given: Parts, weight: float = WEIGHT, **options: Any) -> Forward:
-    """Through :class:`xtask_reg.CrossTaskRegularizer`; ``options`` are those of ``FrozenTeacher``."""
+    """With :class:`xtask_reg.CrossTaskRegularizer`; ``options`` are those of ``FrozenTeacher``."""
     return kept(given, regularizer(given, weight, **options))
 
 
 def kept(given: Parts, keep: xr.CrossTaskRegularizer) -> Forward:
-    """Through a regularizer that is there already."""
+    """With an existing regularizer."""
 
     def forward(images: Tensor, target: Tensor) -> Tensor:
         task = task_loss(given.student(images), target)
@@ -126,7 +126,7 @@ def kept(given: Parts, keep: xr.CrossTaskRegularizer) -> Forward:
 
 
 def ours_first(given: Parts) -> Forward:
-    """The same with the teacher before the student, where that is quicker: on a CPU."""
+    """The same with the teacher before the student, which is faster on a CPU."""
     keep = regularizer(given)
 
     def forward(images: Tensor, target: Tensor) -> Tensor:
@@ -138,7 +138,7 @@ def ours_first(given: Parts) -> Forward:
 
 
 def beside(given: Parts, **options: Any) -> Forward:
-    """The sources on a CUDA stream of their own, beside the student, and the losses by hand.
+    """The sources on a separate CUDA stream, in parallel with the student, and the losses by hand.
 
     Args:
         given: the networks.
@@ -165,7 +165,7 @@ def beside(given: Parts, **options: Any) -> Forward:
 
 
 def through_torchdistill(given: Parts) -> Forward:
-    """Through torchdistill's forward hooks: both networks run to their end."""
+    """With torchdistill's forward hooks: both networks run to their end."""
     from torchdistill.core.forward_hook import ForwardHookManager
 
     device = next(given.student.parameters()).device
@@ -239,15 +239,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
         **{"dtype": torch.bfloat16, "channels_last": True, "compile": "reduce-overhead"}
     },
 }
-"""Beyond the floor: the options of ``FrozenTeacher``."""
+"""The options of ``FrozenTeacher`` that are compared with the floor."""
 ON_A_GPU = tuple(name for name in OPTIONS if "float16" in name.split() or "CUDA" in name)
-"""Those that a CPU does not have, or does slowly."""
+"""Those that a CPU does not support, or only slowly."""
 
 
 def step(
     method: Callable[[Parts], Forward], given: Parts, precision: torch.dtype
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """A whole step of training with Adam; autocast to ``precision`` unless it is float32. Returns the loss."""
+    """A whole training step with Adam, under autocast to ``precision`` unless that is float32; returns the loss."""
     forward = method(given)
     optimizer = torch.optim.Adam(given.student.parameters(), lr=1e-4)
     device = next(given.student.parameters()).device.type

@@ -1,4 +1,4 @@
-"""The names under which the ways to do a training step, and its parts, stand in result files and reports."""
+"""The names of methods and parts of a training step in result files and reports."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-import xtask_reg.integrations.mmpose  # noqa: F401  mmpose can be imported after it
+import xtask_reg.integrations.mmpose  # noqa: F401  makes mmpose importable
 from xtask_reg import PooledClassifier
 from xtask_reg.integrations.mmengine.source import SourceNetwork
 
@@ -34,7 +34,7 @@ class Case:
     """An encoder that returns the outputs of its four stages, and the size of its images.
 
     Args:
-        encoder: makes it.
+        encoder: builds the encoder.
         channels: of its last stage.
         paths: of its stages.
         side: of the images in pixels.
@@ -46,11 +46,11 @@ class Case:
     side: int
 
     def source(self) -> SourceNetwork:
-        """A classification network whose batch norms have seen images of the kind that :meth:`batch` makes."""
+        """A classification network whose batch norms have the statistics of images from :meth:`batch`."""
         network = SourceNetwork(self.encoder(), PooledClassifier(nn.Linear(self.channels, CLASSES)))
         for part in network.modules():
             if isinstance(part, nn.BatchNorm2d):
-                part.momentum = None  # the mean over all that it sees
+                part.momentum = None  # a plain mean over all batches
         with torch.no_grad():
             for _ in range(2):
                 network(self.batch(4)[0])

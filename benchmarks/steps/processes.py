@@ -1,4 +1,4 @@
-"""Seconds of a training step in several processes, each with one thread and its own batch."""
+"""Times a training step in several processes, each with one thread and its own batch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WARM_UP = 3
 
 
 class Plain(nn.Module):
-    """A student that returns no terms, as :class:`xtask_reg.Regularized` does some."""
+    """A student alone, with the interface of :class:`xtask_reg.Regularized`: it returns no terms."""
 
     def __init__(self, student: nn.Module) -> None:
         super().__init__()
@@ -31,14 +31,14 @@ class Plain(nn.Module):
 
 
 def seconds_of_a_step(method: str, case: str, batch: int, processes: int, budget: float) -> list[float]:
-    """Seconds of each step, as the first process sees them.
+    """Seconds of each step, measured by the first process.
 
     Args:
         method: FT or ours.
-        case: which network.
-        batch: images of each process.
-        processes: how many; a single one runs without ``DistributedDataParallel``.
-        budget: seconds to spend on steps; at least three are made.
+        case: the name of the network.
+        batch: images per process.
+        processes: their number; a single one runs without ``DistributedDataParallel``.
+        budget: seconds to spend on steps; there are at least three.
     """
     with tempfile.TemporaryDirectory() as folder:
         arguments = (method, case, batch, processes, budget, folder)
@@ -81,7 +81,7 @@ def _model(method: str, given: Parts) -> nn.Module:
 
 
 def _goes_on(found: list[float], budget: float) -> bool:
-    """Whether the first process wants another step."""
+    """Whether the first process continues with another step."""
     more = torch.tensor(len(found) < WARM_UP + 3 or sum(found[WARM_UP:]) < budget)
     if distributed.is_initialized():
         distributed.broadcast(more, 0)

@@ -1,4 +1,4 @@
-"""Tables and picture of the results of ``benchmarks/step_cost.py``."""
+"""Tables and figure of the results of ``benchmarks/step_cost.py``."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from steps.names import FLOOR, OFF, OURS, OURS_FIRST, PLAIN, TORCHDISTILL
 
 SETTING = ["case", "batch", "device", "precision", "channels_last"]
 FLOOR_TARGET = {"cpu": 1.02, "cuda": 1.05}
-"""Of ours / floor; 1.02 everywhere from batch 32 on."""
+"""Upper limit of ours / floor; 1.02 on every device from batch 32 on."""
 FAST_TARGET = {"cpu": 0.95, "cuda": 0.85}
-"""Of the step with the quickest teacher / floor."""
+"""Upper limit of the step with the fastest teacher options / floor."""
 Ratio = tuple[float, float, float]
 """Median, lower and upper quartile."""
 
 
 def read(path: Path) -> pd.DataFrame:
-    """The result file, the last measurement of each kind and setting."""
+    """The last measurement of each kind and setting in the result file."""
     return pd.read_json(path, lines=True).drop_duplicates(["measured", *SETTING], keep="last")
 
 
 def ratio(seconds: Mapping[str, list[float]], name: str, to: str) -> Ratio:
-    """Median and quartiles of the ratio within a round."""
+    """Median and quartiles of the ratio within rounds."""
     lower, median, upper = np.quantile(within_rounds(seconds, name, to), (0.25, 0.5, 0.75))
     return float(median), float(lower), float(upper)
 
@@ -39,7 +39,7 @@ def within_rounds(seconds: Mapping[str, list[float]], name: str, to: str) -> np.
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
-    """95 % of the median, from order statistics; without bounds where there are fewer than six values."""
+    """The 95 % interval of the median, from order statistics; infinite with fewer than six values."""
     found = quantile_test(values, p=0.5).confidence_interval(0.95)
     bounds = float(found.low), float(found.high)
     return bounds if np.isfinite(bounds).all() else (-np.inf, np.inf)
@@ -66,7 +66,7 @@ def times_table(record: pd.Series, memory: Mapping[str, int] | None) -> str:
 
 
 def options_table(results: pd.DataFrame) -> str:
-    """The options of ``FrozenTeacher``: step against the floor of that setting, and what becomes of L_ED."""
+    """The options of ``FrozenTeacher``: the step relative to the floor of that setting, and the change of L_ED."""
     head = "| network | batch | precision | teacher | / floor | quartiles | L_ED | changed by |"
     lines = [head, "|" + "---|" * 8]
     for _, record in _measured(results, "options").iterrows():
@@ -84,7 +84,7 @@ def options_table(results: pd.DataFrame) -> str:
 
 
 def targets(results: pd.DataFrame) -> Iterator[tuple[pd.Series, str, np.ndarray, float]]:
-    """What was aimed at: a setting, the name of a ratio, its measured values, and the largest that is right."""
+    """The targets: a setting, the name of a ratio, its measured values, and its upper limit."""
     for record, memory in timed(results):
         bound = 1.02 if record.batch >= 32 else FLOOR_TARGET[record.device]
         yield record, "xtask_reg / floor", within_rounds(record.seconds, OURS, FLOOR), bound
@@ -100,7 +100,7 @@ def targets(results: pd.DataFrame) -> Iterator[tuple[pd.Series, str, np.ndarray,
 
 
 def targets_table(results: pd.DataFrame) -> str:
-    """All settings against their targets."""
+    """All settings compared with their targets."""
     lines = ["| network | batch | precision | ratio | measured | 95 % | target | |", "|" + "---|" * 8]
     for record, name, values, bound in targets(results):
         lower, upper = interval(values) if len(values) > 1 else (values[0], values[0])  # memory does not vary
@@ -113,7 +113,7 @@ def targets_table(results: pd.DataFrame) -> str:
 
 
 def throughput_table(results: pd.DataFrame) -> str:
-    """Images a second of FT and of ours, and how many times those of FT in float32 at the smallest batch."""
+    """Images per second of FT and ours, and their ratio to FT in float32 at the smallest batch."""
     lines = ["| network | batch | precision | FT, images/s | | xtask_reg, images/s | |", "|" + "---|" * 7]
     slowest: dict[str, float] = {}
     order = {"case": True, "precision": False, "channels_last": True, "batch": True}
@@ -127,7 +127,7 @@ def throughput_table(results: pd.DataFrame) -> str:
 
 
 def timed(results: pd.DataFrame) -> Iterator[tuple[pd.Series, Mapping[str, int] | None]]:
-    """The settings whose times were measured, each with the peak memory of its methods where that was."""
+    """The settings with measured times, each with the peak memory of its methods if that was measured."""
     peaks = {_key(record): record.peak_bytes for _, record in _measured(results, "memory").iterrows()}
     for _, record in _measured(results, "times").iterrows():
         yield record, peaks.get(_key(record))
@@ -142,7 +142,7 @@ def settings_tables(results: pd.DataFrame) -> str:
 
 
 def draw(results: pd.DataFrame) -> Figure:
-    """Each setting a panel: what a step costs in units of plain FT, with quartiles; the floor is the dashed line."""
+    """One panel per setting: the cost of a step in units of plain FT, with quartiles; the dashed line is the floor."""
     records = [record for record, _ in timed(results)]
     figure, axes = plt.subplots(len(records), 1, figsize=(8, 0.6 + 1.75 * len(records)), squeeze=False, sharex=True)
     for axis, record in zip(axes[:, 0], records):
@@ -165,7 +165,7 @@ def draw(results: pd.DataFrame) -> Figure:
 
 
 def _quickest(record: pd.Series) -> str:
-    """The option of the teacher with the quickest step."""
+    """The teacher's option with the fastest step."""
     return min(record.term.keys() - {OURS}, key=lambda name: ratio(record.seconds, name, FLOOR)[0])
 
 

@@ -1,4 +1,4 @@
-"""Tables and picture of the results of ``benchmarks/step_scale.py``."""
+"""Tables and figure of the results of ``benchmarks/step_scale.py``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def by_point(results: pd.DataFrame) -> pd.DataFrame:
-    """Medians in milliseconds of each point, what the model says, and what is left: ours beyond the floor."""
+    """Medians in milliseconds at each point, the cost model's prediction, and the overhead of ours over the floor."""
     own = results[results.batch.notna()].drop_duplicates(POINT, keep="last")
     rows = []
     for _, record in own.iterrows():
@@ -36,7 +36,7 @@ def by_point(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def points_table(results: pd.DataFrame) -> str:
-    """Each point: its parts, the model, and the measured step."""
+    """The points with their parts, the cost model's prediction, and the measured step."""
     lines = [
         "| batch | side | terms | teachers | FT | teachers | losses | model | measured | / model | / floor | - floor |",
         "|" + "---|" * 12,
@@ -49,7 +49,7 @@ def points_table(results: pd.DataFrame) -> str:
 
 
 def processes_table(results: pd.DataFrame) -> str:
-    """Steps in one process and in two, and what is left of the second one's work."""
+    """Steps in one process and in two, and the efficiency of the latter."""
     own = results[results.processes.notna()].drop_duplicates(["processes", "method"], keep="last")
     medians = {(int(r.processes), r.method): 1000 * np.median(r.seconds) for _, r in own.iterrows()}
     lines = ["| | " + " | ".join(("one process, ms", "two processes, ms")) + " | efficiency |", "|---|---|---|---|"]
@@ -60,7 +60,7 @@ def processes_table(results: pd.DataFrame) -> str:
 
 
 def draw(results: pd.DataFrame) -> Figure:
-    """The measured step of each point over what the model says of it."""
+    """The measured step of each point over the cost model's prediction."""
     points = by_point(results)
     figure, axis = plt.subplots(figsize=(6, 5))
     usual = points[POINT].mode().iloc[0]
