@@ -1,4 +1,4 @@
-# CTD-Com and the attention constraints of the follow-up (arXiv 2109.05485), of which only the abstract was read.
+# CTD-Com and the attention constraints of the follow-up paper (arXiv 2109.05485), of which only the abstract was read.
 _base_ = ["./td-hm_res50_ft_landmarks-256x256.py"]
 model = dict(
     teacher=dict(**_base_.teacher, classifier=_base_.classifier),

@@ -1,4 +1,4 @@
-# Stacked Hourglass. On the command line, more stacks are model.backbone.num_stacks and model.head.num_stages alike.
+# Stacked Hourglass. For more stacks, set model.backbone.num_stacks and model.head.num_stages to the same number.
 stacks = 1
 model = dict(
     type="TopdownPoseEstimator",
@@ -15,7 +15,7 @@ model = dict(
         loss=dict(type="HeatmapMSELoss", reduction="mean", use_target_weight=True),
         decoder=dict(type="ExactHeatmap", sigma=1.5, stride=4, decode="argmax"),
     ),
-    test_cfg=dict(flip_test=False, shift_heatmap=True),  # the shift is read where flip_test is True
+    test_cfg=dict(flip_test=False, shift_heatmap=True),  # shift_heatmap matters only with flip_test=True
 )
-# MMPose's Hourglass of one stack has a block that it never calls, which distributed training must put up with
+# MMPose's Hourglass of one stack has a block that it never calls, which distributed training must tolerate
 find_unused_parameters = True

@@ -7,7 +7,7 @@ train_pipeline = [
     dict(type="LoadImage"),
     dict(type="GetBBoxCenterScale", padding=1.0),
     dict(type="RandomFlip", direction="horizontal", prob=0.5),
-    # scales the box: an image scale in [0.8, 1.2]
+    # it scales the box, so these are image scales in [0.8, 1.2]
     dict(type="RandomBBoxTransform", shift_prob=0.0, rotate_prob=0.0, scale_factor=(1 / 1.2, 1 / 0.8), scale_prob=1.0),
     dict(type="TopdownAffine", input_size=(256, 256)),
     dict(type="GenerateTarget", encoder=codec),
@@ -22,7 +22,7 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=2,
     num_workers=2,
-    persistent_workers=False,  # EpochSeedHook seeds them anew in each epoch
+    persistent_workers=False,  # EpochSeedHook seeds the workers in each epoch
     sampler=dict(type="DefaultSampler", shuffle=True),
     collate_fn=dict(type="stacked_collate"),
     dataset=dict(type=dataset_type, data_root=data_root, ann_file="train.json", pipeline=train_pipeline),

@@ -5,7 +5,7 @@ default_hooks = dict(
     timer=dict(type="IterTimerHook"),
     logger=dict(type="LoggerHook", interval=10),
     param_scheduler=dict(type="ParamSchedulerHook"),
-    # two are kept: MMEngine deletes the oldest before it writes the next one, and a run may be killed in between
+    # two, since MMEngine deletes the oldest before it writes the next, and a run may be killed in between
     checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=2, save_best="landmark/ME", rule="less"),
     sampler_seed=dict(type="DistSamplerSeedHook"),
     visualization=dict(type="PoseVisualizationHook", enable=False),

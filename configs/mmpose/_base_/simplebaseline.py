@@ -12,5 +12,5 @@ model = dict(
         decoder=dict(type="ExactHeatmap", sigma=1.5, stride=4, decode="argmax"),
     ),
     train_cfg=dict(compute_acc=False),
-    test_cfg=dict(flip_test=False, shift_heatmap=True),  # the shift is read where flip_test is True
+    test_cfg=dict(flip_test=False, shift_heatmap=True),  # shift_heatmap matters only with flip_test=True
 )

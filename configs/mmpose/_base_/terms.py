@@ -1,5 +1,5 @@
-# The paper's two constraints at a ResNet's last stage, lambda = 0.002 beside the mean L_R, temperature mu = 2; and the
-# two attention constraints of its successor (arXiv 2109.05485), whose weights and formulas are ours.
+# The paper's two constraints at a ResNet's last stage, with lambda = 0.002 beside the mean L_R and temperature mu = 2;
+# and the two attention constraints of its successor (arXiv 2109.05485), whose weights and formulas are ours.
 loss_cd = dict(
     name="loss_cd",
     loss=dict(type="SoftmaxL2Loss", temperature=2.0, reduction="mean"),
@@ -29,5 +29,5 @@ loss_ca = dict(
     teacher="backbone.layer4",
     weight=0.002,
 )
-# how much of the source is left at each stage of the encoder: `xtask-reg plot-source` makes a picture of the log
+# measures the similarity to the source at each stage of the encoder; `xtask-reg plot-source` plots it from the log
 monitor = dict(every=50)

@@ -11,7 +11,7 @@ model = dict(
     backbone=dict(type="ResNet", depth=18, base_channels=32, zero_init_residual=False, init_cfg=source),
     head=dict(in_channels=256, deconv_out_channels=(64, 64, 64)),
 )
-# of CTD-ED: the network that the student starts from; of CTD-CD and CTD-Com: with its classifier
+# CTD-ED: the network that the student starts from; CTD-CD and CTD-Com: the same with its classifier
 teacher = dict(type="FrozenTeacher")
 classifier = dict(in_channels=256, num_classes=40)
 train_cfg = dict(max_epochs=30, val_interval=10)

@@ -1,4 +1,4 @@
-# CTD-ED: FT and the cosine between encoder features (L_ED), here of the last feature map of the dlib network.
+# CTD-ED: FT and the cosine between encoder features (L_ED), here at the last feature map of the dlib network.
 _base_ = ["./td-hm_dlib29_ft_landmarks-128x128.py"]
 loss_ed = _base_.loss_ed
 loss_ed.student = "backbone.net"

@@ -9,7 +9,7 @@ _base_ = [
 source = dict(
     type="SourceWeights",
     checkpoint="data/sources/dlib_face_resnet29_128d.pth",
-    # the published file goes on to an embedding, which the dense encoder has not
+    # the published network ends in an embedding, which the dense encoder lacks
     ignore=["fc.", "blocks.256_down_out."],
 )
 model = dict(

@@ -1,4 +1,4 @@
-# FT from timm's EfficientNet-Lite0 (ImageNet). Its batch norms keep the source's statistics: a batch is small.
+# FT from timm's EfficientNet-Lite0 (ImageNet). Its batch norms keep the source's statistics, since batches are small.
 _base_ = [
     "../_base_/runtime.py",
     "../_base_/schedule.py",
@@ -9,7 +9,7 @@ _base_ = [
 source = dict(
     type="SourceWeights",
     checkpoint="data/sources/efficientnet_lite0.safetensors",
-    ignore=["conv_head.", "bn2.", "classifier."],  # beyond the features
+    ignore=["conv_head.", "bn2.", "classifier."],  # after the features
 )
 model = dict(
     data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3),  # timm's 0.5, not ImageNet's usual mean
