@@ -1,4 +1,4 @@
-# make demo        the main job on embedded data
+# make demo        FT and the paper's terms on synthetic faces
 # make test        lint, types, documentation, and all tests but the slow ones
 # make test-slow   the slow tests: the paper's systems at 256 px
 # make docs        the documentation as a site, into build/site
@@ -26,14 +26,14 @@ docs: setup
 
 setup: .venv/synced
 
-# not 3.13: there xtcocotools cannot be built
+# not 3.13, where xtcocotools cannot be built
 PYTHON_VERSION ?= >=3.11.5,<3.13
 
 .venv/synced: pyproject.toml | $(UV)
 	$(UV) sync --python '$(PYTHON_VERSION)'
 	touch $@
 
-# where uv is missing it is put beside the project, nowhere else
+# if uv is missing, install it inside the project
 .tools/bin/uv:
 	python3 -m venv .tools
 	.tools/bin/python -m pip install --quiet uv

@@ -1,4 +1,4 @@
-"""The page of the command line gets the help of every command."""
+"""Adds the help of every command to the page about the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Docstrings have the roles and formulas of reStructuredText, as IDEs show them; the site is Markdown."""
+"""Converts docstrings from reStructuredText roles and formulas, which IDEs show, to Markdown for the site."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class MarkdownDocstrings(Extension):
 
 
 def markdown(docstring: str, owner: Object) -> str:
-    """Formulas between dollars, code in fences, and links to what a role names, looked up where the owner is."""
-    docstring = EXAMPLE.sub("Examples:", docstring)  # the section that Griffe knows as code
+    """Convert formulas to dollars, code to fences, and roles to links; names are looked up in the owner's scope."""
+    docstring = EXAMPLE.sub("Examples:", docstring)  # the section name that Griffe parses as code
     docstring = FORMULA.sub(lambda found: _formula(found[1], found[2]), docstring)
     docstring = CODE.sub(lambda found: _fenced(found[1], found[2], found[3]), docstring)
     return ROLE.sub(lambda found: _role(found[1], found[2], owner), docstring)
@@ -42,7 +42,7 @@ def _fenced(indent: str, language: str, code: str) -> str:
 def _role(role: str, text: str, owner: Object) -> str:
     if role == "math":
         return f"${' '.join(text.split())}$"
-    if role == "mod":  # modules have no entry of their own
+    if role == "mod":  # modules have no entry to link to
         return f"`{text}`"
     try:
         target = owner.resolve(text.partition(".")[0]) + "".join(text.partition(".")[1:])

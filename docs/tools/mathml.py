@@ -1,4 +1,4 @@
-"""Turn the formulas of a page into MathML, which browsers show without a script and without a network."""
+"""Converts the formulas of a page to MathML, which browsers show without scripts or a network."""
 
 from __future__ import annotations
 
