@@ -1,4 +1,4 @@
-"""Settings for all tests: one thread each, and where real data is."""
+"""Settings for all tests: one thread each, and the folder of real data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest  # noqa: E402
 
 @pytest.fixture
 def data_root() -> Path:
-    """The folder of real data named by ``XTASK_DATA_ROOT``; the test is skipped where it is not set."""
+    """The folder of real data named by ``XTASK_DATA_ROOT``; without that variable the test is skipped."""
     root = os.environ.get("XTASK_DATA_ROOT")
     if not root:
         pytest.skip("XTASK_DATA_ROOT does not name a folder with real data")

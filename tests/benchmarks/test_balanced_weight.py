@@ -33,7 +33,7 @@ def test_tables(script, statistics):
 
 
 def test_what_a_change_does(script):
-    """Two seeds, and a cosine of which each part is known."""
+    """Two seeds, and a cosine with known effects of settings and seeds."""
     cells = [cell for statistics in ("source",) for cell in script.cells(2, statistics)]
     parts = {"reduction": {"mean": 0, "sum": 0.5}, "batch": {2: 0, 16: 0.25}, "size": {64: 0, 128: 1}}
     for cell in cells:

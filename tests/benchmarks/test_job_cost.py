@@ -1,4 +1,4 @@
-"""benchmarks/job_cost.py: what it reads of a log, and the table."""
+"""benchmarks/job_cost.py: the times that it reads from a log, and the table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from steps import job_report
 
 
 def test_the_log_by_hand(tmp_path: Path) -> None:
-    """A step's time leaves out the first steps of each epoch; the images a second leave out the first epoch alone."""
+    """The time of a step leaves out the first steps of each epoch; images per second leave out only the first epoch."""
     steps = [
         {"loss": 0.1, "time": float(step), "data_time": step / 10, "epoch": epoch, "step": step}
         for epoch, own in {1: range(1, 5), 2: range(5, 9)}.items()

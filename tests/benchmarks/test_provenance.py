@@ -1,4 +1,4 @@
-"""What result files say of the packages that they were made with."""
+"""The package versions in result files."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from provenance import PACKAGES, provenance
 
 
 def test_versions_of_all_packages() -> None:
-    """Some call themselves by underscores; all are installed for the tests."""
+    """Some names have underscores; all packages are installed for the tests."""
     assert provenance()["versions"] == {package: version(package) for package in PACKAGES}

@@ -29,7 +29,7 @@ sys.argv[1:] = ["--results", sys.argv[2], "--page", sys.argv[2] + "/docs/perform
 step_report.main()
 assert not {"torch", "xtask_reg", "mmpose"} & sys.modules.keys()
 """
-"""A process that has nothing but the result file."""
+"""A process in which only the result file is available."""
 
 
 def _narrow() -> torch.nn.Module:
@@ -52,7 +52,7 @@ def losses(name: str, steps: int = 3, **given: int) -> list[float]:
 
 @pytest.mark.parametrize("given", [{}, {"terms": 4}, {"terms": 8, "teachers": 2}], ids=str)
 def test_all_ways_train_alike(given: dict[str, int]) -> None:
-    """Three steps: the gradients are the same as well."""
+    """Over three steps, so that the gradients must be the same as well."""
     plain, floor = losses(names.PLAIN, **given), losses(names.FLOOR, **given)
     assert losses(names.OFF, **given) == plain
     assert floor[0] - plain[0] > 1e-6
@@ -106,7 +106,7 @@ def test_rounds_have_each_work_once() -> None:
 
 
 def record(times: int = 6, **changes: object) -> dict[str, object]:
-    """The floor takes 2 s, FT 1 s; ours is 1, 2 and 4 % above the floor, each so many times."""
+    """The floor takes 2 s, FT 1 s; ours is 1, 2 and 4 % above the floor, each ``times`` times."""
     rounds = {
         names.PLAIN: [1.0, 1.0, 1.0],
         names.FLOOR: [2.0, 2.0, 2.0],
@@ -137,7 +137,7 @@ def test_ratios_and_targets_by_hand(tmp_path: Path) -> None:
 
 
 def test_the_interval_of_a_median() -> None:
-    """Of 20 values the 6th to the 15th: the binomial table has 0.9586 for between 6 and 14 of 20 below the median."""
+    """For 20 values the 6th to the 15th: by the binomial table, 6 to 14 of 20 are below the median with 0.9586."""
     shuffled = np.random.default_rng(0).permutation(np.arange(1.0, 21.0))
     assert report.interval(shuffled) == (6, 15)
     assert report.interval(np.arange(6.0)) == (0, 5)  # all of them with 1 - 2 / 2**6
@@ -152,7 +152,7 @@ def test_targets_on_a_gpu() -> None:
 
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What the script writes when it measures each thing once."""
+    """The results of the script when it measures everything once."""
     monkeypatch.setitem(step_cost.CASES, "tiny", TINY)
     file = tmp_path / "step_cost.jsonl"
     for what in ("times", "options", "memory"):

@@ -17,7 +17,7 @@ IMAGES = 6
 
 
 class Counter:
-    """A number of images, in an object, which a cache does not take for a setting."""
+    """A count of images, in an object that the cache does not treat as a setting."""
 
     images = 0
 
@@ -49,7 +49,7 @@ def make_source() -> Source:
 
 @pytest.fixture(autouse=True)
 def _announced() -> Iterator[None]:
-    """The announcement of the size is silent but where it is tested; every other warning of ours is an error."""
+    """Silence the announcement of the size, except where it is tested; any other warning of ours is an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         warnings.filterwarnings("ignore", message="the cache of the teacher's outputs")
@@ -68,7 +68,7 @@ def images() -> Tensor:
 
 @pytest.fixture
 def cached(tmp_path: Path) -> Callable[..., xr.FrozenTeacher]:
-    """``cached(source, dtype='float16')``: a teacher with a cache of its own over one folder, as a new run has."""
+    """``cached(source, dtype='float16')``: a teacher with a new cache object on the same folder, as in a new run."""
 
     def make(source: nn.Module, adapter: nn.Module | None = None, **changes: Any) -> xr.FrozenTeacher:
         options = {"folder": tmp_path / "cache", "images": IMAGES, "versions": 4, **changes}

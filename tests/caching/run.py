@@ -1,4 +1,4 @@
-"""A process with a cache, ``run.py ROLE FOLDER``, that prints what it found as JSON."""
+"""A process with a cache, ``run.py ROLE FOLDER``; prints its findings as JSON."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def teacher(folder: str | Path, **changes: Any) -> xr.FrozenTeacher:
 
 
 def train(folder: str) -> None:
-    """Three epochs in an order of this process's own; each output is compared with what it should be."""
+    """Three epochs in this process's own order; each output is compared with the expected one."""
     one, wanted = teacher(folder), Source().layer(images()).detach()
     generator = torch.Generator().manual_seed(os.getpid())
     for _ in range(3):
@@ -57,7 +57,7 @@ def train(folder: str) -> None:
 
 
 def die(folder: str) -> None:
-    """Killed with half of the second batch written."""
+    """Is killed when half of the second batch is written."""
     one = teacher(folder)
     one.features(images()[:4], ["layer"])
     path, (file,) = type(Path(folder)), Path(folder).rglob("*.cache")

@@ -1,4 +1,4 @@
-"""Files that are damaged, cut off or foreign: found, said, and their entries computed again."""
+"""Files that are damaged, cut off or foreign are detected and reported, and their entries computed again."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_damaged_record(source, images, cached, computed, by_hand, file, where, 
 
 
 def test_any_bit(source, images, cached, by_hand, file) -> None:
-    """Wherever the file changes, it is said, and the values are right."""
+    """Wherever the file changes, there is a warning, and the values are right."""
     content, wanted = file.read_bytes(), by_hand(source, images)["fc"].numpy().astype(np.float16)
     for position in range(0, len(content), 7):
         damaged = bytearray(content)
@@ -91,7 +91,7 @@ def test_any_bit(source, images, cached, by_hand, file) -> None:
 
 
 def rebuilt(source, images, cached, computed, by_hand, warning: str, lost: int) -> None:
-    """The next run says what is wrong, computes what is lost and the audited image, and the one after it nothing."""
+    """The next run warns, and computes what is lost and the audited image; the one after it computes nothing."""
     teacher = cached(source, dtype="float16")
     with pytest.warns(UserWarning, match=warning):
         assert computed(teacher, images, "fc") == lost + 1
@@ -127,7 +127,7 @@ def other_archive(file: Path) -> None:
 
 
 def other_teacher(file: Path) -> None:
-    """A whole file of ours, whose header says that it is somebody else's."""
+    """A valid file whose header names another teacher."""
     reheaded(file, teacher="0")
 
 
@@ -159,7 +159,7 @@ def empty_shape(file: Path) -> None:
 
 
 def pipe(file: Path) -> None:
-    """To read it would wait for who never writes."""
+    """Reading it would wait forever for a writer."""
     file.unlink()
     os.mkfifo(file)
 
@@ -200,7 +200,7 @@ def test_folder_moved_to_another_teacher(source, images, cached, computed, by_ha
 
 
 def test_cut_while_in_use(source, images, cached, by_hand, file) -> None:
-    """To read a mapped file behind its end would kill the process."""
+    """Reading a mapped file beyond its end would kill the process."""
     teacher = cached(source, dtype="float16")
     teacher.features(images, ["fc"])
     with file.open("r+b") as opened:

@@ -1,4 +1,4 @@
-"""What an entry belongs to: another weight, setting, tap, dtype or image is another entry."""
+"""The keys of entries: another weight, setting, tap, dtype or image means another entry."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class Table:
     ],
 )
 def test_settings_that_differ_in_one_number(source, images, cached, computed, change, back) -> None:
-    """Deep within what is printed in short."""
+    """At a position that the abbreviated text of an array omits."""
     change(source)
     cached(source).features(images, ["layer2"])
     back(source)
@@ -140,7 +140,7 @@ def test_settings_that_differ_in_one_number(source, images, cached, computed, ch
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of PyTorch, that its quantisation moves to torchao
 def test_other_weights_of_a_quantised_layer() -> None:
-    """They are no parameters and no buffers."""
+    """They are neither parameters nor buffers."""
 
     def digest(seed: int) -> str:
         torch.manual_seed(seed)
@@ -154,7 +154,7 @@ def test_other_weights_of_a_quantised_layer() -> None:
     "change", [stride, epsilon, other_class, nested_setting, setting_object], ids=lambda change: change.__name__
 )
 def test_other_settings(source, images, cached, computed, change) -> None:
-    """Of the same weights."""
+    """With the same weights."""
     cached(source).features(images, ["layer2"])
     changed = copy.deepcopy(source)
     change(changed)
@@ -271,7 +271,7 @@ def test_mode_and_hooks_of_taps_do_not_matter(source, images, cached, computed) 
 
 
 def test_one_cache_for_two_teachers(tmp_path, monkeypatch) -> None:
-    """Each teacher is looked through once, not at each turn."""
+    """Each teacher is hashed once, not each time that they alternate."""
     described = []
     whole = teacher_state.described
     monkeypatch.setattr(teacher_state, "described", lambda module: described.append(module) or whole(module))

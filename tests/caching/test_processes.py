@@ -1,4 +1,4 @@
-"""Several processes at one folder, processes that are killed, disks that are full."""
+"""Several processes with one folder, killed processes, full disks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def end(process: subprocess.Popen[str]) -> dict[str, object]:
 
 
 def assert_right(folder: Path, computed: int, warning: str = "") -> None:
-    """A new run computes so many images, and has the right values."""
+    """A new run computes ``computed`` images, and has the right values."""
     teacher = RUN["teacher"](folder)
     with pytest.warns(UserWarning, match=warning) if warning else nullcontext():
         found = teacher.features(RUN["images"](), ["layer"])["layer"]
@@ -66,7 +66,7 @@ def header(file: Path) -> int:
 
 
 def test_write_that_the_system_ends(tmp_path) -> None:
-    """A real partial write (a limit of the file's size): an error that says where, and nothing half-written counts."""
+    """A real partial write (by a limit of the file size): an error with the path, and no partial entry counts."""
     error = end(start("limited", tmp_path))["error"]
     assert "the teacher's outputs cannot be stored in" in error
     assert os.strerror(errno.EFBIG) in error
@@ -102,7 +102,7 @@ def test_disk_too_small_for_all(small_disk) -> None:
 
 @pytest.mark.parametrize("entries", [4, 0])
 def test_disk_that_others_fill(small_disk, entries) -> None:
-    """After so many entries were written there is no more room."""
+    """The disk is full after ``entries`` entries."""
     teacher, images = RUN["teacher"](small_disk / "cache"), RUN["images"]()
     if entries:
         teacher.features(images[:entries], ["layer"])
@@ -111,7 +111,7 @@ def test_disk_that_others_fill(small_disk, entries) -> None:
     free = os.statvfs(small_disk)
     left = 8192 if entries else 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("xtask_reg.caching.cache.announce", lambda *arguments: None)  # at that moment there was room
+        patch.setattr("xtask_reg.caching.cache.announce", lambda *arguments: None)  # as if there was room before
         (small_disk / "others").write_bytes(bytes(free.f_bavail * free.f_frsize - left))
         with pytest.raises(OSError, match="cannot be stored in .*No space left on device.*choose") as found:
             teacher.features(images[4:8], ["layer"])

@@ -1,4 +1,4 @@
-"""What a cache refuses, and says, before anything is stored."""
+"""What a cache refuses before it stores anything, and its messages."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_output_that_depends_on_the_batch_or_chance(source, images, cached, tmp_
 
 
 class Renamed(nn.Linear):
-    """Computes something else than the class of the same name did."""
+    """Computes something else than the original class of the same name."""
 
     def forward(self, features: Tensor) -> Tensor:
         return super().forward(features).tanh()
@@ -123,7 +123,7 @@ def test_not_one_entry_an_image(source, images, cached, tmp_path, layer) -> None
 
 
 class Positive(nn.Module):
-    """As many outputs as there are positive ones: another shape for another image."""
+    """Returns only the positive outputs, so that the shape depends on the image."""
 
     def forward(self, features: Tensor) -> Tensor:
         return features[:, features[0] > 0]
@@ -181,7 +181,7 @@ def test_size_is_said_before_anything_is_written(source, images, cached, tmp_pat
 
 
 def test_size_is_that_of_the_files(source, images, cached, tmp_path) -> None:
-    """Of a full cache, but for the headers; and it is said once."""
+    """The announced size is that of a full cache without headers; it is announced once."""
     teacher = cached(source, images=6, versions=1, dtype="float16")
     with pytest.warns(UserWarning, match="the cache") as said:
         teacher.features(images[:2], ["layer2"])

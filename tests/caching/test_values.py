@@ -1,4 +1,4 @@
-"""What comes out of a cache is what the teacher gives."""
+"""The outputs from a cache are those of the teacher."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def test_errors(name, message, capsys):
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_reader_that_stops_does_not_hide_the_errors_of_the_data(unbuffered, tmp_path):
-    """As in `xtask-reg check-data train.json | head`, in a script that goes on if all is well."""
+    """As in `xtask-reg check-data train.json | head`, in a script that continues if the status is 0."""
     image = {"id": 1, "file_name": "gone.png", "width": 64, "height": 64}
     face = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 64, 64], "keypoints": [9, 9, 2]}
     content = {"images": [image], "annotations": [face], "categories": [{"id": 1, "keypoints": ["nose"]}]}

@@ -110,7 +110,7 @@ def test_names(listed, arguments, stages, shape):
 
 @pytest.mark.parametrize("program", [["-m", "xtask_reg"], ["bin/xtask-reg"]], ids=["module", "script"])
 def test_module_in_the_working_folder(program, tmp_path):
-    """An installed command is a script in another folder, and Python looks for modules where the script is."""
+    """Python looks for modules in the folder of the script, which for an installed command is another folder."""
     script = tmp_path / "bin/xtask-reg"
     script.parent.mkdir()
     script.write_text("import sys\nfrom xtask_reg.cli import main\nsys.exit(main())\n")
@@ -166,7 +166,7 @@ def test_the_page_shows_what_is_printed(capsys):
 
 
 def test_without_rich(monkeypatch, capsys):
-    """It is no dependency of the library: the table says what to install, and JSON does without."""
+    """It is not a dependency of the library: the table's error says what to install, and JSON works without it."""
     monkeypatch.setitem(sys.modules, "rich.console", None)
     with pytest.raises(ImportError, match="the table needs rich: pip install rich; or use --json"):
         run("timm/resnet10t", "--size", "64")

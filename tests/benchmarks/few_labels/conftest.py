@@ -1,4 +1,4 @@
-"""A small landmark set in the place of the real one, and a source network that was never trained.
+"""A small landmark set in place of the real one, and an untrained source network.
 
 The tests import ``made_results`` from this folder.
 """

@@ -1,4 +1,4 @@
-"""Results of which the truth is known."""
+"""Made-up results with known differences."""
 
 from __future__ import annotations
 

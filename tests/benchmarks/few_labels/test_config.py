@@ -1,4 +1,4 @@
-"""Methods differ in what they are, and in nothing else."""
+"""The configs of two methods differ only in what defines the methods."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_the_core_grid():
 
 
 def test_no_cell_stands_in_two_plans():
-    """But for the plan that is there to make some again, into another folder."""
+    """Except for the plan that repeats some cells, into another folder."""
     cells = [each.identity for name, plan in PLANS.items() for each in plan("frl14") if name != "repeat"]
     assert len(set(cells)) == len(cells)
     assert {each.identity for each in PLANS["repeat"]("frl14")} <= {each.identity for each in core("frl14")}

@@ -1,4 +1,4 @@
-"""Nobody is trained and tested on, and fewer labels are a part of more."""
+"""Nobody is in both training and test, and the people for fewer labels are a subset of those for more."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_too_many_labels():
 
 
 def test_files_are_put_together_whatever_their_numbers(places):
-    """The three files number their images and faces from the same number on."""
+    """The ids of images and faces start at the same number in all three files."""
     root = places.data_root / "frl"
     content = read_people(root, FRL_FILES)
     truth = {}

@@ -1,4 +1,4 @@
-"""What is kept of the source's task, against counts by hand."""
+"""The accuracy on the source's task after training, compared with counts by hand."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def people(tmp_path):
     normal = (torch.from_numpy(images).float() - torch.tensor(MEAN)) / 255
     with torch.no_grad():
         features = source(normal.permute(0, 3, 1, 2)).mean((2, 3))
-    # each image is the only one, or one of few, that its row of the classifier is for
+    # each row of the classifier responds most to one image
     weight = torch.nn.functional.normalize(features[[0, 1, 2]] - features.mean(0))
     weight, bias = 100 * weight, -100 * weight @ features.mean(0)
     answers = (features @ weight.T + bias).argmax(1).tolist()
@@ -91,7 +91,7 @@ def test_the_copy_of_the_classifier_that_a_term_trains(places, people, monkeypat
 
 
 def test_a_source_that_was_trained_on_these_images(places, people, monkeypatch):
-    """But for every third: of these the fourth and the seventh are held out, and the fourth is another's."""
+    """On all but every third: so the fourth and the seventh count, and the classifier is wrong on the fourth."""
     monkeypatch.setattr("grid.kept.verification_auc", lambda features, labels: 0)  # too few pairs
     monkeypatch.setitem(SOURCES, "dlib", dataclasses.replace(SOURCES["dlib"], holds_out=3))
     found = kept(model_of(places, people.prepared), "dlib", people)
@@ -99,7 +99,7 @@ def test_a_source_that_was_trained_on_these_images(places, people, monkeypatch):
 
 
 def test_of_strangers(places, people, monkeypatch):
-    """Every other of the people, in the order of their names: here a and c."""
+    """Every other person, in the order of their names: here a and c."""
     monkeypatch.setattr("grid.kept.verification_auc", lambda features, labels: 0)  # too few pairs
     known = identities.read(people.data_root)
     model = model_of(places, people.prepared)
@@ -117,7 +117,7 @@ def test_of_strangers(places, people, monkeypatch):
 
 
 def test_what_was_forgotten_is_not_known(places, people):
-    """No features at all: one answer for all, and no pair is more alike than another."""
+    """All features are 0: the prediction is the same for all images, and all pairs are equally similar."""
     model = model_of(places, people.prepared)
     before = kept(model, "dlib", people)
     with torch.no_grad():
@@ -130,7 +130,7 @@ def test_what_was_forgotten_is_not_known(places, people):
 
 @pytest.fixture
 def results(tmp_path):
-    """FT forgets, FE does not and errs by half more, a term does both by halves."""
+    """FT forgets everything; FE nothing, but its error is 50 % larger; a term is half-way in both."""
     results = Results(tmp_path / "few_labels.jsonl")
     known = {
         "CTD-ED 0.02": (1.15, 0.7),
@@ -158,7 +158,7 @@ def test_table(results):
 
 @pytest.mark.parametrize("wanted", [few_labels_report.KEPT, few_labels_report.UNLABELLED])
 def test_what_is_asked_again_is_no_part_of_the_first_answer(results, wanted):
-    """Of another seed, of which there may be some folds alone, and of another source."""
+    """Trainings with another seed, possibly on some folds only, and with another source."""
     first = report.lines(results, **wanted).cell.tolist()
     cell = grid_cell("FT", 0, setting={"lr": 1e-4, "kept": 1})
     for other in (dataclasses.replace(cell, seed=1), dataclasses.replace(cell, source="lfw")):
@@ -182,4 +182,4 @@ def test_picture(results):
     assert drawn["CTD-ED"] == [[pytest.approx(change), pytest.approx(known)] for change, known in points]
     assert drawn["FT"] == [[pytest.approx(0), pytest.approx(22)]]
     assert drawn["the source itself"][0][1] == pytest.approx(82)
-    assert "FE" not in drawn  # beyond what is drawn
+    assert "FE" not in drawn  # beyond the axis limit

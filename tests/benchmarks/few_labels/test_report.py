@@ -1,4 +1,4 @@
-"""Tables and figures of results of which the truth is known."""
+"""Tables and figures of made-up results with known differences."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECONDS = {"FT": 10.0, "FE": 5.0, "LP-FT": 11.0}
 
 @pytest.fixture
 def results(tmp_path):
-    """Each image of a fold has the fold's error, more or less an eighth."""
+    """Each image of a fold has the fold's error plus or minus an eighth."""
     results = Results(tmp_path / "few_labels.jsonl")
     for n_labels in (20, 10):
         for method, error in ERRORS.items():
@@ -51,7 +51,7 @@ def test_main_table(results):
 
 
 def test_trainings_made_again(results, tmp_path):
-    """Half an error more in folds 0 and 1: of errors of 1.0 and 1.1 that is 50 and 45.5 %, of both together 47.6 %."""
+    """Errors 0.5 larger in folds 0 and 1: of 1.0 and 1.1 that is 50 and 45.5 %, of both together 47.6 %."""
     again = Results(tmp_path / "elsewhere" / "again.jsonl")  # a folder that is not there yet
     errors = results.errors.groupby("cell")
     for each in results.lines:
@@ -66,7 +66,7 @@ def test_trainings_made_again(results, tmp_path):
 
 
 def test_other_batches_by_hand(tmp_path):
-    """In batches of ten a tenth more error for as many images, with either rate, a tenth less for as many steps."""
+    """In batches of ten, 10 % more error for as many images, at either rate, and 10 % less for as many steps."""
     trained = (
         (400, {}, 1.0),
         (200, {"batch": 10, "rate": 1}, 1.1),
@@ -142,7 +142,7 @@ def test_another_source_is_compared_with_its_own_fine_tuning(tmp_path):
     ):
         for fold in range(5):
             cell = dataclasses.replace(grid_cell(method, fold), source=source)
-            slow = 5 if (source, fold) == ("dlib", 4) else 1  # an outlier, which a median does not mind
+            slow = 5 if (source, fold) == ("dlib", 4) else 1  # an outlier, which does not change the median
             results.add(line(cell, dict.fromkeys(FOLDS[fold], factor * (1 + fold)), seconds=slow * seconds))
     rows, lines = report.images(results), report.lines(results)
     found, time = report.differences(rows), report.times(lines)
@@ -175,7 +175,7 @@ def test_names(line, name):
 
 
 def test_tuning_table(results, tmp_path):
-    """The second rate is best but for fold 3, where it is bad: only who must not look there takes it."""
+    """The second rate is best except on fold 3, where it is bad: only the choice for fold 3 does not see that."""
     tuning = Results(tmp_path / "tuning.jsonl")
     second, third = 3e-5, 6e-5
 

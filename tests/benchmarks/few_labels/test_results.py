@@ -1,4 +1,4 @@
-"""Result lines survive being stopped, and never stand without the errors of their images."""
+"""Result lines survive an interruption, and are never without the errors of their images."""
 
 from __future__ import annotations
 

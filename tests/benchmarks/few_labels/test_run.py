@@ -1,4 +1,4 @@
-"""Real trainings through MMPose, as small as they get."""
+"""Real trainings with MMPose, as small as possible."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_what_a_line_says(places):
 
 
 def test_wise_ft_goes_from_the_source_to_what_fine_tuning_makes_of_it(places):
-    """At its ends the encoder is that of the training, and the source's, which knows what the frozen one knows."""
+    """At its ends the encoder is the trained one, and the source's, with the accuracy of the frozen encoder."""
     ends = [dict(kept=1, alpha=alpha) for alpha in (1.0, 0.0)]
     wanted = [*(cells(["WiSE-FT 0.5"], **end)[0] for end in ends), *cells(["FT", "FE"], kept=1)]
     found = {(cell.method, cell.setting.get("alpha")): line for cell, line in here(wanted, places, jobs=2)}
@@ -107,7 +107,7 @@ def test_fewer_photographs_are_a_part_of_more_and_others_in_another_fold(tmp_pat
 
 
 def test_a_cell_without_monitor(places):
-    """As those are whose time is measured."""
+    """As for the cells whose time is measured."""
     ((_, line),) = here(cells(["CTD-ED"], monitored=0), places, jobs=1)
     assert len(line["curve"]) == 1
     assert not {"ratio", "cosine"} & line.keys()

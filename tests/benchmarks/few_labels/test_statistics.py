@@ -1,4 +1,4 @@
-"""The bootstrap against what is known of it, and differences in pairs."""
+"""The bootstrap compared with known results, and paired differences."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_images_of_one_training_are_the_plain_bootstrap():
 
 
 def test_what_the_images_of_a_training_share_counts_once():
-    """Ten thousand images of twenty trainings whose means alone differ are twenty numbers."""
+    """Ten thousand images of twenty trainings that differ only in their means count as twenty numbers."""
     means = np.random.default_rng(1).normal(size=20)
     found = bootstrap(rows(np.repeat(means[:, None], 500, axis=1)), "error", resamples=4000)
     spread = 1.96 * means.std() / np.sqrt(20)
@@ -42,7 +42,7 @@ def test_both_levels_add_up():
 
 
 def test_people_who_are_tested_after_several_seeds_count_once():
-    """Four hundred people after a hundred seeds, who alone differ, are four hundred numbers."""
+    """If only people differ, four hundred of them after a hundred seeds count as four hundred numbers."""
     people = np.random.default_rng(1).normal(size=(1, 400))
     seeds = pd.concat([rows(people).assign(seed=seed) for seed in range(100)])
     found = bootstrap(seeds, "error", resamples=1000)
@@ -50,7 +50,7 @@ def test_people_who_are_tested_after_several_seeds_count_once():
 
 
 def test_seeds_of_one_fold_vary():
-    """And a hundred seeds that alone differ are a hundred numbers, however many people there are."""
+    """If only seeds differ, a hundred of them count as a hundred numbers, however many people there are."""
     means = np.random.default_rng(1).normal(size=100)
     seeds = pd.concat([rows([[mean] * 300]).assign(seed=seed) for seed, mean in enumerate(means)])
     found = bootstrap(seeds, "error", resamples=1000)

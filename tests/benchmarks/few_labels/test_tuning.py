@@ -24,7 +24,7 @@ def test_the_lowest_error(results):
 
 @pytest.mark.parametrize("fold", range(5))
 def test_images_of_the_fold_have_no_part(results, fold):
-    """The first rate is wonderful on the fold itself, and bad elsewhere."""
+    """The first rate is very good on the fold itself, and bad elsewhere."""
 
     def error(setting, trained_on, image):
         if setting["lr"] == RATES[0]:
