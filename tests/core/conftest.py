@@ -68,7 +68,7 @@ def cd() -> Callable[..., xr.Term]:
 
 @pytest.fixture
 def regularized() -> Callable[..., xr.Regularized]:
-    """Makes a student with both terms and one module around them."""
+    """Makes a student with both terms in a ``Regularized``."""
 
     def make(student: nn.Module | None = None, source: Net | None = None) -> xr.Regularized:
         student, source = student or Net(2), source or Net()
@@ -102,7 +102,7 @@ def expected() -> Callable[[xr.Regularized, Tensor], dict[str, float]]:
 
 @pytest.fixture
 def values() -> Callable[[dict[str, Tensor]], Any]:
-    """Turns losses into what a dict of numbers may be compared with."""
+    """Converts losses to a dict of numbers for approximate comparison."""
     return lambda losses: pytest.approx({name: loss.item() for name, loss in losses.items()}, rel=1e-5, abs=1e-7)
 
 

@@ -1,4 +1,4 @@
-"""The balanced weight against gradients computed apart from it, and what it does not depend on."""
+"""The balanced weight compared with separately computed gradients, and what it must not depend on."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def batches(count: int = STEPS) -> list[Tensor]:
 
 
 def nudge(student: nn.Module) -> None:
-    """What an optimizer's step does, but too small to change the gradients: only then a measurement counts at first."""
+    """A stand-in for an optimizer's step, without which early measurements do not count; it changes no gradient."""
     with torch.no_grad():
         student.fc.bias += 1e-6
 
@@ -138,7 +138,7 @@ def test_accumulating_from_the_source_on_does_not_explode(net, ed, accumulated, 
 @pytest.mark.parametrize("every", [1, 2, 5])
 @pytest.mark.parametrize("calls", [1, 2, 5])
 def test_weight_follows_where_several_calls_share_a_backward_pass(balanced, every, calls) -> None:
-    """Two views of an image, each read: the pass comes after a call that is not measured."""
+    """Two views of an image, each read: the backward pass comes after a call that is not measured."""
     model = balanced(xr.Balanced(0.3, every, window=1))
     images, *_ = batches(1)
     for scale in [1.0] * 7 + [100.0] * 7:
@@ -154,7 +154,7 @@ def test_weight_follows_where_several_calls_share_a_backward_pass(balanced, ever
 
 
 def test_gradient_that_acts_has_the_ratio(balanced) -> None:
-    """The same batch again and again: the weight is exact."""
+    """With the same batch in each step, the weight is exact."""
     model = balanced(xr.Balanced(0.25, every=1))
     images = batches(1)[0]
     for _ in range(7):
@@ -227,7 +227,7 @@ def test_weight_does_not_depend_on_the_batch_size(balanced, times, monkeypatch) 
 
 @pytest.mark.parametrize("factor", [5.0, 0.2])
 def test_weighting_once_more_outside_is_seen(balanced, factor) -> None:
-    """The gradient that acts stays at the ratio: the task's part is not taken for the term's, nor the other way."""
+    """The effective gradient stays at the ratio; the gradients of task and term are not confused."""
     model, found = balanced(), []
     for images in batches():
         output, losses = model(images)
@@ -240,14 +240,14 @@ def test_weighting_once_more_outside_is_seen(balanced, factor) -> None:
 @pytest.mark.parametrize("order", [1, -1])
 @pytest.mark.parametrize("neighbour", ["constant", "balanced", "balanced, rarely"])
 def test_neighbour_at_the_same_tap_is_not_the_task(balanced, ed, neighbour, order) -> None:
-    """A strong one, which would drown the task: the weight is what it is without it."""
+    """The neighbour is much stronger than the task, and does not change the weight."""
     other = {"constant": 50.0, "balanced": xr.Balanced(20, every=1), "balanced, rarely": xr.Balanced(20, every=4)}
     terms = [ed(weight=xr.Balanced(0.3, every=1)), ed(weight=other[neighbour], name="b", loss=Squared())]
     np.testing.assert_allclose(weights(balanced(None, *terms[::order])), weights(balanced()), rtol=1e-3)
 
 
 def test_deeper_terms_are_part_of_all_else(balanced, ed) -> None:
-    """What a term at a later layer sends back belongs to the rest, as the task does."""
+    """The gradient of a term at a later layer belongs to the rest, like the task's."""
     deeper = ed(weight=2.0, name="fc", student="fc", teacher=None, loss=Size())
     found = weights(balanced(None, ed(weight=xr.Balanced(0.3, every=1)), deeper))
     model, expected = balanced(), []
@@ -274,7 +274,7 @@ class Size(nn.Module):
 def test_inplace_activations_change_nothing(balanced, path, inplace) -> None:
     model = balanced(inplace=inplace, student=path, teacher=path if path != "fc" else "layer2", loss=OfItself())
     term, (images, *_) = model.regularizer.terms["ed"], batches(1)
-    for _ in range(6):  # the sixth step takes the first five over
+    for _ in range(6):  # the sixth step reads the fifth measurement
         output, losses = model(images)
         (task(output) + losses["ed"]).backward()
         nudge(model.student)
@@ -295,7 +295,7 @@ class OfItself(nn.Module):
 
 
 def test_a_gradient_penalty_s_own_pass_is_none_of_the_training_s(balanced) -> None:
-    """That pass looks at gradients a thousand times as large; the penalty itself weighs nothing."""
+    """That pass has gradients a thousand times as large; the penalty itself has no weight."""
 
     def run(looks: bool) -> list[float]:
         model, found = balanced(), []
@@ -315,14 +315,14 @@ def test_a_gradient_penalty_s_own_pass_is_none_of_the_training_s(balanced) -> No
 
 
 def test_a_training_pass_that_makes_a_graph_counts(balanced) -> None:
-    """As that of optimizers of the second order."""
+    """As with second-order optimizers."""
     with_graph = weights(balanced(), lambda total: total.backward(create_graph=True))
     assert with_graph == pytest.approx(weights(balanced()))
     assert with_graph[-1] > 0
 
 
 class Turned(nn.Module):
-    """A view of what a convolution gives, changed in place behind it."""
+    """Returns a view of a convolution's output, which is then changed in place."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -32,7 +32,7 @@ def make(trainable: bool = True) -> xr.Regularized:
 
 
 def batch(step: int) -> Tensor:
-    """Two halves that are very different, so that no half has the gradients of the whole."""
+    """Two very different halves, neither of which has the gradients of the whole."""
     images = torch.randn(8, 3, 9, 9, generator=torch.Generator().manual_seed(100 + step))
     return images * torch.tensor([0.2] * 4 + [3.0] * 4).view(-1, 1, 1, 1)
 
@@ -80,7 +80,7 @@ def overflow_on_one(rank: int) -> Any:
 
 
 def validation_on_one(rank: int) -> Any:
-    """A validation on the first process only, right after a measured step: it must not wait for the others."""
+    """A validation in the first process only, right after a measured step: it must not wait for the other."""
     model = DistributedDataParallel(make(trainable=False))
     own = model.module
     for step in range(STEPS):
@@ -115,7 +115,7 @@ def test_weights_are_equal_and_those_of_the_joined_batch(ranks: list[dict[str, A
 
 
 def test_weights_of_a_penalty_are_those_of_the_joined_batch(ranks: list[dict[str, Any]]) -> None:
-    """At parameters what counts is the mean over the processes, which is shorter than their own gradients."""
+    """At parameters the mean over the processes counts, which has a smaller norm than their own gradients."""
     model = make_penalty()
     expected = train(model, model.regularizer, slice(None))
     assert expected[6][0] > 0

@@ -1,4 +1,4 @@
-"""The balanced weight through everything that happens to a training."""
+"""The balanced weight in all situations of a training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def task(output: Tensor) -> Tensor:
 
 
 def nudge(student: nn.Module) -> None:
-    """What an optimizer's step does, but too small to change the gradients."""
+    """A stand-in for an optimizer's step, too small to change the gradients."""
     with torch.no_grad():
         student.fc.bias += 1e-6
 
@@ -75,7 +75,7 @@ def test_bfloat16_agrees(model) -> None:
 
 
 class Products(nn.Module):
-    """A loss that wants both sides in one precision."""
+    """A loss that needs both sides in one precision."""
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         return (student.flatten(1) @ teacher.flatten(1).T).float().square().mean()
@@ -147,7 +147,7 @@ def test_step_without_backward_leaves_nothing(model) -> None:
 
 
 def test_validation_in_between_changes_nothing(model) -> None:
-    """Calls without gradients are no steps: they neither measure nor count."""
+    """Calls without gradients are not steps: they neither measure nor count."""
     one, other = model(every=3), model(every=3)
     expected, found = train(other, range(12)), []
     for step in range(12):
@@ -214,7 +214,7 @@ def test_tap_in_a_checkpointed_part(model) -> None:
 @pytest.mark.parametrize("every", [1, 3])
 @pytest.mark.parametrize("saved", [3, 4, 5, 10, 13])
 def test_resumes_exactly(model, saved, every) -> None:
-    """Also right after a measured step, whose measurement would be taken over by the next one."""
+    """Also right after a measured step, whose measurement would be read in the next one."""
     whole, first, second = model(every), model(every), model(every)
     train(whole, range(20))
     train(first, range(saved))

@@ -1,4 +1,4 @@
-"""What balancing costs, what it leaves alone, and what it says to bad options."""
+"""The cost of balancing, what it must not change, and its errors for bad options."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_measured_steps_differentiate_the_loss_once_more_and_run_nothing_again(b
 
 
 def test_random_state_is_left_alone(net, ed, images) -> None:
-    """A student with dropout and batch norm: it sees the same random numbers, and only the gradients differ."""
+    """A student with dropout and batch norm gets the same random numbers; only the gradients differ."""
     states = []
     for weight in (None, xr.Balanced(0.3, every=2)):
         torch.manual_seed(3)
@@ -103,7 +103,7 @@ def test_balancing_alone_trains_bitwise_as_without_until_it_weighs(net, ed) -> N
 
 @pytest.mark.parametrize("loss", [xr.CosineAlignmentLoss(), nn.MSELoss()])
 def test_student_that_starts_as_its_source(net, ed, loss) -> None:
-    """At first the term's gradient is 0 or rounding; its weight must not be what that would balance."""
+    """At first the term's gradient is 0 or rounding error, which must not determine its weight."""
     source = net(2, norm=False)
     student = copy.deepcopy(source)
     terms = [ed(loss=loss, weight=xr.Balanced(0.3))]
@@ -143,7 +143,7 @@ def test_teacher_equal_to_the_student_for_good(net, ed) -> None:
     ],
 )
 def test_measurements_without_a_gradient(norms, weight) -> None:
-    """No gradient of the term: no weight is large enough. None of the task: none is small enough."""
+    """Without a gradient of the term no weight is large enough; without one of the task none is small enough."""
     balanced = xr.Balanced(1.0)
     for task_norm, term_norm in norms:
         balanced.update(float(task_norm), float(term_norm))
@@ -204,7 +204,7 @@ def test_loss_that_does_not_reach_the_tap(build) -> None:
 
 
 def train(model: xr.Regularized, images: Tensor, apart: bool = False) -> None:
-    """Steps in which the task does not go through the student's layers, or goes backward before the term is read."""
+    """Steps in which the task does not use the student's layers, or its backward pass precedes the term."""
     for _ in range(7):
         output = model.student(images)
         if apart:
@@ -231,7 +231,7 @@ def train_in_bfloat16(model: xr.Regularized) -> None:
 
 
 def test_term_beside_which_the_task_is_rounding(build, ed) -> None:
-    """Of another term at the tap."""
+    """The rounding error is that of another term at the tap."""
     heavy = xr.Term(xr.HintLoss(), student="layer2", teacher="layer2", weight=1e5, name="heavy")
     model = build(ed(weight=xr.Balanced()), heavy)
     with pytest.warns(UserWarning, match="'ed' weighs nothing: .*, or none above the rounding error of the terms' own"):
@@ -268,7 +268,7 @@ def test_weight_may_become_balanced_during_training(build) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*assum.*single process")
 def test_resumed_through_a_distributed_checkpoint(build, tmp_path) -> None:
-    """It loads into the tensors that are there, of the same sizes, and so into a balance that measured nothing yet."""
+    """It loads into existing tensors of the same sizes, and so into a balance without measurements."""
     first, second = (build(weight=xr.Balanced(0.3, every=1)) for _ in range(2))
     for _ in range(8):
         step(first)

@@ -95,7 +95,7 @@ def test_balance_sees_the_parameters_of_now(change: Callable[[Net, nn.Module], N
 
 
 def test_connectors_within_the_student_are_none_of_its_parameters() -> None:
-    """Frameworks' models own their regularizer: that its connectors change is no other state of the student."""
+    """Frameworks' models own their regularizer: a change of its connectors does not count as one of the student."""
     student, source = Net(), Net()
     terms = [hint(weight=xr.Balanced(0.1), student_connector=nn.Conv2d(4, 4, 1))]
     student.keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), terms)
@@ -184,7 +184,7 @@ def compiled(module: nn.Module) -> nn.Module:
 
 
 def moved_with_its_hooks(module: nn.Module) -> nn.Module:
-    """As the swap of modules for training with quantisation does."""
+    """As quantisation-aware training does when it swaps modules."""
     other = nn.Conv2d(4, 4, 3)
     for hook in module._forward_hooks.values():
         other.register_forward_hook(hook)

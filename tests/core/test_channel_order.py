@@ -1,4 +1,4 @@
-"""Tokens and maps whose channels are last: a warning where the loss minds, and none elsewhere."""
+"""Tokens and maps whose channels are last: a warning if the loss depends on the order, and none otherwise."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ LOCATION = xr.CosineAlignmentLoss(over="location")
 
 
 def warned(network: str, loss: nn.Module, connector: nn.Module | None = None) -> list[str]:
-    """What two steps warn of, of a student that starts as its source."""
+    """The warnings of two steps, with a student that starts as its source."""
     make, side, path = NETWORKS[network]
     torch.manual_seed(0)
     student = make()
@@ -97,7 +97,7 @@ def test_of_the_student_alone(by_name: bool) -> None:
 
 
 class Centred(nn.Module):
-    """A loss with a state, which draws: it compares some channels, less a running centre."""
+    """A loss with a state and random numbers: it compares some channels, minus a running centre."""
 
     def __init__(self) -> None:
         super().__init__()

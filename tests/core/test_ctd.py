@@ -1,4 +1,4 @@
-"""A regularizer in one line: what it chooses, says, and can be told."""
+"""A regularizer in one line: its choices, its output and its arguments."""
 
 from __future__ import annotations
 

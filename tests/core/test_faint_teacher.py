@@ -1,4 +1,4 @@
-"""A warning where the teacher's features are nothing, and none elsewhere."""
+"""A warning if the teacher's features are all zero, and none otherwise."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import xtask_reg as xr
 
 
 def warned(source, student, term, images) -> list[str]:
-    """What two steps warn of."""
+    """The warnings of two steps."""
     keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [term])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

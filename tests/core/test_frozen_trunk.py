@@ -1,4 +1,4 @@
-"""A teacher that starts where the student is frozen: what both compute alike is computed once."""
+"""A teacher that starts behind the student's frozen layers, which both share and which run once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_values_and_gradients_are_those_of_the_whole_teacher(net, images, ed, cd
     short = xr.CrossTaskRegularizer(None, xr.FrozenTeacher(rest), [ed(), cd(source, student_connector=connector)])
 
     found = []
-    for _ in range(2):  # the first pass of a teacher is whole, the second ends at the tap
+    for _ in range(2):  # the first pass of a teacher is complete, the second ends at the tap
         torch.manual_seed(1)  # of the student's dropout
         student(images)
         wanted = whole()

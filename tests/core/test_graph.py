@@ -1,4 +1,4 @@
-"""Autograd around the taps: nothing is kept, in-place operations, activation checkpointing."""
+"""Autograd around the taps: no graph is kept; in-place operations; activation checkpointing."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_tap_in_a_checkpointed_block(net, ed, images, path) -> None:
 
 
 class Copying(nn.Module):
-    """A network that copies, like much of attention, behind each layer; its policy may save what that gave."""
+    """A network with a copy after each layer, as in many attention layers; the checkpointing policy may save it."""
 
     def __init__(self, saved: str | None) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class Copying(nn.Module):
 
 @pytest.mark.parametrize("saved", ["clone", "mm", "aten"])
 def test_tap_in_a_selectively_checkpointed_block(ed, saved) -> None:
-    """What is saved is taken up by its order: a copy that only the first run makes would move all others by one."""
+    """Saved values are matched by order: a copy made only in the first run would shift all others by one."""
     student, source, features = Copying(None), Copying(None), torch.randn(2, 5, 4)
     reg = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [ed(student="layers.0", teacher="layers.0")])
     gradients = []

@@ -1,4 +1,4 @@
-"""A regularizer that nobody has any more leaves no hooks on the student."""
+"""A regularizer that no longer exists leaves no hooks on the student."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import xtask_reg as xr
 
 @pytest.fixture(autouse=True)
 def _without_collector() -> Iterator[None]:
-    """In a notebook it may be long until the garbage collector comes: nothing may wait for it."""
+    """Hooks must go without the garbage collector, which in a notebook may not run for long."""
     gc.disable()
     yield
     gc.enable()

@@ -47,7 +47,7 @@ def test_is_fast(measured: dict) -> None:
 
 
 def test_the_package_alone_and_the_help_need_no_torch() -> None:
-    """So that the commands answer at once, and Ctrl-C while PyTorch is imported is theirs to answer."""
+    """So that commands start at once, and can handle Ctrl-C while PyTorch is imported."""
     code = (
         "import sys; from xtask_reg.cli import main\ntry: main(['--help'])\nfinally: assert 'torch' not in sys.modules"
     )

@@ -1,4 +1,4 @@
-"""Arguments of a wrong kind are told by their name, with what to give instead."""
+"""Errors for arguments of the wrong kind name the argument and what to pass instead."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def regularizer(teacher: Any, terms: Any = ()) -> xr.CrossTaskRegularizer:
 
 
 def step(loss: nn.Module | None = None) -> xr.CrossTaskRegularizer:
-    """One whose student was just called."""
+    """A regularizer whose student was just called."""
     student = network()
     keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(network()), [term(loss)])
     student(IMAGES)

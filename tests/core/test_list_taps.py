@@ -1,4 +1,4 @@
-"""What can be tapped, of a network whose calls are known."""
+"""Which modules can be tapped, in a network whose calls are known."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from xtask_reg.tappable import list_taps
 
 
 class Net(nn.Module):
-    """Registered in another order than called; uses one activation twice, one module never, and gives a pair."""
+    """Modules are registered in another order than called; one runs twice, one never, and one returns a pair."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ def test_nothing_changes(fails):
 
 
 class Random(nn.Module):
-    """Takes random numbers in eval mode too, and says which mode it ran in."""
+    """Draws random numbers even in eval mode, and records the mode in which it ran."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ def test_the_images_take_the_precision_of_the_model():
 
 
 class Wants(nn.Module):
-    """Wants more than images, as MMPose's estimators do."""
+    """Requires more than images, like MMPose's estimators."""
 
     def __init__(self) -> None:
         super().__init__()

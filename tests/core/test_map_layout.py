@@ -1,4 +1,4 @@
-"""Where the channels of a map are, by the sides of the image: a list by hand."""
+"""The dimension of the channels, given the sides of the image: a list by hand."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FIRST, LAST = False, True
         ((64, 64, 64), {(1, 16, 16, 16, 8): LAST, (1, 8, 16, 16, 16): FIRST}),
         ((32, 64, 64), {(1, 8, 16, 16, 24): LAST, (1, 24, 8, 16, 16): FIRST}),
         ((64, 64, 64), {(1, 64, 64, 16, 16): FIRST}),  # a stem that leaves the depth alone
-        # neither fits: no map of the whole image, or no map
+        # neither fits: not a map of the whole image, or not a map
         ((64, 64), {(1, 5, 16, 8): FIRST, (1, 197, 384): FIRST, (1, 1000): FIRST, (4, 1, 49, 49): FIRST}),
         ((64,), {(1, 16, 16): FIRST}),
         ((), {(1, 5): FIRST}),

@@ -1,4 +1,4 @@
-"""Folders that appear complete or not at all, wherever they are to be."""
+"""Folders that appear complete or not at all, whatever their place."""
 
 from __future__ import annotations
 

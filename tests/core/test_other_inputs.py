@@ -1,4 +1,4 @@
-"""Terms by name for what is not RGB of ordinary size: the taps, what the teacher is given, and the values."""
+"""Terms by name for input that is not RGB of the usual size: taps, the teacher's input, and values."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def vit(side: int = 64) -> nn.Module:
 
 
 class Pick(nn.Module):
-    """Three of many channels."""
+    """Picks three of many channels."""
 
     def forward(self, images: Tensor) -> Tensor:
         return images[:, [4, 2, 0]]
@@ -128,7 +128,7 @@ def test_what_a_network_does_not_take(student, teacher, message):
 
 
 class Only(nn.Module):
-    """Takes images of one size, and does not say so."""
+    """Accepts images of one size only, and does not state it."""
 
     def __init__(self, side: int) -> None:
         super().__init__()
@@ -163,7 +163,7 @@ def test_a_monitor_without_them_says_what_to_do():
 
 
 class TwoViews(nn.Module):
-    """Of one person."""
+    """Takes two images of one person."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -212,7 +212,7 @@ def signals(width: int = 4) -> nn.Module:
 
 
 class SignalTransformer(nn.Module):
-    """Of patches of eight samples."""
+    """A transformer on patches of eight samples."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -245,7 +245,7 @@ def test_signals(name):
 
 @pytest.mark.parametrize("width", [4, 6])
 def test_monitor_of_signals(width):
-    """As of maps with one column."""
+    """The same as for maps with one column."""
     student, source, images = signals().eval(), signals(width).eval(), torch.rand(3, 1, 64)
     monitor = xr.Monitor(["0.2", "0.3"], every=1)
     keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [], monitor, images)

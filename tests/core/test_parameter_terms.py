@@ -35,7 +35,7 @@ def l2_sp(**changes) -> xr.Term:
 
 @pytest.fixture
 def build(net) -> Callable[..., xr.Regularized]:
-    """A student of the source's encoder with another head, whose weights have moved away from the source's."""
+    """A student with the source's encoder and another head, whose weights have moved away from the source's."""
 
     def make(*terms: xr.Term, **options) -> xr.Regularized:
         torch.manual_seed(7)
@@ -69,7 +69,7 @@ def moved(model: xr.Regularized, names: set[str] = ENCODER) -> dict[str, np.ndar
     [("", ENCODER), ("layer2", {n for n in ENCODER if "layer2" in n}), ("layer1.0", {n for n in ENCODER if "1" in n})],
 )
 def test_value_and_gradient(build, images, path, names) -> None:
-    """Of the weight times |w - w0|^2 / 2; the new head is left out."""
+    """They are those of the weight times |w - w0|^2 / 2; the new head is left out."""
     model = build(l2_sp(student=path, teacher=path))
     losses = step(model, images, task=0)
     differences = moved(model, names)
@@ -143,7 +143,7 @@ def test_follows_the_student(build, images) -> None:
 @pytest.mark.parametrize("clip", [None, "norm", "value"])
 @pytest.mark.parametrize("apart", [False, True])
 def test_balanced(build, clip, apart) -> None:
-    """Against torch.autograd.grad; clipping changes the gradients in place, and task and term may go apart."""
+    """Compared with torch.autograd.grad; with in-place clipping, and separate backward passes of task and term."""
     strong = l2_sp(name="strong", weight=50.0, student="layer1", teacher="layer1")
     model = build(l2_sp(weight=xr.Balanced(0.3, every=1)), strong)
     student, measured = model.student, []
@@ -229,7 +229,7 @@ def test_copies_compare_their_own_parameters(build, images, how) -> None:
 
 
 def test_student_that_is_only_rounded(build, images) -> None:
-    """As FSDP's mixed precision has it in a call; where the teacher is converted too, nothing is lost."""
+    """As by FSDP's mixed precision during a call; if the teacher is converted too, nothing is lost."""
     model = build()
     model.student.bfloat16()
     with pytest.raises(RuntimeError, match="'layer1.0.weight' of the student was torch.float32 and is torch.bfloat16"):
@@ -344,7 +344,7 @@ def test_nothing_is_told_of_both_changed_alike(net, recwarn) -> None:
 
 @pytest.mark.parametrize("owner", ["student", "source"])
 def test_nothing_is_told_of_a_number_in_the_place_of_a_parameter(net, recwarn, owner) -> None:
-    """As where one network learns a temperature that the other has as a number."""
+    """For instance a temperature that one network learns, and the other has as a number."""
     networks = {"student": net(2, norm=False), "source": net(norm=False)}
     for name, network in networks.items():
         network.temperature = nn.Parameter(torch.ones(())) if name == owner else 2.0

@@ -1,4 +1,4 @@
-"""Names of runs, terms and files are theirs to choose; pictures show them letter by letter."""
+"""Runs, terms and files may have any name; pictures show names literally."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAMES = ["_ft", "lr$a$", "$\\foo$", "50%_a"]
 
 
 def texts(figure: Figure) -> set[str]:
-    """What it shows, drawn as it is saved."""
+    """The texts of a figure, drawn as when it is saved."""
     figure.savefig(io.BytesIO(), format="png")
     shown = {text.get_text() for text in figure.findobj(Text)}
     parsed = {text: Text(text=text)._preprocess_math(text) for text in shown}
@@ -79,7 +79,7 @@ def test_names_in_a_log_do_not_steer_the_terminal(tmp_path, monkeypatch, capsys)
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:
-    """What was printed, which does not steer."""
+    """The printed text, which must not contain control characters."""
     printed = "".join(capsys.readouterr())
     assert not {"\x1b", "\x07", "\u202e"} & set(printed)
     return printed

@@ -1,4 +1,4 @@
-"""Which terms are built, what they weigh, what the regularizer's construction leaves alone."""
+"""Which terms are built, their weights, and what the regularizer's construction must not change."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def fit(student: nn.Module, reg: xr.CrossTaskRegularizer | None) -> tuple[dict[s
 
 
 def test_terms_take_no_random_numbers_from_the_student(net, ed, cd) -> None:
-    """Only the gradient tells pretuned from plain training: dropout sees the same random numbers."""
+    """Regularized and plain training differ only by the gradient: dropout gets the same random numbers."""
     student, source = net(2), net()
     _, expected = fit(copy.deepcopy(student), None)
     _, state = fit(student, build(student, source, ed(), cd(source)))

@@ -95,7 +95,7 @@ def test_which_steps_are_measured(build, ed, every) -> None:
         step(model, torch.randn(2, 3, 9, 11))
         report = model.regularizer.report
         assert (report != last) is (number % every == 0), number
-        model.regularizer.state_dict()  # a checkpoint takes nothing away
+        model.regularizer.state_dict()  # a checkpoint must not change the report
         assert model.regularizer.was_measured is (number % every == 0)
         assert set(report) == {"value/ed", "weight/ed", "ratio/ed", "cosine/layer1", "cka/layer1"}
         last = report
@@ -111,7 +111,7 @@ def test_ratio_is_unknown_before_the_backward_pass(build, ed, images) -> None:
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("unlabelled", [False, True])
 def test_ratio_where_nothing_else_has_a_gradient(build, ed, cd, net, images, half, unlabelled) -> None:
-    """What rounding leaves of all else is no number to compare with; at the tap before it there is one."""
+    """There is no ratio to a rest within rounding error; at the tap before it there is a ratio."""
     terms = ed(weight=0.3), cd(net(norm=False), weight=0.7), ed(student="layer1", teacher="layer1", name="before")
     model = build(*terms, monitor=xr.Monitor([]))
     others = torch.randn(3, 3, 9, 11) if unlabelled else None
@@ -169,7 +169,7 @@ def test_stages_of_other_names(net, images) -> None:
 @pytest.mark.parametrize("balanced", [False, True])
 @pytest.mark.parametrize("calibrate", [None, 5])
 def test_monitor_changes_nothing(net, ed, cd, balanced, calibrate) -> None:
-    """With batch norm, dropout and balanced weights that have their own rhythm: bitwise the same training."""
+    """With batch norm, dropout and balanced weights measured in other steps, training is bitwise the same."""
     trained = []
     for monitor in (None, xr.Monitor(["layer1", "layer2"], every=1), xr.Monitor([], every=2)):
         torch.manual_seed(3)

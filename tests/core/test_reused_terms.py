@@ -1,4 +1,4 @@
-"""A warning where a term brings along what it learned beside another student, and none elsewhere."""
+"""A warning if a term carries over what it learned with another student, and none otherwise."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def term(kind: str, ed) -> xr.Term:
 
 
 def trained(student, source, terms, images) -> list[str]:
-    """What two steps warn of."""
+    """The warnings of two steps."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), terms)

@@ -1,4 +1,4 @@
-"""What is read of a run's log, and the picture of it, from logs written by hand."""
+"""The measurements read from a run's log, and their plot, for logs written by hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from xtask_reg.measuring.plots import plot_measurements
 from xtask_reg.measuring.run_log import read_log
 
 OTHERS = {"lr": 0.001, "loss": 0.3, "loss_ed": 0.1, "time": 0.02, "epoch": 1, "memory": 12, "cosine": 7, "value/": 8}
-"""What else MMEngine logs, and keys that only look like measurements."""
+"""Other keys that MMEngine logs, and keys that only look like measurements."""
 
 
 def write(path: Path, *lines: dict[str, Any] | str) -> Path:
@@ -52,7 +52,7 @@ def test_path_as_a_string(tmp_path):
 
 
 def test_own_loop_log(tmp_path):
-    """One file, out of order, with several lines a step of which the last counts; an "iter" counts before a "step"."""
+    """One file, out of order; of several lines for a step the last counts, and "iter" has precedence over "step"."""
     lines = [
         {"step": 7, "weight/ed": 0.5, "ratio/ed": 0.1},
         {"step": 0, "weight/ed": 0.2, "ratio/ed": 0.3},
@@ -129,7 +129,7 @@ GOOD = {"step": 1, "cosine/a": 0.5}
 
 
 def test_a_last_line_that_was_cut_off_is_left_out(tmp_path):
-    """As a full disk leaves it, or a power cut; a resumed run goes on in another file."""
+    """As after a full disk or a power cut; a resumed run continues in another file."""
     path = tmp_path / "log"
     path.write_text(json.dumps(GOOD) + '\n{"step": 2, "cosine/a": 0.')
     with pytest.warns(UserWarning, match="log, line 2 was cut off"):

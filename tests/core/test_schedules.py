@@ -62,7 +62,7 @@ def test_curve(name) -> None:
     ],
 )
 def test_ends_are_exact(schedule, progress, expected) -> None:
-    """A weight of all but 0 would run the teacher for nothing."""
+    """A weight of almost 0 would run the teacher for nothing."""
     assert schedule(progress) == expected
 
 

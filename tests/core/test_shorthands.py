@@ -108,7 +108,7 @@ def test_what_compares_logits_has_a_copy_of_the_classifier(name, resnets):
 
 
 def test_a_pooled_classifier_is_the_classifier():
-    """The source's own, rather than the linear layer in it or one behind it."""
+    """The term uses the source's whole pooled classifier, not the linear layer in it."""
     layers = dict(list(torchvision.models.resnet18().named_children())[:-2])
     source = nn.Sequential(OrderedDict(**layers, fc=xr.PooledClassifier(nn.Linear(512, 4), window=2)))
     (term,) = shorthand(torchvision.models.resnet18(), source, "kd")
@@ -313,7 +313,7 @@ def test_what_compares_needs_one(name):
 
 
 def test_parameters_at_given_stages_need_no_call():
-    """Networks that no image fits."""
+    """The networks accept no image at all."""
     student, source = (nn.Sequential(OrderedDict(body=nn.Sequential(nn.Linear(7, 2), nn.Linear(2, 5)))) for _ in "ab")
     (term,) = shorthand(student, source, "l2-sp", stages={"body.0": "body.0", "body.1": "body.1"})
     assert (term.student, term.teacher) == ("body", "body")

@@ -1,4 +1,4 @@
-"""Cosine and CKA against their definitions, and what they do not depend on."""
+"""Cosine and CKA compared with their definitions, and what they must not depend on."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def averaged(features: np.ndarray, axis: int) -> np.ndarray:
 
 
 def pair(shape: tuple[int, ...], other_channels: int | None = None) -> tuple[Tensor, Tensor]:
-    """Two features that have something in common."""
+    """Two correlated features."""
     generator = torch.Generator().manual_seed(3)
     x = torch.randn(shape, generator=generator) + 2
     channels = other_channels or shape[1]
@@ -89,7 +89,7 @@ def test_cka_does_not_depend_on_the_scale(shape, scale) -> None:
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.1, -7.7, 1000.1])
 @pytest.mark.parametrize("shape", [(3, 5, 4, 6), (2, 80, 4, 5), (1, 5)], ids=str)
 def test_cka_of_constant_features_is_unknown(shape, value) -> None:
-    """Features that are the same everywhere have no directions; what rounding leaves of them is no similarity."""
+    """Constant features have no directions, and their rounding error is no similarity."""
     constant = value * torch.arange(1, shape[1] + 1).view(-1, *[1] * (len(shape) - 2)).expand(shape)
     assert linear_cka(constant, pair(shape)[1]).isnan()
     assert linear_cka(pair(shape)[1], constant).isnan()

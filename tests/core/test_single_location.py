@@ -1,4 +1,4 @@
-"""A warning where a term compares locations and there is only one, and none elsewhere."""
+"""A warning if a term compares locations and there is only one, and none otherwise."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OTHERS = (xr.CosineAlignmentLoss(), xr.HintLoss(), xr.ChannelAttentionLoss(), xr
 
 
 class PicksOne(nn.Module):
-    """A loss that takes no noise."""
+    """A loss that fails on noise."""
 
     def forward(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         if (student < 0).any():
@@ -24,7 +24,7 @@ class PicksOne(nn.Module):
 
 
 def warned(loss: nn.Module, side: int, pooled: int) -> list[str]:
-    """What two steps warn of, of a student that starts as its source."""
+    """The warnings of two steps, with a student that starts as its source."""
     torch.manual_seed(0)
     student, source = (
         nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Sigmoid(), nn.AdaptiveAvgPool2d(pooled)) for _ in range(2)

@@ -1,4 +1,4 @@
-"""What stands between a source's last stage and its scores: the reference is what the source says itself."""
+"""The connector from a source's last stage to its class scores, compared with the source's own output."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def resnet() -> nn.Module:
 
 
 def with_a_map_of_scores(*before: nn.Module, flatten: bool = False) -> nn.Module:
-    """Classifies by a 1 x 1 convolution, and flattens what that gives, in a module or without one."""
+    """Classifies by a 1 x 1 convolution, and flattens its output, by a module or in ``forward``."""
     network = resnet()
     network.fc = nn.Sequential(*before, nn.Conv2d(512, 5, 1)) if before else nn.Conv2d(512, 5, 1)
     network.flat = nn.Flatten() if flatten else lambda scores: scores.flatten(1)
@@ -80,7 +80,7 @@ def hugging_face(family: str, settings: dict[str, object]) -> nn.Module:
 
 
 class Twice(nn.Module):
-    """Gives its scores in two steps of which one is no module."""
+    """Computes its scores in two steps, one of which is not a module."""
 
     def __init__(self) -> None:
         super().__init__()

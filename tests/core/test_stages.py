@@ -163,7 +163,7 @@ def test_stages_and_their_maps(family):
     model = make()
     assert find_stages(model) == list(paths)
     assert delivered(model, list(paths)) == [(2, c, SIDE // s, SIDE // s) for c, s in zip(channels, STRIDES)]
-    if family not in ("dlib", "student"):  # dlib's network takes no less than 45 pixels
+    if family not in ("dlib", "student"):  # dlib's network needs at least 45 pixels
         assert find_stages(model, torch.zeros(2, 3, 32, 32)) == list(paths)
 
 
@@ -232,7 +232,7 @@ def halving(*channels: int) -> nn.Module:
 
 
 def test_images_can_be_given():
-    """To a network that takes neither 64 nor 224 pixels."""
+    """Needed for a network that accepts neither 64 nor 224 pixels."""
     net = nn.Sequential(halving(3, 3), nn.Flatten(), nn.Linear(18, 2))
     with pytest.raises(ValueError, match=r"Sequential cannot be called .* \(1, 3, 64, 64\).* give images=... that"):
         find_stages(net)
@@ -240,7 +240,7 @@ def test_images_can_be_given():
 
 
 class HeadFirst(nn.Module):
-    """Its first convolution, in the order in which they are registered, is the last that is called."""
+    """Its first registered convolution is the last that is called."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -278,7 +278,7 @@ def test_a_network_deeper_than_the_images_have_pixels():
 
 
 class Weighted(models.ResNet):
-    """Its last channels are weighted by their means, in a module beside the stages."""
+    """Channels of the last stage are weighted by their means, in a sibling module of the stages."""
 
     def __init__(self) -> None:
         super().__init__(models.resnet.BasicBlock, [1, 1, 1, 1])
@@ -312,7 +312,7 @@ def test_a_pooled_cell_needs_no_larger_images(side, head):
 
 
 def test_a_single_cell_of_the_only_size_is_refused():
-    """Whether the last convolution is a stage would show in larger images."""
+    """Only larger images would show whether the last convolution is a stage."""
     net = nn.Sequential(*halving(3, 3), nn.Flatten(), nn.Linear(3, 2))
     with pytest.raises(ValueError, match=r"\(1, 3, 32, 32\) '4' of Sequential gives a single cell; .*stages=\{student"):
         find_stages(net, torch.zeros(1, 3, 32, 32))
@@ -345,7 +345,7 @@ def test_refuses_rather_than_guesses(make):
 
 
 class Noisy(nn.Module):
-    """Takes random numbers even in eval mode."""
+    """Draws random numbers even in eval mode."""
 
     def __init__(self) -> None:
         super().__init__()

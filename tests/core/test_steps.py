@@ -1,4 +1,4 @@
-"""What belongs to one step, and what is left of an earlier one."""
+"""Which calls belong to one step, and that nothing is left of an earlier one."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_recording(plain, images, expected, values, name_them_later) -> None:
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_two_calls_in_a_recording_are_no_step_of_the_last(plain, images, expected, compiled) -> None:
-    """Two views of a siamese or semi-supervised training."""
+    """The calls are two views, as in siamese or semi-supervised training."""
     torch.compiler.reset()
     reg, both = plain.regularizer, torch.cat([images, images.flip(3)])
     student = torch.compile(plain.student, backend="eager") if compiled else plain.student

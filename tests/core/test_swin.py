@@ -1,4 +1,4 @@
-"""Networks whose maps have their channels last. The reference are their maps, turned by hand."""
+"""Networks whose maps have their channels last, compared with the same maps permuted by hand."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ CONVNEXT = (convnext, [f"stages.{number}" for number in range(4)])
 
 
 def made(name: str, **options: int) -> tuple[nn.Module, list[str]]:
-    """With norms that matter, and without the randomness of training."""
+    """A network with non-trivial norms, and without randomness in training."""
     make, paths = SWINS.get(name, CONVNEXT)
     network = make(**options)
     with torch.no_grad():
@@ -60,7 +60,7 @@ def made(name: str, **options: int) -> tuple[nn.Module, list[str]]:
 
 
 def maps(network: nn.Module, paths: list[str], images: Tensor) -> list[Tensor]:
-    """What the modules give, as (B, C, H, W)."""
+    """The outputs of the modules, as (B, C, H, W)."""
     given: list[Tensor] = []
     hooks = [
         network.get_submodule(path).register_forward_hook(lambda _, __, output: given.append(output)) for path in paths
@@ -82,7 +82,7 @@ each_swin = pytest.mark.parametrize("name", SWINS)
 @each_swin
 @pytest.mark.parametrize("channels", [8, 16, 24])
 def test_stages(name: str, channels: int) -> None:
-    """Those of 16 channels give 16 x 16 x 16 in the first one."""
+    """With 16 channels, the first stage gives 16 x 16 x 16, where the shape does not show the order."""
     network, paths = made(name, channels=channels)
     assert xr.find_stages(network) == paths
     taps = xr.FrozenTeacher(network).features(torch.rand(2, 3, SIDE, SIDE), paths)
@@ -107,7 +107,7 @@ def test_stages_in_images_of_any_size(name: str, size: tuple[int, int]) -> None:
     ids=["swin_t", "swin_v2_t"],
 )
 def test_stages_of_those_of_torchvision(make: Callable[[], nn.Module], paths: list[str]) -> None:
-    """Those of timm are in docs/timm.md."""
+    """timm's are in docs/timm.md."""
     assert xr.find_stages(make()) == paths
 
 
@@ -208,7 +208,7 @@ def test_any_network(layer: type[nn.Module], channels: tuple[int, ...], turned: 
 
 
 def scores(network: nn.Module, features: Tensor) -> Tensor:
-    """What a network classifies its last map (B, C, H, W) as."""
+    """A network's class scores for its last map (B, C, H, W)."""
     if isinstance(network, timm.models.ConvNeXt):
         return network.head(features)
     pooled = network.norm(features.permute(0, 2, 3, 1)).mean((1, 2))

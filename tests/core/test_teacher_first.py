@@ -1,4 +1,4 @@
-"""Within ``recording(images)`` the teacher runs before the student."""
+"""In ``recording(images)`` the teacher runs before the student."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_order(net, ed, images) -> None:
 
 @pytest.mark.parametrize("device", ["meta", CUDA])
 def test_elsewhere_it_waits_for_the_student(net, ed, images, device) -> None:
-    """On a GPU that is no slower: it works at the student's pass while the processor prepares the teacher's."""
+    """On a GPU that is not slower: it computes the student's pass while the CPU launches the teacher's."""
     watched = Watched(net, ed())
     watched.student.to(device)
     watched.keep.to(device)
@@ -84,7 +84,7 @@ def test_it_does_not_run_for_a_term_that_has_ended(net, ed, images, weight) -> N
 
 
 def test_once_a_step_whatever_is_measured(net, ed, images) -> None:
-    """Balanced weights begin with measured steps of weight 0, and the monitor looks at another tap now and then."""
+    """Balanced weights begin with measured steps of weight 0, and the monitor reads another tap in some steps."""
     monitor = xr.Monitor(every=2, stages={"layer1": "layer1"})
     watched = Watched(net, ed(weight=xr.Balanced(0.1, every=3)), monitor=monitor)
     watched.calls.clear()  # those that looked at the monitored stages

@@ -1,4 +1,4 @@
-"""What moving, converting or emptying a model does to its teacher, and to those of its copies."""
+"""Moving, converting or emptying a model: the effect on its teacher, and on those of its copies."""
 
 from __future__ import annotations
 

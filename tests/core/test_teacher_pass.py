@@ -1,4 +1,4 @@
-"""What a pass of the teacher computes, and what it leaves out."""
+"""Which parts of the teacher a pass computes, and which it skips."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import xtask_reg as xr
 
 
 class Counted(nn.Linear):
-    """A last layer that knows how often it was called."""
+    """A last layer that counts its calls."""
 
     calls = 0
 
@@ -58,7 +58,7 @@ def assert_right(source: nn.Module, teacher: xr.FrozenTeacher, images: Tensor, p
 )
 def test_ends_at_the_deepest_tap(source, images, paths, whole) -> None:
     teacher = xr.FrozenTeacher(source)
-    assert_right(source, teacher, images, paths)  # the first pass is whole
+    assert_right(source, teacher, images, paths)  # the first pass is complete
     assert Counted.calls == 1
     for _ in range(3):
         assert_right(source, teacher, images + 1, paths)
@@ -238,7 +238,7 @@ def test_compiled_by_inductor(plain_source, images) -> None:
 
 
 class Remembered(nn.Linear):
-    """A layer that knows of its outputs, and does not keep them alive."""
+    """A layer with weak references to its outputs."""
 
     def __init__(self) -> None:
         super().__init__(4, 4)

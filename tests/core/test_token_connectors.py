@@ -1,4 +1,4 @@
-"""Tokens of transformers, against NumPy loops over where each one lies in the image."""
+"""Tokens of transformers, compared with NumPy loops over the place of each in the image."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_forms_of_the_cosine_against_numpy(form: str) -> None:
     ids=lambda loss: type(loss).__name__,
 )
 def test_losses_on_maps_take_tokens(loss: torch.nn.Module) -> None:
-    """The same value as on the map that the tokens are made of."""
+    """The value is the same as on the map from which the tokens are made."""
     maps = torch.randn(2, 3, 6, 4, 4)
     tokens = torch.cat([torch.randn(2, 3, 1, 6), maps.flatten(3).transpose(2, 3)], dim=2)
     torch.testing.assert_close(loss(*map(TokensToMap(), tokens)), loss(*maps))

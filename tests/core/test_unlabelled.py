@@ -1,4 +1,4 @@
-"""Terms on images without labels, in a loop of one's own."""
+"""Terms on unlabelled images, in the user's own loop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import xtask_reg as xr
 
 @pytest.fixture
 def pair(net, ed):
-    """A student that is no longer as its teacher, and its regularizer."""
+    """A student that differs from its teacher, and its regularizer."""
     source = net()
     student = copy.deepcopy(source)
     with torch.no_grad():
@@ -49,7 +49,7 @@ def test_value_by_hand(pair, images):
 
 
 def test_the_task_is_as_without_and_the_gradients_add_up(pair, images):
-    """Statistics are those of the labelled batch alone; the gradient is the sum of the two parts."""
+    """The statistics are those of the labelled batch only; the gradient is the sum of the two parts."""
     student, keep = pair
     student.layer2.eval()  # its dropout would draw
     others, plain = torch.randn(3, 3, 12, 10), copy.deepcopy(student)
@@ -82,7 +82,7 @@ def test_the_labelled_call_is_not_read(pair, images):
 
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_a_later_call_in_train_mode_leaves_the_gradient(pair, images, channels_last):
-    """PyTorch does not notice that it changes the statistics which the backward pass needs."""
+    """That call changes the statistics that the backward pass needs, and PyTorch does not notice."""
     student, keep = pair
     student.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
     others = torch.randn(3, 3, 12, 10)
@@ -121,7 +121,7 @@ def test_another_regularizer_reads_the_labelled_call(pair, ed, images, path, wit
 
 
 def test_a_monitor_has_a_ratio_where_the_task_pulls_too(pair, images):
-    """At features of images that the task does not see it would be that to rounding; at parameters it is one."""
+    """At features of images that the task does not see there is no ratio; at parameters there is one."""
     student, keep = pair
     source, weights = keep.teacher.network, {"ed": 0.5, "cosine": 0.3, "l2_sp": 0.1}
     terms = [
@@ -165,7 +165,7 @@ def test_ended_terms_do_not_call_the_student(pair, images):
 
 
 def test_terms_that_do_not_act_yet_need_no_call_of_the_student(pair):
-    """As where the parts of it are called one by one, or its own call comes behind."""
+    """For loops that call its parts one by one, or call it later."""
     student, keep = pair
     keep.set_weight("ed", xr.Warmup(0.5, until=0.5))
     for keep.progress in (0.0, 0.25):
@@ -216,7 +216,7 @@ def test_checkpointing_that_computes_again_in_train_mode_is_refused(net, ed, ima
 
 
 def test_checkpointing_is_refused_when_a_term_behind_it_begins(net, ed, images):
-    """Not seen in the steps before: another term acts alone, or there are no gradients."""
+    """Not in the steps before, in which another term acts alone, or there are no gradients."""
     student, source = Checkpointed(net, True), xr.FrozenTeacher(net(norm=False))
     near = xr.Term(xr.L2SPPenalty(), student="net", teacher="", weight=0.1, name="near")
     keep = xr.CrossTaskRegularizer(student, source, [near, ed(student="net.layer2", weight=xr.Warmup(0.5))])

@@ -1,4 +1,4 @@
-"""Connectors that no optimizer has are noticed, and only those."""
+"""Connectors that are in no optimizer are noticed, and no others."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def made(weight=0.1, connector=None):
 
 
 def train(student, keep, parameters, steps=6, every=1, optimizer=torch.optim.Adam, add=True):
-    """Some steps; the optimizer moves at every so many of them."""
+    """Make some steps; the optimizer steps every ``every`` of them."""
     optimizer = optimizer([*parameters], lr=1e-3)
     images = torch.rand(2, 3, 8, 8)
     for step in range(steps):
@@ -94,7 +94,7 @@ class OfData(torch.optim.SGD):
 
 
 class OfDataInFrontOfASoftmax(torch.optim.SGD):
-    """It leaves the sum of each parameter as it is, as gradients that add up to 0 do."""
+    """It does not change the sum of a parameter, like gradients that add up to 0."""
 
     def step(self):
         for group in self.param_groups:

@@ -53,7 +53,7 @@ def test_a_name_without_a_folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("use", [check_place, lambda path: whole_file(path).__enter__()])
 def test_a_pipe_or_device_is_not_replaced(use, tmp_path):
-    """A file in place of ``/dev/null`` would be the end of a container."""
+    """Replacing ``/dev/null`` by a file would break a container."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("pipe")
     for name in ("pipe", "link"):
@@ -81,7 +81,7 @@ def test_a_link_into_no_folder(tmp_path):
 
 
 def test_two_at_a_time_do_not_share_a_part(tmp_path):
-    """Nor can anybody lay a link where the part will be: its name is not known before."""
+    """Nor can anybody place a link at the temporary name, which is not known in advance."""
     with whole_file(tmp_path / "a") as one, whole_file(tmp_path / "a") as other:
         assert one != other
         one.write_text("one")

@@ -41,7 +41,7 @@ def test_nothing_is_kept_of_a_hooked_student_either(net, ed) -> None:
 
 
 def test_fullgraph(net, ed, images) -> None:
-    """Nothing of the library is in the compiled graph."""
+    """The compiled graph contains nothing of the library."""
 
     class Features(nn.Module):
         def __init__(self) -> None:
