@@ -65,7 +65,7 @@ def table_of() -> Callable[..., LandmarkTable]:
 
 @pytest.fixture
 def convert() -> Callable[..., Summary]:
-    """``convert(table, out, **options)``: without flip pairs and all for training, unless the options say otherwise."""
+    """``convert(table, out, **options)``: by default without flip pairs, and all faces for training."""
 
     def run(table: LandmarkTable, out: Path, **options: Any) -> Summary:
         defaults = {"flip": range(len(table.names)), "splits": ["train"] * len(table.files)}

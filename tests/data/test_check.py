@@ -182,7 +182,7 @@ def test_left_and_right_apart(files):
 
 
 def test_nearly_black_images(files):
-    """12 bits in files of 16: MMPose and OpenCV keep the upper 8."""
+    """12-bit values in 16-bit files, of which MMPose and OpenCV keep the upper 8 bits."""
     for index in (1, 3):
         pixels = cv2.imread(str(image(files[0], index))).astype(np.uint16) * 16
         repaint(files[0], index, pixels)
@@ -218,7 +218,7 @@ def test_bad_images(files, content, says):
 
 
 def test_equal_pixels_are_found_whatever_the_file(files):
-    """Across files an error; within one a warning. Other bytes of the same pixels do not hide it."""
+    """Across files it is an error, within one a warning; another encoding of the same pixels does not hide it."""
     pixels = cv2.imread(str(image(files[0], 3)))
     image(files[1], 1).write_bytes(cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 0])[1].tobytes())
     repaint(files[0], 5, pixels)
@@ -335,7 +335,7 @@ def drawn(axes):
 
 @pytest.mark.parametrize("name", ["train.json", "sheet.pdf", "sheet"])
 def test_a_picture_is_a_png_file_and_no_landmark_file(run, files, name):
-    """Where the picture's name is forgotten, the first landmark file stands in its place."""
+    """If the picture's name is forgotten, the first landmark file is taken for it."""
     file = files[0].with_name(name)
     before = file.read_bytes() if file.exists() else None
     with pytest.raises(ValueError, match=f"--picture .*{name}: expected a name that ends in .png"):
@@ -363,7 +363,7 @@ def test_points_are_drawn_where_they_are_in_the_colour_of_their_side(files):
 
 
 def test_a_marker_lies_on_its_pixel(files):
-    """Rendered: the marker's colour is found where a pixel of the image was painted in a colour of its own."""
+    """In the rendered picture, the marker covers the pixel of the image that was painted in a unique colour."""
     pixels = np.zeros((64, 64, 3), np.uint8)
     pixels[20, 40] = (0, 0, 255)
     repaint(files[0], 0, pixels)

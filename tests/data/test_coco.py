@@ -1,4 +1,4 @@
-"""Reading what a COCO-style landmark file says of its landmarks."""
+"""Reading names and flip pairs of landmarks from a COCO-style file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conversion: what is written, what is refused, and that nothing half-written stays."""
+"""Conversion: what is written and refused, and that nothing half-written remains."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_file_names_are_plain_and_different():
 
 
 def test_notes_of_dark_images_and_of_what_is_no_landmark(noise, save, table_of, convert, tmp_path):
-    for name, scale in (("a", 256), ("b", 16), ("c", 16)):  # 16 bits, and twice 12 bits in 16
+    for name, scale in (("a", 256), ("b", 16), ("c", 16)):  # 16 bits, and two with 12 bits in 16
         save(tmp_path / f"{name}.png", noise(100, 80).astype(np.uint16) * scale)
     files, points = ["a.png", "b.png", "c.png"], [[(10, 20 + k), (50, 40), (0.3, 0.3)] for k in range(3)]
     table = table_of(tmp_path, files, points, annotated=np.array([[True] * 3, [True, False, True], [True] * 3]))
@@ -181,7 +181,7 @@ def test_landmarks_that_span_no_face(noise, save, table_of, convert, tmp_path, p
 
 
 def test_several_faces_of_a_whole_image(noise, save, table_of, convert, tmp_path):
-    """One picture would have the landmarks of each."""
+    """Each face would have a copy of the same picture."""
     save(tmp_path / "a.png", noise(100, 100))
     table = table_of(tmp_path, ["a.png"] * 2, [[(10, 20), (30, 40)], [(50, 60), (80, 90)]])
     with pytest.raises(ValueError, match="^a.png has 2 faces.*--crop whole"):
@@ -190,7 +190,7 @@ def test_several_faces_of_a_whole_image(noise, save, table_of, convert, tmp_path
 
 
 def test_one_landmark_of_a_whole_image(noise, save, table_of, convert, read, tmp_path):
-    """The crop does not hang on it; a fraction of the image is seen all the same."""
+    """The crop does not depend on the landmark; coordinates as fractions of the image are still detected."""
     save(tmp_path / "a.png", noise(100, 100))
     convert(table_of(tmp_path, ["a.png"], [[(50, 20)]]), tmp_path / "out", size=100, crop="whole")
     assert read(tmp_path / "out/train.json")[1].tolist() == [[[50, 20, 2]]]

@@ -21,7 +21,7 @@ def run(command_line):
 
 @pytest.fixture
 def photos(noise, save, tmp_path):
-    """A CSV file with three photographs each of ten persons, their left eye annotated here and there."""
+    """A CSV file with three photographs each of ten persons, the left eye annotated in some."""
     lines = ["file,person,eye_x,eye_y,nose_x,nose_y,mouth left_x,mouth left_y,mouth right_x,mouth right_y"]
     for number in range(30):
         name = f"visit{number % 3}/{number // 3:02d}.png"
@@ -136,7 +136,7 @@ def test_split_column_is_taken_as_it_is(read, run, photos):
 
 
 def test_faces_of_one_image(noise, save, read, run, tmp_path, capsys):
-    """WFLW lists several faces of an image: a crop each, all in one split."""
+    """WFLW lists several faces of an image: each gets a crop, all in one split."""
     faces = [(200 * k + 20, 20) for k in range(3)]
     lines = []
     for number in range(10):

@@ -1,4 +1,4 @@
-"""Crops against analytic geometry, and what is read from unusual images."""
+"""Crops compared with analytic geometry, and unusual images."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_beyond_the_border_the_last_pixel_repeats():
 
 
 def test_shrinking_does_not_alias():
-    """Stripes as wide as a pixel of the crop, centred in it, become even grey; picking single pixels would show one."""
+    """Fine stripes become uniform grey; picking single pixels would show one colour of them."""
     stripes = np.zeros((800, 800, 3), np.uint8)
     stripes[:, np.arange(800) % 8 // 2 % 3 > 0] = 200
     crop = Square(0, 0, 800).cut(stripes, 100)

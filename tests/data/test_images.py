@@ -1,4 +1,4 @@
-"""Images as they are read: what their EXIF data say of which side is up, and messages."""
+"""Reading images: EXIF orientation, and messages."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_an_image_that_is_too_large_is_not_called_damaged(tmp_path):
 
 
 def test_a_header_of_a_size_that_opencv_refuses(tmp_path, monkeypatch):
-    """By an error of its own kind."""
+    """OpenCV raises its own kind of error."""
     monkeypatch.setattr("xtask_reg.data.images.check_whole", lambda path: None)
     (tmp_path / "a.png").write_bytes(b"P6\n2000000 2000000\n255\n" + bytes(100))
     with pytest.raises(ValueError, match=r"a\.png cannot be decoded"):
@@ -71,7 +71,7 @@ def test_a_header_of_a_size_that_opencv_refuses(tmp_path, monkeypatch):
 
 
 def with_a_bad_profile(png: bytes) -> bytes:
-    """Pillow gives up on it, and OpenCV does not."""
+    """Pillow refuses the file, and OpenCV does not."""
     kind, content = b"iCCP", b"abc"
     checksum = zlib.crc32(kind + content).to_bytes(4)
     place = png.index(b"IDAT") - 4
@@ -80,7 +80,7 @@ def with_a_bad_profile(png: bytes) -> bytes:
 
 @pytest.mark.parametrize("side", [40, 14000])
 def test_what_pillow_does_not_know_is_not_decoded(side, tmp_path):
-    """Whatever its size: OpenCV takes up to 2**30 pixels for an honest image."""
+    """Whatever its size: OpenCV accepts up to 2**30 pixels."""
     Image.new("1", (side, side)).save(tmp_path / "a.png")
     (tmp_path / "a.png").write_bytes(with_a_bad_profile((tmp_path / "a.png").read_bytes()))
     with pytest.raises(ValueError, match=r"a\.png cannot be decoded: .*that Pillow does not know; save it as PNG"):
@@ -88,7 +88,7 @@ def test_what_pillow_does_not_know_is_not_decoded(side, tmp_path):
 
 
 def test_a_picture_of_radiance_is_not_decoded(tmp_path):
-    """Lines of 4 bytes for 127 pixels of a colour: 25 MB of them were 6 GB."""
+    """Its runs take 4 bytes for 127 pixels of one colour: 25 MB of them would be 6 GB."""
     head = b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 100 +X 127\n"
     (tmp_path / "a.jpg").write_bytes(head + 100 * (b"\2\2\0\x7f" + 4 * b"\xff\0"))
     assert cv2.imread(str(tmp_path / "a.jpg")) is not None, "no picture: this test proves nothing"

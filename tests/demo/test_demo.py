@@ -46,7 +46,7 @@ def test_demo_makes_table_and_pictures_and_uses_again_what_fits(small, tmp_path)
     assert "ced.png" in printed
     assert "qualitative.png" in printed
 
-    # the inference API finds the points that tools/test.py found: argmax cell x 4 of a 128 px input, in 64 px images
+    # the inference API gives the points of tools/test.py: argmax cell x 4 in a 128 px input, for 64 px images
     tested = read_predictions(out / "ft" / "predictions.json")
     config = configs() / "demo" / "td-hm_res18_ft_synthetic-128x128.py"
     (found,) = predict(load_student(config, out / "ft" / "epoch_1.pth"), [Face(Path(f)) for f in tested.images[:2]])

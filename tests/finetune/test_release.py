@@ -1,4 +1,4 @@
-"""What was frozen for a while: unchanged to the bit before the release, trained after it."""
+"""Parts that are frozen for a while: bitwise unchanged before the release, trained after it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def optimizer_of(student: nn.Module) -> torch.optim.Optimizer:
 
 
 def changed(student: nn.Module, steps: Callable[[], Any]) -> set[str]:
-    """The parts of which something is another than before ``steps()``; each changed part has changed wholly."""
+    """The parts that ``steps()`` changed; each of them must have changed completely."""
     before = copy.deepcopy(student.state_dict())
     steps()
     same = {key: torch.equal(value, before[key]) for key, value in student.state_dict().items()}
@@ -90,7 +90,7 @@ def test_lp_ft(copied) -> None:
     ],
 )
 def test_what_two_hold_thaws_with_the_last(first, second, both_hold, order, copied) -> None:
-    """Each is (where ``freeze`` is called, path)."""
+    """Each is (the module on which ``freeze`` is called, the path)."""
     student = Student()
     student, frozen = copied(student, [freeze(student.get_submodule(at), [path]) for at, path in (first, second)])
     holds = [{p for p in PARTS if p.startswith(f"{at}.{path}".strip("."))} for at, path in (first, second)]

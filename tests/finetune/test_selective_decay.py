@@ -23,7 +23,7 @@ def start(seed: int) -> Arrays:
 
 
 def gradients() -> list[Arrays]:
-    """Of a loss that changes its mind, so that steps with momentum go against the gradient."""
+    """Gradients that change direction, so that steps with momentum go against them."""
     rng = np.random.default_rng(7)
     return [
         {name: np.sin(step / 2) + 0.3 * rng.normal(size=shape) for name, shape in SHAPES.items()}
@@ -50,7 +50,7 @@ def adam(lr: float, b1: float = 0.9, b2: float = 0.999) -> Callable[[np.ndarray,
 
 
 def reference(student: Arrays, source: Arrays, step, weight: float) -> tuple[Arrays, int]:
-    """The parameters after all steps, and how often one was drawn back."""
+    """The parameters after all steps, and how often a tensor was drawn back."""
     drawn, memory = 0, {name: {} for name in student}
     for number, gradient in enumerate(gradients(), start=1):
         for name, before in student.items():
@@ -180,7 +180,7 @@ def test_full_weight_returns_to_the_distance_before() -> None:
 
 
 def test_small_steps_of_plain_sgd_are_never_drawn_back() -> None:
-    """Where the gradient points at the source they go there."""
+    """They go towards the source where the gradient points there."""
     _, drawn = reference(start(1), start(0), sgd(1e-3), 1.0)
     assert not drawn
     found = []
@@ -222,7 +222,7 @@ def test_step_that_the_grad_scaler_skips(fused: bool) -> None:
 
 @pytest.mark.parametrize("name", ["Adam", "Adam, fused"])
 def test_scaled_gradients(name: str) -> None:
-    """A step through ``GradScaler`` is the step without it, though a fused optimizer is given scaled gradients."""
+    """A step with ``GradScaler`` equals one without, although a fused optimizer gets scaled gradients."""
     build, step = OPTIMIZERS[name]
     parameters = {key: nn.Parameter(value) for key, value in tensors(start(1), torch.float64).items()}
     optimizer, scaler = build(list(parameters.values())), torch.amp.GradScaler("cpu", init_scale=2.0**10)
@@ -317,7 +317,7 @@ def test_bad_input(source, weight, owned, match) -> None:
 
 
 def test_a_state_dict_is_no_parameters() -> None:
-    """Its tensors never get the gradients by which the decay goes, so that nothing would be drawn back."""
+    """Its tensors never get gradients, on which the decay depends, so nothing would be drawn back."""
     student, source = nn.Linear(2, 2), nn.Linear(2, 2)
     optimizer = torch.optim.Adam(student.parameters())
     with pytest.raises(TypeError, match=r"'weight' of the student is not a parameter.*dict\(student.named_parameters"):

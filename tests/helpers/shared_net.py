@@ -1,4 +1,4 @@
-"""A small network that works alike on a batch and on its parts."""
+"""A small network that treats a batch and its parts alike."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def found_by_each(program: str, folder: Path) -> list[dict[str, Any]]:
     """What each process found, by name.
 
     Args:
-        program: what is given a rank and the folder, and saves ``<rank>.pt``; a test module calls :func:`work` for it.
+        program: called with a rank and the folder; it saves ``<rank>.pt``, in a test module by calling :func:`work`.
         folder: for the rendezvous, the results, and what the processes print.
     """
     paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]

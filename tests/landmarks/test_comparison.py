@@ -1,4 +1,4 @@
-"""Paired differences against their definitions, and against what theory says of normal ones."""
+"""Paired differences compared with their definitions, and with theory for normal ones."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_of_many_normal_differences_it_is_the_t_test(shift):
 
 
 def test_of_skewed_differences_the_interval_is_efrons():
-    """Its ends by the bias of the draws, and by the acceleration that leaving out one image at a time shows."""
+    """Its ends follow from the bias of the draws, and the acceleration estimated by leaving out one image at a time."""
     differences = np.random.default_rng(0).gamma(0.5, 1, size=30) - 0.4
     mean, count = differences.mean(), len(differences)
     drawn = np.random.default_rng(1).choice(differences, (100_000, count)).mean(axis=1)

@@ -1,4 +1,4 @@
-"""Files of found landmarks: the paths of the images in them."""
+"""The image paths in files of found landmarks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from xtask_reg.landmarks.faces import LandmarkedFace
 @pytest.mark.parametrize("images", ["photos", "linked/photos", "large/disk/photos"])
 @pytest.mark.parametrize("out", ["out", "large/disk/out", "linked/out", "linked/photos/out"])
 def test_paths_hold_where_folders_are_links(out, images, tmp_path, monkeypatch):
-    """As where results lie on a larger disk that the home folder links to."""
+    """For instance if results are on another disk, to which the home folder links."""
     for folder in ("photos", "large/disk/photos"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "linked").symlink_to(tmp_path / "large/disk")
@@ -34,7 +34,7 @@ def test_paths_hold_where_folders_are_links(out, images, tmp_path, monkeypatch):
 
 
 def test_an_image_that_is_a_link_keeps_its_name(tmp_path):
-    """As in a store of files by their contents."""
+    """For instance in a content-addressed store."""
     (tmp_path / "8f3e").write_text("x")
     (tmp_path / "a.png").symlink_to(tmp_path / "8f3e")
     face = LandmarkedFace(tmp_path / "a.png", (9, 9), (0, 0, 9, 9), np.ones((1, 2)), np.ones(1), None, np.zeros((2, 3)))

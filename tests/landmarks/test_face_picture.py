@@ -34,7 +34,7 @@ def test_point_and_heatmap():
     left, right = picture[:, :SIDE].astype(int), picture[:, SIDE:].astype(int)
     np.testing.assert_allclose(centre(left[..., 0] > 150), place, atol=1)
     np.testing.assert_allclose(centre(np.ptp(right, axis=2) > 100), place, atol=4)
-    assert (right[:, -100:] == 90).all()  # without heat the photograph is seen
+    assert (right[:, -100:] == 90).all()  # where the heatmap is 0 the photograph shows
 
 
 def test_without_heatmaps_there_is_one_half():

@@ -152,7 +152,7 @@ def test_area_under_the_curve_is_the_auc(threshold: float) -> None:
     [(293, "94.52"), (125, "40.32"), (33, "10.65"), (39, "12.58"), (18, "5.81"), (24, "7.74"), (20, "6.45")],
 )
 def test_published_failure_rates_are_counts_of_310_images(failures: int, percent: str) -> None:
-    errors = np.full(310, 1.2)  # an error equal to the threshold is no failure
+    errors = np.full(310, 1.2)  # an error equal to the threshold is not a failure
     errors[:failures] = np.nextafter(1.2, 2)
     scores = score_images(errors, **READING)
     assert f"{100 * scores.fr:.2f}" == percent

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 
 def predictions(errors) -> Predictions:
-    """Of images whose first landmark is 5 pixels off, scaled so that this is the error; NaN: none is visible."""
+    """Images whose first landmark is 5 pixels off, scaled so that this is the error; NaN if none is visible."""
     count, known = len(errors), ~np.isnan(errors)
     points = np.arange(count * 4, dtype=float).reshape(count, 2, 2)
     visible = np.stack([known, np.zeros(count, dtype=bool)], axis=1)
@@ -110,7 +110,7 @@ def test_scores_of_none_are_refused_with_the_file(tmp_path):
     ],
 )
 def test_numbers_that_cannot_be_are_refused_with_the_file(tmp_path, place, value):
-    """Written by hand, or for the results of another program."""
+    """As in a file written by hand, or by another program."""
     path = tmp_path / "predictions.json"
     predictions([0.5, 2.0]).write(path)
     content = json.loads(path.read_text())

@@ -71,7 +71,7 @@ def different(student: Shape, teacher: Shape, dtype: torch.dtype = torch.float64
 
 
 def extremes(student: Tensor, teacher: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-    """Input that makes losses overflow, divide by 0 or lose their gradient; of float32 ``student`` and ``teacher``."""
+    """Input that makes losses overflow, divide by 0 or lose their gradient; made from float32 tensors."""
     first_is_zero = torch.ones(len(student), *[1] * (student.ndim - 1))
     first_is_zero[0] = 0
     return {

@@ -1,4 +1,4 @@
-"""Spatial and channel attention: where the size of the features must not matter, and the authors' own normalisation."""
+"""Spatial and channel attention: independence of the features' scale, and the authors' own normalisation."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_image_without_features_has_distance_1_and_no_gradient(loss) -> None:
 
 
 def test_each_attention_sees_its_axis_alone() -> None:
-    """Locations shuffled alike in all channels leave channel attention as it is, shuffled channels the spatial one."""
+    """Shuffling locations alike in all channels does not change channel attention; nor do shuffled channels spatial."""
     student, teacher = FEATURES
     flipped, rolled = student.flip(2, 3), student.roll(1, dims=1)
     assert channel_attention_loss(flipped, teacher).item() == pytest.approx(channel_attention_loss(*FEATURES).item())

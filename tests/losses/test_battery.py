@@ -1,4 +1,4 @@
-"""What every loss of the library promises, over all cases of ``references/``."""
+"""The properties of every loss of the library, tested on all cases of ``references/``."""
 
 from __future__ import annotations
 
@@ -276,7 +276,7 @@ def test_compiled_gives_the_same(case: Case, value) -> None:
 
 @over_cases()
 def test_compiled_for_any_size_in_one_graph(case: Case) -> None:
-    """The options are symbols there, as sizes are."""
+    """There the options are symbolic, like the sizes."""
     torch.compiler.reset()
     student, teacher = pair(case)
     loss = case.module()

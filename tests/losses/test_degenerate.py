@@ -1,4 +1,4 @@
-"""What the docstrings promise where a formula alone says nothing: constant, coinciding and zero features."""
+"""The promises of docstrings where the formula is undefined: constant, coinciding and zero features."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_a_student_of_zeros(loss, expected: float) -> None:
     "loss", [attention_transfer_loss, channel_wise_loss, gram_anchoring_loss, local_similarity_loss]
 )
 def test_a_single_location_is_exactly_alike(loss) -> None:
-    """Not but for rounding: a balanced weight would make it as large as a gradient that means something."""
+    """Not only up to rounding, which a balanced weight would scale up to a meaningful gradient."""
     student = torch.randn(64, 6, 1, 1, requires_grad=True)
     value = loss(student, torch.randn(64, 6, 1, 1))
     assert value == 0

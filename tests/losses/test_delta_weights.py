@@ -67,7 +67,7 @@ def test_linear_loss(shape: tuple[int, ...], settings: dict) -> None:
 
 
 def test_the_channel_that_is_missed_most_weighs_most() -> None:
-    """Squared error, no error with all channels: d_j is the mean of (head_j f_j)^2."""
+    """With squared error, and no error with all channels, d_j is the mean of (head_j f_j)^2."""
     network = Linear((50, 4))
     network.head = torch.tensor([0.0, 3.0, -5.0, 1.0], dtype=torch.float64)
     target = network()

@@ -1,4 +1,4 @@
-"""What Hinton et al. 2015 and Li & Hoiem 2016 say of their losses, and torch's own cross-entropy."""
+"""Properties that Hinton et al. 2015 and Li & Hoiem 2016 state, and torch's own cross-entropy."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_constant_added_to_the_logits_does_not_matter() -> None:
 @pytest.mark.parametrize("difference", [0.01, 0.1])
 @pytest.mark.parametrize("temperature", [1.0, 4.0, 8.0])
 def test_small_divergence_keeps_its_digits(classes: int, difference: float, temperature: float) -> None:
-    """A student that still is close to its source, in float32; the divergence of float64 logits by torch's own."""
+    """A student close to its source, in float32, compared with torch's divergence of the float64 logits."""
     random = torch.Generator().manual_seed(0)
     teacher = 5 * torch.randn(4, classes, generator=random)
     student = teacher + difference * torch.randn(4, classes, generator=random)

@@ -87,7 +87,7 @@ def test_gradients_are_the_numerical_ones(check) -> None:
 
 
 def test_a_network_does_not_need_a_kernel_for_each_parameter() -> None:
-    """What is launched is one operation for all tensors together, in both passes."""
+    """Both passes launch one operation for all tensors together."""
     student, teacher = (
         {str(number): torch.ones(3, requires_grad=own) for number in range(100)} for own in (True, False)
     )
@@ -203,7 +203,7 @@ def test_names_that_differ(student: str, teacher: str, message: str) -> None:
 
 @pytest.mark.parametrize("shape", [(4, 5), (4,), (1, 3), ()])
 def test_shapes_that_differ(shape: tuple[int, ...]) -> None:
-    """Broadcasting would hide it."""
+    """Broadcasting would hide the difference."""
     student = {"fc.bias": torch.ones(4), "fc.weight": torch.ones(4, 3)}
     with pytest.raises(ValueError, match="'fc.weight'") as error:
         l2_sp_penalty(student, {**student, "fc.weight": torch.ones(shape)})

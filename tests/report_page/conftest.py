@@ -1,4 +1,4 @@
-"""Work folders as MMEngine leaves them, small and written by hand."""
+"""Small work folders in MMEngine's form, written by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`xtask-reg report`: the page's numbers, its pictures, that it is self-contained, and that a browser shows it."""
+"""`xtask-reg report`: the page's numbers and pictures; it is self-contained, and a browser shows it."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_numbers(runs, tmp_path, capsys):
 
 
 def test_landmarks_and_rates(make_run, tmp_path, capsys):
-    """Landmarks of another unit have a table of their own; a run without rates has an empty cell."""
+    """Landmarks in another unit have a separate table; a run without rates has an empty cell."""
     runs = [make_run("a", [0.5, 1.0, 2.0], success_at=[1, 2.5]), make_run("b", [3.0]), make_run("c", [4.0], space="mm")]
     assert report(*runs, "--html", tmp_path / "r.html", "--json") == 0
     page, printed = Page(tmp_path / "r.html"), json.loads(capsys.readouterr().out)["runs"]
@@ -99,7 +99,7 @@ def test_landmarks_and_rates(make_run, tmp_path, capsys):
 
 
 def test_differences(make_run, tmp_path, capsys):
-    """To the first run of the same images and reading; that of other images has none to be compared with."""
+    """Differences are to the first run with the same images and reading; a run on other images has none."""
     runs = [make_run("a", [0.5, 1.0, 2.0]), make_run("b", [0.25, 1.5, 3.0]), make_run("c", [3.0])]
     runs += [make_run("d", [1.0, 1.0, 2.0], space="mm"), make_run("e", [0.5, 1.0, 2.0])]
     assert report(*runs, "--html", tmp_path / "r.html", "--json") == 0
@@ -117,7 +117,7 @@ def test_differences(make_run, tmp_path, capsys):
 
 @pytest.mark.parametrize("key", ["target", "visible", "scale"])
 def test_no_difference_of_what_was_not_tested_alike(key, make_run, tmp_path, capsys):
-    """Heatmaps of another input size, or points that were corrected between the tests."""
+    """The input size differs, or points were corrected between the tests."""
     runs = [make_run("a", [0.5, 1.0]), make_run("b", [0.25, 1.5])]
     file = runs[1] / "predictions.json"
     content = json.loads(file.read_text())
@@ -173,7 +173,7 @@ def test_a_run_that_was_not_tested(make_run, tmp_path, capsys):
 
 
 def test_a_folder_with_an_old_name(make_run, tmp_path):
-    """In an encoding that is not UTF-8; Matplotlib and the page show its bytes."""
+    """The name is not in UTF-8; Matplotlib and the page show its bytes."""
     run = make_run("m\udcfcller", [1.0, 2.0], monitored=True)
     assert report(run, "--html", tmp_path / "r.html") == 0
     assert r"m\udcfcller, in full" in Page(tmp_path / "r.html").text
@@ -213,14 +213,14 @@ def test_a_browser_shows_it(browser, runs, tmp_path):
 
 
 def test_json_of_one_image(make_run, tmp_path, capsys):
-    """It has no standard deviation, and strict readers of JSON no NaN."""
+    """A single image has no standard deviation, and strict JSON no NaN."""
     assert report(make_run("one", [0.5]), "--html", tmp_path / "r.html", "--json") == 0
     scores = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["runs"]["one"]
     assert (scores["me"], scores["sd"], scores["images"]) == (0.5, None, 1)
 
 
 def test_pictures_that_are_elsewhere(make_run, tmp_path, monkeypatch):
-    """Paths relative to the folder that the tests ran in; no option of the command helps."""
+    """Their paths are relative to the folder in which the test ran; no option of the command helps."""
     folder = make_run("a", [0.5])
     file = folder / "predictions.json"
     file.write_text(file.read_text().replace(f"{tmp_path}/", ""))

@@ -68,7 +68,7 @@ def test_config_and_versions_are_those_of_the_training(make_run, write_log):
 
 
 def test_a_training_that_began_anew_in_the_folder(make_run, write_log):
-    """It has not been validated yet: the numbers of the one before it are not its own."""
+    """It has not been validated yet, and must not show the numbers of the run before it."""
     folder = make_run("a")
     write_log(folder / "20260102_000000", [{"loss": 9.0, "epoch": 1, "iter": 1, "step": 1}], "lr = 2\n")
     run = read_run("a", folder)

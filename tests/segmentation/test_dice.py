@@ -9,7 +9,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 
 def naive(predicted, target, label: int, ignore: int | None = None) -> float:
-    """2 |P and T| / (|P| + |T|), pixel by pixel over all images that are given; NaN without any such pixel."""
+    """2 |P and T| / (|P| + |T|), pixel by pixel over all given images; NaN without any such pixel."""
     overlap = both = 0
     for mask, truth in zip(predicted, target):
         for y in range(len(truth)):
@@ -43,7 +43,7 @@ def test_agrees_with_a_loop_over_pixels(images, labels, classes, dtype, sizes, i
 
 
 def test_rules_of_absence_by_hand() -> None:
-    """Class 0 overlaps by half, class 1 is in the truth alone, 2 in the prediction alone, 3 in neither."""
+    """Class 0 overlaps by half, class 1 is only in the truth, 2 only in the prediction, 3 in neither."""
     predicted, target = np.array([[[0, 0], [2, 2]]]), np.array([[[0, 1], [0, 1]]])
     np.testing.assert_array_equal(dice_per_image(predicted, target, 4), [[0.5, 0, 0, np.nan]])
 

@@ -1,4 +1,4 @@
-"""The published VGGFace2 network, and pickles as Python 2 and numpy 1 wrote them."""
+"""The published VGGFace2 network, and pickles as from Python 2 and NumPy 1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training a source network, on images whose class a single pixel tells."""
+"""Training a source network, on images whose class shows in every pixel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def network() -> nn.Module:
 
 
 def coloured(count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Noise, brighter in the channel that the label names."""
+    """Noise, brighter in the channel with the label's index."""
     labels = torch.arange(count) % 3
     images = torch.randint(0, 100, (count, 3, 8, 8), generator=torch.Generator().manual_seed(1))
     images[torch.arange(count), labels] += 100

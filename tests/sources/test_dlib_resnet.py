@@ -39,7 +39,7 @@ def published_shapes(dense: bool) -> dict[str, tuple[int, ...]]:
 
 
 def reference(weights: dict[str, Tensor], images: Tensor, dense: bool) -> Tensor:
-    """The affine is folded into the convolution, and zero filling is adding into a larger array."""
+    """Here the affine map is folded into the convolution, and zero padding is addition into a larger array."""
 
     def conv(name: str, x: Tensor, stride: int, padding: int) -> Tensor:
         scale, shift = weights[f"{name}.weight"], weights[f"{name}.bias"]

@@ -1,4 +1,4 @@
-"""Hostile weight files: thousands made by chance, and those that someone would make on purpose."""
+"""Hostile weight files: thousands made at random, and some made by hand."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_mutated_files_are_read_or_refused(tmp_path: Path) -> None:
     for kind, found in results.items():
         sound = found.get("loaded", 0)
         assert sound == 0 if kind in ("archive, compressed", "VGGFace2") else 0 < sound < found["refused"], kind
-        assert found["megabytes"] < 32 or kind == "VGGFace2", kind  # which makes a network first
+        assert found["megabytes"] < 32 or kind == "VGGFace2", kind  # which builds a network first
     assert not list(tmp_path.glob("VGGFace2.safetensors*"))
 
 
@@ -144,7 +144,7 @@ def test_uncompressed_archives_of_other_writers_are_read(tmp_path: Path) -> None
     torch.testing.assert_close(load_weights(tmp_path / "w.pth"), WEIGHTS)
 
 
-# -- safetensors that lie ----------------------------------------------------------------------------------------------
+# -- safetensors with false headers ------------------------------------------------------------------------------------
 
 
 def entry(shape: list[int], start: int, end: int) -> dict[str, Any]:
@@ -185,7 +185,7 @@ def test_safetensors_that_lie_are_refused(name: str, tmp_path: Path) -> None:
         load_weights(tmp_path / "w.safetensors")
 
 
-# -- what is no file, and formats that could bring code ----------------------------------------------------------------
+# -- links to what is not a file, and formats that could contain code --------------------------------------------------
 
 READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "load_weights": ("pth", load_weights),
@@ -236,7 +236,7 @@ def test_tar_files_are_refused(tmp_path: Path) -> None:
     assert marker.exists(), "the payload does not work, so this test proves nothing"
 
 
-# -- what only PyTorch can mend ----------------------------------------------------------------------------------------
+# -- costs that only PyTorch can limit ---------------------------------------------------------------------------------
 
 
 def with_pickle(content: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Pickles that would execute something, would cost much time or memory, are damaged, or are no pickles."""
+"""Pickles that would execute something or cost much time or memory, damaged pickles, and other files."""
 
 from __future__ import annotations
 

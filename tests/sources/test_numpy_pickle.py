@@ -1,4 +1,4 @@
-"""Pickled numpy arrays: what numpy itself reads from them, and content that is refused."""
+"""Pickled NumPy arrays: compared with what NumPy reads, and content that is refused."""
 
 from __future__ import annotations
 

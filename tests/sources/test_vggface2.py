@@ -71,7 +71,7 @@ def weights(published_shapes: dict[str, tuple[int, ...]]) -> Weights:
     for name, shape in published_shapes.items():
         noise = torch.randn(shape, generator=generator)
         if len(shape) == 4:
-            spread = 50 if name.startswith("conv1") else 1  # of what comes in
+            spread = 50 if name.startswith("conv1") else 1  # of the inputs
             result[name] = noise / math.sqrt(math.prod(shape[1:])) / spread
         elif name.endswith(("bn.weight", "running_var")):
             result[name] = 0.5 + torch.rand(shape, generator=generator)
@@ -90,7 +90,7 @@ def picture() -> Tensor:
 
 @pytest.fixture(scope="module")
 def references(weights: Weights, picture: Tensor) -> dict[str, dict[str, Tensor]]:
-    """What the network computes if it is one for BGR images, as the pickles are, and if it is one for RGB."""
+    """The network's outputs if it expects BGR images, as in the pickles, and if it expects RGB."""
     double = {name: value.double() for name, value in weights.items()}
     inputs = {
         "bgr": picture.double() - torch.tensor(MEAN_RGB[::-1]).double(),

@@ -63,7 +63,7 @@ def float_entry(*offsets: int) -> dict[str, object]:
     ("version", "read"), [("2.6.0", False), ("2.9.1+cpu", False), ("2.10.0", True), ("3.0.0", True)]
 )
 def test_old_torch_reads_safetensors_only(tmp_path, monkeypatch, version, read):
-    """Its weights_only has a hole, CVE-2026-24747; safetensors has no such reader."""
+    """Its weights_only has the vulnerability CVE-2026-24747, which does not affect safetensors."""
     torch.save(WEIGHTS, tmp_path / "w.pth")
     save_weights(WEIGHTS, tmp_path / "w.safetensors")
     monkeypatch.setattr(torch, "__version__", TorchVersion(version))
@@ -117,7 +117,7 @@ def test_symlinks_are_followed(tmp_path: Path) -> None:
 
 
 class Executes:
-    """Unpickled without care, it calls ``function(*arguments)``."""
+    """If unpickled without restriction, it calls ``function(*arguments)``."""
 
     def __init__(self, function: Callable[..., object], *arguments: str) -> None:
         self.call = (function, arguments)

@@ -1,4 +1,4 @@
-"""Weight files of each kind, and damage to them in the places that readers go by, or in the tensors' bytes."""
+"""Weight files of each kind, damaged where readers depend on them, or in the tensors' bytes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ PICKLES = [pickle.dumps(ARRAYS, protocol) for protocol in (2, 3, 4, 5)]
 
 
 def archive_with_other_pickle(chance: random.Random, marker: str) -> bytes:
-    """A sound archive around a damaged ``data.pkl``."""
+    """A valid archive around a damaged ``data.pkl``."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(ARCHIVE)) as old, zipfile.ZipFile(buffer, "w") as new:
         for name in old.namelist():
@@ -54,7 +54,7 @@ def archive_with_other_pickle(chance: random.Random, marker: str) -> bytes:
 
 
 def archive_with_other_records(chance: random.Random, marker: str) -> bytes:
-    """Damage to local headers, the directory, and the records behind it."""
+    """Damage to local headers, the directory, and the records after it."""
     with zipfile.ZipFile(io.BytesIO(ARCHIVE)) as archive:
         locals_ = [(entry.header_offset, entry.header_offset + 30 + len(entry.filename)) for entry in archive.filelist]
         directory = (archive.start_dir, len(ARCHIVE))
@@ -79,7 +79,7 @@ def compressed_archive(chance: random.Random, marker: str) -> bytes:
 
 
 def legacy_with_other_pickle(chance: random.Random, marker: str) -> bytes:
-    """Five pickles, one of them damaged; the tensors' bytes behind them."""
+    """Five pickles, one of them damaged, and then the tensors' bytes."""
     parts, stream = [], io.BytesIO(LEGACY)
     for _ in range(5):
         start = stream.tell()
@@ -95,7 +95,7 @@ def legacy_with_other_pickle(chance: random.Random, marker: str) -> bytes:
 
 
 def safetensors_with_other_header(chance: random.Random, marker: str) -> bytes:
-    """Another length of the header, other bytes in it, or sound JSON that says something else."""
+    """Another length of the header, other bytes in it, or valid JSON with other content."""
     (size,) = struct.unpack("<Q", SAFETENSORS[:8])
     header, data = json.loads(SAFETENSORS[8 : 8 + size]), SAFETENSORS[8 + size :]
     kind = chance.choice(["length", "bytes", "field", "field", "field", "text"])
@@ -144,7 +144,7 @@ def any_pickle(chance: random.Random, marker: str) -> bytes:
 
 
 def with_other_bytes(content: bytes) -> Callable[[random.Random, str], bytes]:
-    """Damage anywhere, which in real files means in the tensors."""
+    """Damage anywhere, which is mostly in the tensors."""
     return lambda chance, marker: damaged(content, 0, len(content), chance)
 
 

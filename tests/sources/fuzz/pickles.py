@@ -21,13 +21,13 @@ _INTEGERS = (b"K", b"M", b"J", b"\x8a")
 
 
 def code(marker: str) -> bytes:
-    """Instructions that make the folder ``marker`` when they are executed, and leave the stack as it was."""
+    """Instructions that create the folder ``marker`` when they are executed, and do not change the stack."""
     text = f"__import__('os').mkdir({marker!r})".encode()
     return b"cbuiltins\neval\nX" + struct.pack("<I", len(text)) + text + b"\x85R0"
 
 
 def mutated(content: bytes, chance: random.Random, marker: str) -> bytes:
-    """One to four instructions changed, taken away, repeated, moved or put in; the first stays."""
+    """One to four instructions are changed, removed, repeated, moved or inserted; the first remains."""
     begins = [position for _, _, position in pickletools.genops(content)]
     ops = [content[begin:end] for begin, end in zip(begins, [*begins[1:], len(content)])]
     for _ in range(chance.choice([1, 1, 2, 4])):

@@ -1,4 +1,4 @@
-"""``run.py <folder>``: read thousands of damaged weight files, in a process of its own that may die of it."""
+"""``run.py <folder>``: read thousands of damaged weight files, in a separate process that may crash."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read(kind: str, path: Path) -> dict[str, torch.Tensor]:
 
 
 def check(weights: dict[str, torch.Tensor]) -> None:
-    """Tensors of the plain kind, each within its memory, all of which can be read."""
+    """The tensors are plain, within their memory, and can be read completely."""
     assert type(weights) is dict
     for name, value in weights.items():
         assert type(name) is str
@@ -56,7 +56,7 @@ def main(folder: Path) -> None:
     marker, results = folder / "marker", {}
     for kind, (suffix, mutation, count) in {**STRUCTURE, **ANYWHERE}.items():
         chance, outcomes, memory = random.Random(kind), Counter[str](), peak()
-        path = folder / f"{kind.replace(', ', '-')}{suffix}"  # the last one stays, for who wants to know what happened
+        path = folder / f"{kind.replace(', ', '-')}{suffix}"  # the last one remains, for debugging
         for _ in range(count):
             path.write_bytes(mutation(chance, str(marker)))
             start = time.process_time()
@@ -68,7 +68,7 @@ def main(folder: Path) -> None:
 
 
 def peak() -> int:
-    """The most memory that the process has taken, in megabytes."""
+    """The peak memory of the process, in megabytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
