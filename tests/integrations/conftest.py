@@ -48,7 +48,7 @@ def _default_scope() -> None:
 
 @pytest.fixture
 def watch() -> ModuleType:
-    """``plugins/watch.py``, which sees what happens in a run."""
+    """``plugins/watch.py``, which records what happens in a run."""
     import watch
 
     return watch
@@ -107,7 +107,7 @@ def source(shared, encoder) -> Path:
         with torch.random.fork_rng():
             torch.manual_seed(1)
             weights = MODELS.build({"_scope_": "mmpose", **encoder}).state_dict()
-            for name, value in weights.items():  # as if trained: no value is what a fresh network would have
+            for name, value in weights.items():  # as if trained: no initial value remains
                 if value.is_floating_point():
                     weights[name] = torch.rand_like(value) + 0.5 if value.ndim < 2 else 0.1 * torch.randn_like(value)
             classifier = torch.nn.Linear(8 * 8, CLASSES)
@@ -149,7 +149,7 @@ def first_batch(landmarks) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def options(landmarks, source) -> dict[str, Any]:
-    """The --cfg-options that turn a demo config of CTD into a tiny one; each size and path by itself."""
+    """The --cfg-options that turn a demo config of CTD into a tiny one."""
     loaders = ("train", "val", "test")
     return {
         **{f"{split}_dataloader.dataset.data_root": landmarks for split in loaders},
@@ -173,7 +173,7 @@ def options(landmarks, source) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def ft_options(options) -> dict[str, Any]:
-    """The same without what a config without teacher does not have."""
+    """The same without the keys that a config without teacher lacks."""
     return {key: value for key, value in options.items() if not key.startswith("model.teacher")}
 
 

@@ -1,4 +1,4 @@
-"""The configs of the paper with other sources, by the very options that docs/mmpose.md gives."""
+"""The configs of the paper with other sources, with the options in docs/mmpose.md."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_ctd_ed(trained, checkpoint):
 
 
 def test_fe(trained):
-    """The encoder is frozen whatever it is."""
+    """Any encoder is frozen."""
     folder = trained("efficientnet_lite0.safetensors", "fe")
     assert "(backbone 0 of 2,958,848, head" in (folder / "output.txt").read_text()
     source, end = load_weights(folder / "efficientnet_lite0.safetensors"), load_weights(folder / "epoch_1.pth")

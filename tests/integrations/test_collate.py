@@ -54,7 +54,7 @@ def test_the_same_batch(data) -> None:
 
 
 def test_a_worker_sends_one_tensor_for_each_field(data) -> None:
-    """Each tensor of its own costs the training process a call to the worker: a file descriptor is handed over."""
+    """Each separate tensor costs the training process a call to the worker, which passes a file descriptor."""
     for collate, number in ((pseudo_collate, 4), (stacked_collate, 1)):
         (batch,) = DataLoader(torch.utils.data.Subset(data, range(4)), 4, num_workers=1, collate_fn=collate)
         assert len(storages(list(batch["inputs"]))) == number

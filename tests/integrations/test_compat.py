@@ -1,4 +1,4 @@
-"""MMPose on today's PyTorch: the stand-in for mmcv's operators, and what torch.load may read."""
+"""MMPose on current PyTorch: the stand-in for mmcv's operators, and what torch.load may read."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def through_getattr(owner: Any, name: str) -> Call:
 
 
 def interface() -> dict[str, Any]:
-    """What makes NumPy take the memory at an address for the array that an object is."""
+    """An array interface that makes NumPy treat the memory at an address as an object's array."""
     data = (ctypes.addressof(SECRET), True)
     return {"__array_interface__": {"data": data, "shape": (len(SECRET),), "typestr": "|u1", "version": 3}}
 
@@ -160,7 +160,7 @@ def test_hostile_checkpoint_is_refused(tmp_path, monkeypatch, name, weights_only
 
 
 def test_an_array_does_not_grow_with_its_type(tmp_path):
-    """In memory that is not its own; the type is told another size when the array is there already."""
+    """It would grow into memory that is not its own, if its dtype got another size after it is built."""
     kind = Call(np.dtype, "U2", False, True)
     content = "ab".encode("utf-32-le")
     kind.call = (*kind.call, text_state(400, {"array": array((1,), kind, content)}))
@@ -191,7 +191,7 @@ def test_what_was_read_is_written_as_numpy_writes_it(tmp_path):
 
 
 def test_history_buffer_statistic_is_not_getattr():
-    """What stands in for getattr gives the four statistics of a log buffer and nothing else."""
+    """The stand-in for getattr returns the four statistics of a log buffer and nothing else."""
     assert mmengine_compat._history_statistic(HistoryBuffer, "mean") is HistoryBuffer.mean
     for owner, name in [(HistoryBuffer, "__globals__"), (HistoryBuffer, "data"), (str, "mean"), (torch, "load")]:
         with pytest.raises(pickle.UnpicklingError, match="refused"):

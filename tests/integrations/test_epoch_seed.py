@@ -1,4 +1,4 @@
-"""A killed and resumed run is the run that was never interrupted, augmentations included."""
+"""A killed and resumed run equals an uninterrupted one, including augmentations."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ PLUGINS = ["xtask_reg.integrations.mmpose", "probe", "die"]
 
 @pytest.fixture(scope="session")
 def runs(shared, tool_command, process, config_path, options):
-    """``runs(workers)``: what the probe saw of an uninterrupted run and of one killed in mid-epoch and resumed; and the
-    checkpoint that the latter went on from."""
+    """``runs(workers)``: the probe's records of an uninterrupted run and of one killed in mid-epoch and resumed; and
+    the checkpoint from which the latter was resumed."""
 
     def get(workers: int) -> list[dict[str, Any]]:
         def make(folder: Path) -> None:

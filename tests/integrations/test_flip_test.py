@@ -1,4 +1,4 @@
-"""Averaging with the flipped image: where a detector that makes no error then finds its points."""
+"""Averaging with the flipped image: the points that a perfect detector then finds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UDP = dict(type="UDPHeatmap", input_size=(SIDE, SIDE), heatmap_size=(SIDE // STR
 
 
 class Bright(nn.Module):
-    """The image itself at the centres of the heatmap's cells: each fourth pixel, or with ``udp`` border to border.
+    """A detector whose heatmap is the image at the cells' centres: each fourth pixel, or with ``udp`` border to border.
 
     Shape: images ``(B, 3, H, W)``; a tuple of one heatmap ``(B, 1, H / STRIDE, W / STRIDE)``.
     """
@@ -68,7 +68,7 @@ def spot(x: float, y: float) -> dict[str, Any]:
 
 
 ASIDE = {"shipped": 1 / (2 * STRIDE), "without": -(STRIDE - 1) / (2 * STRIDE), "udp": 0.0, "udp shifted": 0.5}
-"""By how many cells x is moved: half of what the flipped heatmap is off by."""
+"""The shift of x in cells: half of the flipped heatmap's offset."""
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_how_far_flipping_moves_the_points(setting, codec, shift):
 
 @pytest.mark.parametrize("base", ["simplebaseline", "hourglass"])
 def test_shipped_setting(base):
-    """An eighth of a cell is left, a third of what it is without the shift, and flipping itself stays off."""
+    """An eighth of a cell remains, a third of the error without the shift; flipping itself is off."""
     config = Config.fromfile(configs() / "_base_" / f"{base}.py")
     assert config.model.test_cfg.to_dict() == dict(flip_test=False, shift_heatmap=True)
     bias = (found(dict(config.model.head.decoder), {**config.model.test_cfg, "flip_test": True}) - POINTS).mean(axis=0)

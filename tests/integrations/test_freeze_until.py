@@ -29,7 +29,7 @@ PLAIN = {
 
 
 class Changes(Hook):
-    """Which parts changed in each iteration; each of them must have changed wholly, batch statistics too."""
+    """The parts that changed in each iteration; each must have changed completely, including batch statistics."""
 
     priority = "VERY_LOW"
 
@@ -76,7 +76,7 @@ def test_encoder_trains_from_the_fraction_on(run, until, first):
 
 
 def test_schedule(run):
-    """The encoder's last stage thaws first; what two hooks hold thaws with the later one."""
+    """The encoder's last stage thaws first; a part that two hooks freeze thaws with the later one."""
     found = run(
         [
             dict(paths=["backbone"], until=0.5, but=["backbone.layer4"]),
@@ -153,7 +153,7 @@ def test_ddp_that_waits_for_every_parameter_is_refused(tiny_config, monkeypatch)
 
 @pytest.mark.slow
 def test_two_processes(tiny_config, tmp_path):
-    """Under DDP: what thaws is synchronised, what stays frozen stays as it was."""
+    """Under DDP, thawed parts are synchronised, and frozen parts do not change."""
     for name, until in (("half", 0.5), ("all", 1.0)):
         changes = {"train_dataloader.batch_size": 2, "launcher": "pytorch", "find_unused_parameters": True}
         wrapper = dict(type="MMDistributedDataParallel", device_ids=None, find_unused_parameters=True)

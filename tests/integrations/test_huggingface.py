@@ -1,4 +1,4 @@
-"""Networks of transformers as student and source: the reference is what they return themselves."""
+"""Networks of transformers as student and source, compared with the hidden states that they return."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_checkpoints_are_those_of_the_student(tmp_path: Path) -> None:
 
 
 def test_masked_autoencoders_shuffle_their_patches() -> None:
-    """What the page warns of: two calls on the same images differ, even if nothing is hidden."""
+    """The page's warning: two calls with the same images differ, even if no patch is masked."""
     network = ViTMAEModel(ViTMAEConfig(**SIZES, mask_ratio=0.0)).eval()
     one, other = (network(IMAGES).last_hidden_state for _ in range(2))
     assert not torch.allclose(one, other, atol=1e-3)
@@ -181,7 +181,7 @@ def test_teacher_is_given_what_the_processor_makes(name: str, form: str, tmp_pat
     elif form == "file":
         processor.save_pretrained(tmp_path)
         given = json.loads((tmp_path / "preprocessor_config.json").read_text())
-        given.setdefault("do_normalize", None)  # what switches nothing on is left out of the file
+        given.setdefault("do_normalize", None)  # files omit a step that is off
     plain = xr.InputConvention(mean=(0, 0, 0), std=(1, 1, 1))
     adapter = xr.InputAdapter(student=plain, teacher=input_convention(given))
     images = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255

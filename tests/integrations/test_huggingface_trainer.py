@@ -1,4 +1,4 @@
-"""What docs/huggingface.md says of ``Trainer``, against a loop by hand."""
+"""The recipe for ``Trainer`` in docs/huggingface.md, compared with a loop by hand."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def made() -> nn.Module:
 
 
 def drawn() -> list[dict[str, torch.Tensor]]:
-    """As many as a batch, so that the order of them means nothing."""
+    """Samples of a single batch, so that their order does not matter."""
     random = torch.Generator().manual_seed(1)
     return [
         {"pixel_values": torch.rand(3, 32, 32, generator=random), "labels": torch.rand(4, generator=random)}
@@ -59,7 +59,7 @@ def drawn() -> list[dict[str, torch.Tensor]]:
 
 @pytest.fixture(autouse=True)
 def _same_safe_globals() -> Iterator[None]:
-    """``Trainer`` reads random states within ``safe_globals``, which at its end forgets what was safe before, too."""
+    """Restore torch's safe globals: ``Trainer`` uses ``safe_globals``, which on exit drops earlier ones as well."""
     before = torch.serialization.get_safe_globals()
     yield
     torch.serialization.add_safe_globals(before)

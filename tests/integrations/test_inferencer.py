@@ -1,4 +1,4 @@
-"""MMPose's inferencer on a shipped config: the points of its ``inference_topdown``."""
+"""MMPose's inferencer on a shipped config gives the points of ``inference_topdown``."""
 
 from __future__ import annotations
 

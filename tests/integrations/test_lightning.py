@@ -93,7 +93,7 @@ def test_measurements_reach_a_logger_that_takes_other_steps(tmp_path):
 
 
 def test_numbers_that_are_not_finite_are_not_logged(tmp_path):
-    """Where the backward pass does not reach the tap, the ratio is not known."""
+    """If the backward pass does not reach the tap, the ratio is unknown."""
 
     class Elsewhere(Detector):
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -190,7 +190,7 @@ def test_with_other_options_of_the_trainer(options, tmp_path):
 
 
 def test_images_without_labels(tmp_path):
-    """As the same step by hand, in which the terms read a second call of the student."""
+    """The result equals a step by hand, in which the terms read a second call of the student."""
     others = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(5))
 
     class Elsewhere(Detector):
@@ -212,7 +212,7 @@ def test_images_without_labels(tmp_path):
 
 
 def test_second_training_of_one_module(tmp_path):
-    """The second one begins anew: with weights measured anew, and one regularizer on the student."""
+    """The second one starts with new balanced weights, and a single regularizer on the student."""
     module = Detector(TERMS["balanced"])
     fit(module, tmp_path)
     first = copy.deepcopy(module.student.state_dict())

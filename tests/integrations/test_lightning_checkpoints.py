@@ -1,4 +1,4 @@
-"""Checkpoints of a LightningModule with a regularizer: plain, and enough to go on."""
+"""Checkpoints of a LightningModule with a regularizer are plain, and suffice to resume."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Interrupted(Exception):
 
 
 class Interrupt(Callback):
-    """Ends the process' work in the middle of the second epoch."""
+    """Interrupts the training in the middle of the second epoch."""
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if trainer.current_epoch == 1 and batch_idx == 3:
@@ -117,7 +117,7 @@ def test_resuming_without_the_entry_is_refused(tmp_path):
 
 
 def test_averaged_weights_are_saved_plain(tmp_path):
-    """Lightning's callback copies the module, connectors included, before ``setup``; the teacher is shared."""
+    """Lightning's callback copies the module with its connectors before ``setup``; the teacher is shared."""
     module = AtOnce()
     callbacks = [EMAWeightAveraging(decay=0.9), ModelCheckpoint(tmp_path, "last")]
     fit(module, tmp_path, enable_checkpointing=True, callbacks=callbacks)

@@ -1,4 +1,4 @@
-"""MMDetection's detectors behind the mixin: what is their own, beside test_mmengine_model.py."""
+"""MMDetection's detectors with the mixin: what test_mmengine_model.py does not cover."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_inference_by_mmdetections_own_function(nets, files, config, evaluation)
 
 
 def test_detector_that_gives_lists_of_losses(nets, files, config):
-    """RetinaNet has a loss a level of its pyramid; a tap in the neck; the teacher without one."""
+    """RetinaNet has one loss per pyramid level; a tap is in the neck, which the teacher lacks."""
     from mmdet.models import RetinaNet
     from mmdet.registry import MODELS as DETECTORS
 

@@ -1,4 +1,4 @@
-"""The mixin before a hand-written model and before MMDetection's CenterNet, in runs of MMEngine's Runner."""
+"""The mixin with a hand-written model and with MMDetection's CenterNet, in runs of MMEngine's Runner."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def files(shared, nets) -> Path:
 
 @pytest.fixture
 def config(nets, files, tmp_path, request) -> Callable[..., Config]:
-    """``config(kind, model, **changes)``: of a run, with a work folder and names of its own."""
+    """``config(kind, model, **changes)``: a run's config, with its own work folder and names."""
 
     def make(kind: str, model: dict[str, Any], name: str = "run", **changes: Any) -> Config:
         names = f"{abs(hash(request.node.nodeid))}_{name}"
@@ -66,7 +66,7 @@ def config(nets, files, tmp_path, request) -> Callable[..., Config]:
 
 @pytest.fixture
 def model(nets, files) -> Callable[..., dict[str, Any]]:
-    """``model(kind, **changes)``: the config of the model behind the mixin."""
+    """``model(kind, **changes)``: the config of the model with the mixin."""
     return lambda kind, **changes: nets.cross_task_model(kind, files / f"{kind}.safetensors", **changes)
 
 
@@ -99,7 +99,7 @@ def log(runner: Runner) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("case", ["weightless", "monitor alone"])
 def test_nothing_to_regularize_is_plain_training_to_the_bit(kind, case, nets, watch, config, model, plain):
-    """Without weight not even the teacher is built; with a monitor it runs, and changes nothing."""
+    """With all weights 0 the teacher is not even built; with a monitor it runs, and changes nothing."""
     terms = [nets.term("cd") | {"weight": 0}, nets.term("ed") | {"weight": 0.0}]
     if case == "weightless":
         own = model(kind, terms=terms, teacher=dict(type="NoSuchTeacher"))
@@ -118,7 +118,7 @@ def test_nothing_to_regularize_is_plain_training_to_the_bit(kind, case, nets, wa
 
 
 def test_building_leaves_the_random_state_alone(nets, model, plain):
-    """A projection, the teacher and its classifier draw their own numbers: what comes after is as without them."""
+    """A projection, the teacher and its classifier draw random numbers, but what is built later does not change."""
     projection = dict(type="Projection", in_channels=512, out_channels=512)
     drawn = []
     for each in (model("own", terms=[nets.term("ed", student_connector=projection)]), plain("own")):
@@ -130,7 +130,7 @@ def test_building_leaves_the_random_state_alone(nets, model, plain):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_terms_act_and_the_teacher_stays(kind, watch, config, model, plain, files):
-    """Same start and batches as plain training, another end; the connector is a copy of the classifier and trains."""
+    """Start and batches are those of plain training, the end is not; the connector copies the classifier and trains."""
     _, found = watch.run(config(kind, model(kind)))
     _, expected = watch.run(config(kind, plain(kind), "plain"))
     task = expected.losses[0].keys()
@@ -161,7 +161,7 @@ def task_parts(plain_run: Any) -> set[str]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_first_losses_are_those_of_the_equations(kind, watch, config, model, plain, files):
-    """Written out: the encoder alone on the batch that the run saw, by mean and std, in NumPy."""
+    """By hand: the run's batch, normalised in NumPy, through the encoder alone."""
     _, found = watch.run(config(kind, model(kind)))
     init_default_scope("mmengine" if kind == "own" else "mmdet")
     encoders = [MODELS.build(plain(kind)["backbone"]) for _ in range(2)]
@@ -186,7 +186,7 @@ def test_first_losses_are_those_of_the_equations(kind, watch, config, model, pla
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_regularizer_by_name_and_its_log(kind, config, model):
-    """The taps are found in the model; what is measured is logged, and counts as no loss."""
+    """The taps are found in the model; measurements are logged, and do not count as losses."""
     teacher = dict(type="FrozenTeacher")
     runner = Runner.from_cfg(config(kind, model(kind, teacher=teacher, terms="ctd-ed", monitor=dict(every=2))))
     runner.train()
@@ -217,7 +217,7 @@ def test_frozen(kind, watch, config, model):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_checkpoint_is_plain_and_resumed_as_if_never_interrupted(kind, nets, watch, config, model, plain):
-    """Connectors and what a balanced weight measured stand beside ``state_dict``, and go on where they were."""
+    """Connectors and measurements of balanced weights are beside ``state_dict``, and are resumed."""
     terms = [nets.term("cd"), nets.term("ed") | {"weight": BALANCED}]
     own = model(kind, terms=terms)
     runner, whole = watch.run(config(kind, own, default_hooks=CHECKPOINTS, **LONG))
@@ -248,7 +248,7 @@ def test_checkpoint_without_connectors_cannot_be_resumed_with_them(kind, config,
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_prediction_without_the_sources_file_is_the_plain_models(kind, nets, watch, config, model, plain, files):
-    """The file is gone: the model is built, takes the checkpoint, and predicts what the plain class does."""
+    """The source file is deleted: the model is built, loads the checkpoint, and predicts what the plain class does."""
     runner, _ = watch.run(config(kind, model(kind), default_hooks=CHECKPOINTS))
     state = checkpoint(runner.work_dir)["state_dict"]
     gone = nets.cross_task_model(kind, "gone.safetensors")
@@ -269,11 +269,11 @@ def _tensors(output: Any) -> list[Tensor]:
     return [output] if isinstance(output, Tensor) else [tensor for each in output for tensor in _tensors(each)]
 
 
-# -- what models and inputs are taken ----------------------------------------------------------------------------------
+# -- which models and inputs are accepted ------------------------------------------------------------------------------
 
 
 def toy(images: Callable[[Any], Tensor] = lambda inputs: inputs, losses: Any = None) -> type[CrossTaskModel]:
-    """A model that names its arguments as it likes, and finds its images in whatever ``images`` says."""
+    """A model with its own argument names, whose images are ``images(inputs)``."""
 
     class Toy(BaseModel):
         def __init__(self) -> None:
@@ -337,7 +337,7 @@ def test_other_inputs_are_refused_by_name(inputs, match, watch):
     ],
 )
 def test_other_inputs_with_teacher_images(inputs, images, watch):
-    """The teacher is given what the model says: as if it were called with the images."""
+    """The teacher is given the result of ``teacher_images``: as if the model were called with the images."""
 
     class Own(toy(images)):
         def teacher_images(self, inputs: Any) -> Tensor:
@@ -406,7 +406,7 @@ def test_a_classifier_without_pooling_is_copied(model):
 
 
 def test_a_copy_that_could_not_be_filled_is_refused(model):
-    """More of the source than its classifier: its weights are read after the copy is made."""
+    """A copy of more than the classifier, which is made before the source's weights are read."""
     backbone = dict(type="ModuleBackbone", module="torchvision.models:mobilenet_v3_small")
     teacher = dict(type="FrozenTeacher", backbone=backbone, checkpoint="random")
     with pytest.raises(ValueError, match="loss_ctd_cd needs a copy of more than a classifier.*write the terms out"):
@@ -444,7 +444,7 @@ def test_teacher_without_any_backbone(watch):
 
 @pytest.mark.parametrize("stated", [True, False])
 def test_input_convention(stated, nets, model):
-    """As the data preprocessor makes it from BGR, or as the config says."""
+    """That of the data preprocessor for BGR input, or that of the config."""
     given = dict(mean=[0.5] * 3, std=[0.25] * 3)
     teacher = dict(type="FrozenTeacher", checkpoint="random", **({"student_input": given} if stated else {}))
     built = MODELS.build(model("own", teacher=teacher, terms=[nets.term("ed")]))
@@ -460,7 +460,7 @@ def test_input_convention(stated, nets, model):
 
 @pytest.mark.parametrize("default_scope", [None, "mmengine", "mmdet", "mmpose"])
 def test_parts_are_those_of_the_models_package(default_scope, nets, model, monkeypatch):
-    """MMDetection's ResNet, not MMPose's, for what derives from MMDetection; another scope that is set comes first."""
+    """A subclass of MMDetection's model gets its ResNet, not MMPose's; a scope that is set has precedence."""
     from mmdet.models.backbones import ResNet
     from mmpose.models.backbones import ResNet as PoseResNet
 
@@ -482,7 +482,7 @@ def test_parts_are_those_of_the_models_package(default_scope, nets, model, monke
 
 
 def test_no_package_has_a_component_of_the_same_name(nets):
-    """A package's own registry comes first: of two the user would be given the other one."""
+    """A package's own registry has precedence, so the user would get the package's component instead of ours."""
     import mmdet.models  # noqa: F401
     import mmpose.models  # noqa: F401
 

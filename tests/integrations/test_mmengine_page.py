@@ -19,7 +19,7 @@ RUNS = ["points", "detector"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Where the page ran as one script, in a process of its own: its classes are registered there alone."""
+    """The folder in which the page ran as one script, in its own process, where alone its classes are registered."""
     folder = tmp_path_factory.mktemp("page")
     (folder / "page.py").write_text("\n".join(BLOCKS))
     result = subprocess.run([sys.executable, "page.py"], cwd=folder, capture_output=True, text=True, timeout=300)

@@ -36,7 +36,7 @@ def finite(options) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def folder(shared) -> Path:
-    """Where all the runs have their cache."""
+    """The cache folder of all runs."""
     return shared("teacher_cache", lambda made: None)
 
 
@@ -71,7 +71,7 @@ def seen(run: Path, rank: str = "") -> dict[str, Any]:
 
 
 def test_each_image_passes_once(without, first):
-    """Beside the audited image of each tap, and the monitor's look at the first step's other stages."""
+    """Except for the audited image of each tap, and the monitor's other stages in the first step."""
     facts = seen(first)
     different = len(set(facts["pixels"]))
     assert different < EPOCHS * IMAGES == len(facts["pixels"])
@@ -102,7 +102,7 @@ def test_checkpoint_is_that_of_a_run_without_cache(request, without, run):
     )
     assert list(own["state_dict"]) == list(plain["state_dict"])
     assert list(own["xtask_reg"]) == list(plain["xtask_reg"])
-    if run != "half":  # whose weights are averages
+    if run != "half":  # which saves averaged weights
         torch.testing.assert_close(own["state_dict"], plain["state_dict"], rtol=1e-3, atol=1e-4)
 
 

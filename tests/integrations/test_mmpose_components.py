@@ -24,7 +24,7 @@ SIGMA, STRIDE = 1.5, 4
 
 
 def gaussian(x: float, y: float, width: int, height: int, sigma: float = SIGMA) -> np.ndarray:
-    """Eq. of the paper's section 2, cell by cell."""
+    """The equation of the paper's section 2, cell by cell."""
     heatmap = np.zeros((height, width))
     for b in range(height):
         for a in range(width):
@@ -115,7 +115,7 @@ def test_quarter_offset_is_msra_s_but_near_the_border():
 
 
 def test_pipeline_crop_moves_the_centre(tmp_path):
-    """Box (8, 4, 16, 36) at 64 x 96 is widened to 24 x 36 around its centre (16, 22): 8/3 input pixels a pixel."""
+    """At 64 x 96 the box (8, 4, 16, 36) becomes 24 x 36 around its centre (16, 22): 8/3 input pixels per pixel."""
     data = face(tmp_path, [[13.3, 31.7, 2]], bbox=(8, 4, 16, 36))
     sample = DATASETS.build({**data, "pipeline": crop((64, 96), target(EXACT))})[0]["data_samples"]
     x, y = ((13.3 - 4) * 64 / 24 / STRIDE, (31.7 - 4) * 96 / 36 / STRIDE)
@@ -167,7 +167,7 @@ def test_weight_of_invisible_and_far_points(point, visible, weight):
 def test_decode(decode, offset):
     heatmaps = np.zeros((2, 16, 12), dtype=np.float32)
     heatmaps[0, 5, 7], heatmaps[0, 5, 8], heatmaps[0, 4, 7] = 0.9, 0.5, 0.4
-    heatmaps[1] = -1  # no positive cell: still a place in the picture
+    heatmaps[1] = -1  # no positive cell: the point is still in the picture
     points, scores = KEYPOINT_CODECS.build({**EXACT, "decode": decode}).decode(heatmaps)
     np.testing.assert_allclose(points, [[[(7 + offset) * 4, (5 - offset) * 4], [0, 0]]])
     np.testing.assert_allclose(scores, [[0.9, -1]])
@@ -222,7 +222,7 @@ def test_invisible_landmark_has_no_gradient(tmp_path):
 
 
 def scored(data: dict[str, Any], offsets: Any, input_size: Any = (64, 96), **metric: Any) -> dict[str, float]:
-    """What the metric makes of predictions that are off by ``offsets`` (images, K, 2) in image pixels."""
+    """The metric's scores for predictions that are off by ``offsets`` (images, K, 2) in image pixels."""
     evaluator = METRICS.build({"type": "LandmarkMetric", "stride": STRIDE, **metric})
     for offset in offsets:
         evaluator.process({}, [predicted(data, offset, input_size)])
@@ -256,7 +256,7 @@ def test_metric_by_hand(tmp_path, space, reduction):
 
 
 def test_metric_in_millimetres_by_hand(tmp_path):
-    """Each image by the size of its own pixels: errors of 1 and 2, and of 0 and 0.6 mm."""
+    """With each image's own pixel size the errors are 1 and 2, and 0 and 0.6 mm."""
     evaluator = METRICS.build(dict(type="LandmarkMetric", space="mm", threshold=1, success_at=[0.3, 1, 2.5]))
     for offset, size in zip(OFFSETS, (0.2, 0.4)):
         data = face(tmp_path / str(size), **CROPPED)
@@ -443,7 +443,7 @@ def test_metric_accepts_visibility_with_weights(tmp_path):
 
 @pytest.mark.parametrize("size", [(64, 64), (75, 98)])
 def test_caffe_resnet_is_torchvisions_with_the_layers_of_caffe(size):
-    """``caffe_resnet50`` is checked against a forward that is written out, in tests/sources/test_vggface2.py."""
+    """``caffe_resnet50`` itself is tested in tests/sources/test_vggface2.py, against a forward pass by hand."""
     from xtask_reg.sources import caffe_resnet50
 
     backbone = MODELS.build(dict(type="CaffeResNet", depth=50, out_indices=(0, 1, 2, 3)))

@@ -92,7 +92,7 @@ def test_hourglass_is_that_of_mmpose(stacks):
     mim = Path(tool("train")).parents[1] / "configs" / "body_2d_keypoint" / "topdown_heatmap" / "coco"
     theirs = Config.fromfile(mim / "td-hm_hourglass52_8xb32-210e_coco-256x256.py").model
     theirs.head.out_channels, theirs.backbone.num_stacks, theirs.head.num_stages = 14, stacks, stacks
-    with torch.device("meta"):  # shapes are all that is looked at
+    with torch.device("meta"):  # only shapes matter
         own, other = MODELS.build(config.model), MODELS.build(theirs)
         assert {k: v.shape for k, v in own.state_dict().items()} == {k: v.shape for k, v in other.state_dict().items()}
         shapes: list[Any] = [
@@ -106,7 +106,7 @@ def test_hourglass_is_that_of_mmpose(stacks):
 
 @pytest.mark.parametrize("system", ["ft", "hg"])
 def test_input_sizes_of_the_page(system):
-    """Heatmaps of a quarter of the input come out of the multiples that docs/mmpose.md gives, and not of their half."""
+    """Multiples of the sizes in docs/mmpose.md give heatmaps of a quarter of the input, and half of these do not."""
     page = (Path(__file__).parents[2] / "docs" / "mmpose.md").read_text()
     (found,) = re.findall(r"multiples of (\d+), for the Hourglass of (\d+)", page)
     side = int(found[system == "hg"])

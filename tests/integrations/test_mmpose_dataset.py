@@ -1,4 +1,4 @@
-"""LandmarkDataset: what it reads, and what it refuses."""
+"""LandmarkDataset: what it reads and refuses."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_splits_of_one_data_set_can_be_joined(folder):
     ],
 )
 def test_damaged_file(folder, change, match):
-    """What else may be wrong with a file is in ``tests/data/test_coco.py``."""
+    """Other damage is tested in ``tests/data/test_coco.py``."""
     edit(folder, change)
     with pytest.raises(ValueError, match=match) as caught:
         build(folder)
@@ -177,7 +177,7 @@ def header_only(image: Path) -> bytes:
 
 @pytest.mark.parametrize("damage", [halved, zeroed, header_only])
 def test_damaged_image_is_named_when_it_is_loaded(folder, damage):
-    """The header promises an image, so that only decoding it tells; no other image takes its place."""
+    """The header is valid, so only decoding shows the damage; no other image replaces it."""
     image = first_image(folder)
     image.write_bytes(damage(image))
     data = build(folder, pipeline=[dict(type="LoadImage")])

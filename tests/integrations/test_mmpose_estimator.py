@@ -1,4 +1,4 @@
-"""The estimator and its teacher: what they build and compute, and what they refuse."""
+"""The estimator and its teacher: what they build, compute and refuse."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_building_leaves_the_random_state_alone(model_config):
 
 
 def test_weights_after_init(model_config, source):
-    """Teacher and student are the file; the retained classifier is its copy; a second init changes nothing of it."""
+    """Teacher, student and retained classifier have the file's weights; a second init changes nothing."""
     weights = load_weights(source)
     model = MODELS.build(model_config)
     for _ in range(2):
@@ -176,7 +176,7 @@ def test_terms_are_the_weighted_losses_of_the_taps(model_config, landmarks):
 
 @pytest.mark.parametrize("norm_eval", [True, False])
 def test_ed_at_the_very_start(model_config, landmarks, norm_eval):
-    """With the source's weights alone the student is not yet the source: the paper's page says so."""
+    """Equal weights do not make the student equal to the source, as docs/paper.md says."""
     model_config["backbone"]["norm_eval"] = norm_eval
     model = MODELS.build(model_config).train()
     model.init_weights()
@@ -268,7 +268,7 @@ def test_testing_refuses_a_number_of_landmarks_that_is_not_the_heads(tiny_runner
 
 
 def test_what_trained_last_is_what_testing_must_have(tiny_runner, checkpoint):
-    """Not what the weights were started from."""
+    """It is not the training from which the weights started."""
     backwards = {f"{split}_dataloader.dataset.subset": BACKWARDS for split in ("train", "val", "test")}
     runner = tiny_runner({"load_from": str(checkpoint), "train_cfg.max_epochs": 1, **backwards})
     runner.train()

@@ -1,4 +1,4 @@
-"""``model.monitor`` in runs: what it logs, and that it leaves the training as it is."""
+"""``model.monitor`` in runs: what it logs, and that it does not change the training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ QUIET = {"train_cfg.val_interval": 10, "default_hooks.checkpoint": None}
 
 @pytest.fixture
 def logging_config(tiny_config, request) -> Callable[[Mapping[str, Any]], Config]:
-    """As ``tiny_config``; MMEngine would take a visualizer of the same name, with its folder, from an earlier run."""
+    """Like ``tiny_config`` with a new visualizer: MMEngine would reuse one of the same name, with its old folder."""
     return lambda changes: tiny_config({**QUIET, "visualizer.name": f"visualizer_{request.node.name}", **changes})
 
 
@@ -69,7 +69,7 @@ def at_the_start(config: Config, source: Path) -> tuple[nn.Module, nn.Module]:
 
 
 def test_log_of_a_run(watch, logging_config, source):
-    """Every stage at every step; the first one by hand. Nothing of it counts as a loss."""
+    """Every stage at every step, the first compared by hand; no measurement counts as a loss."""
     config = logging_config({"model.monitor": dict(every=1)})
     runner, seen = watch.run(config)
     entries = log(runner)

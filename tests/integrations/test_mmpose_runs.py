@@ -56,7 +56,7 @@ def resumed(train, options, com) -> Path:
 
 
 def seen(run: Path) -> dict[str, Any]:
-    """What the probe wrote down during the run."""
+    """The probe's records of the run."""
     return torch.load(run / "probe.pt", weights_only=True)
 
 
@@ -119,7 +119,7 @@ def test_resume_restores_the_connectors(com, resumed, source):
 
 
 def test_plain_checkpoint_can_be_the_start_of_a_run_with_connectors(ft, tiny_runner):
-    """``load_from`` takes the student and leaves the connectors as the source's classifier."""
+    """``load_from`` loads the student and leaves the connectors unchanged, as the source's classifier."""
     runner = tiny_runner({"load_from": str(ft / "epoch_2.pth")})
     runner.model.init_weights()
     runner.load_or_resume()
@@ -230,7 +230,7 @@ def without_source(options) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def predicted(shared, com, tool_command, process, config_path, without_source) -> dict[str, Any]:
-    """What tools/test.py of the CTD checkpoint wrote."""
+    """The output of tools/test.py for the CTD checkpoint."""
 
     def make(folder: Path) -> None:
         arguments = [config_path("ctd-com"), str(com / "epoch_2.pth"), "--work-dir", str(folder)]

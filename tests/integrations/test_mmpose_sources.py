@@ -1,4 +1,4 @@
-"""Backbones that are not MMPose's own, and weights of source networks."""
+"""Backbones from outside MMPose, and weights of source networks."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("place", ["student", "teacher"])
 def test_damaged_source(tmp_path, model_config, source, damage, place):
-    """The constructor does not look at the file, ``init_weights`` refuses it."""
+    """The constructor does not read the file; ``init_weights`` refuses it."""
     path = damaged(source, tmp_path, damage)
     (model_config["backbone"]["init_cfg"] if place == "student" else model_config["teacher"])["checkpoint"] = path
     model = MODELS.build(model_config)
@@ -144,7 +144,7 @@ def test_classifier_that_does_not_fit(tmp_path, model_config, source, fault):
 
 
 def timm_backbone(path: Any) -> dict[str, Any]:
-    """A timm model that brings its weights along, as with pretrained=True, but from a file."""
+    """A timm model with its own weights, as with pretrained=True, but from a file."""
     kwargs = dict(pretrained=True, pretrained_cfg_overlay=dict(file=str(path)), out_indices=(4,))
     return dict(type="ModuleBackbone", module="timm/resnet10t", kwargs=kwargs)
 

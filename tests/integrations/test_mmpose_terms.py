@@ -21,7 +21,7 @@ FEATURES = [
     "RKDDistanceLoss",
 ]  # fmt: skip
 LOGITS = {"SoftmaxL2Loss": "SoftmaxL2Loss", "KDLoss": "LogitsKDLoss", "LwFLoss": "LwFLoss"}
-"""By the name in the package the name in configs: MMPose has a KDLoss of its own."""
+"""Names in configs by names in the package: MMPose has its own KDLoss."""
 ALONE, PENALTY = "BSSLoss", "L2SPPenalty"
 RETAINED = dict(type="RetainedClassifier")
 CONNECTORS = {
@@ -184,7 +184,7 @@ WRITTEN = {
 
 @pytest.mark.parametrize("name", STRINGS)
 def test_terms_as_a_string_are_those_written_out(model_config, first_batch, name):
-    """The losses of three steps, and what they make of the network, its connectors included."""
+    """The losses of three steps, and the network after them, including its connectors."""
     written = [dict(name=f"loss_{key}", **WRITTEN[key]) for key in STRINGS[name]]
     found: list[Any] = []
     for terms in (name, written):
@@ -211,7 +211,7 @@ SWIN = dict(
 
 
 def test_swin_by_name(model_config, first_batch, tmp_path):
-    """Its maps have their channels last, which neither the head of the student nor the classifier takes."""
+    """Its maps have their channels last, which neither the student's head nor the classifier accepts."""
     network, classifier = MODELS.build(SWIN).net, nn.Linear(64, 10)
     save_weights(
         {**network.state_dict(), "fc.weight": classifier.weight, "fc.bias": classifier.bias}, tmp_path / "w.safetensors"

@@ -1,4 +1,4 @@
-"""Weights that change during training, from configs: what they are built from, and what a run makes of them."""
+"""Weights that change during training, built from configs, and their course in runs."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ CHANGING = {
     "train_cfg.max_epochs": EPOCHS,
     "train_cfg.val_interval": EPOCHS,
 }
-"""As on a command line."""
+"""The options as on a command line."""
 
 
 def warmup_to_cosine(progress: float) -> float:
@@ -96,7 +96,7 @@ def warmup_to_cosine(progress: float) -> float:
 
 @pytest.fixture(scope="session")
 def watched(train, options) -> Path:
-    """A run with changing weights, all of which is measured."""
+    """A run with changing weights and a monitor."""
     return train("watched", "ctd-com", {**options, **CHANGING, "model.monitor.every": 1})
 
 
@@ -126,7 +126,7 @@ def resumed(shared, tool_command, process, config_path, options) -> Path:
 
 
 def log(run: Path) -> dict[int, dict[str, float]]:
-    """The training's log by step; of what was done twice the later."""
+    """The training's log by step; a repeated step counts the second time."""
     lines = [line for path in sorted(run.glob("*/vis_data/scalars.json")) for line in path.read_text().splitlines()]
     return {entry["step"]: entry for entry in map(json.loads, lines) if "loss" in entry}
 
@@ -150,7 +150,7 @@ def test_schedule_follows_the_run(watched):
 
 
 def test_balanced_weight_of_a_run(watched):
-    """Nothing in the first five steps; then what keeps the gradient about at the ratio of 0.1 that was asked for."""
+    """The weight is 0 in the first five steps; then it keeps the gradient near the requested ratio of 0.1."""
     weights = [entry["weight/cd"] for entry in log(watched).values()]
     ratios = [entry.get("ratio/cd") for entry in log(watched).values()]
     steps = seen(watched)["logged"]
@@ -186,7 +186,7 @@ def test_balance_is_under_a_key_of_its_own(watched):
 
 
 def test_monitor_and_averaging_leave_the_training_as_it_is(watched, unwatched):
-    """To the bit; the averaged copy has no part in the balance."""
+    """Bitwise; the averaged copy does not affect the balance."""
     plain, other = seen(watched), seen(unwatched)
     assert other["logged"] == plain["logged"]
     torch.testing.assert_close(other["last_connectors"], plain["last_connectors"], rtol=0, atol=0)
@@ -197,7 +197,7 @@ def test_monitor_and_averaging_leave_the_training_as_it_is(watched, unwatched):
 
 
 class Switch(Hook):
-    """Puts a weight of its own in the place of a term's, in mid-training."""
+    """Replaces a term's weight in mid-training."""
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         if runner.iter == 2:

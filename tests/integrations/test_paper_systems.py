@@ -30,7 +30,7 @@ TERMS["ctd-att"] = {"loss_cd", "loss_ed", "loss_sa", "loss_ca"}
 PLUGINS = ["xtask_reg.integrations.mmpose", "probe"]
 EVERYTHING = ("",)
 NEVER_CALLED = {"hg": "backbone.inters.0."}
-"""MMPose builds it for one stack too; hence find_unused_parameters in the config."""
+"""MMPose builds this module even for one stack; hence find_unused_parameters in the config."""
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +64,7 @@ def vggface2(shared, process) -> Path:
 
 @pytest.fixture(scope="session")
 def settings(faces, vggface2) -> dict[str, Any]:
-    """What a user sets: where the data and the source are; and one epoch."""
+    """A user's settings: the paths of data and source, and one epoch."""
     return {
         **{f"{split}_dataloader.dataset.data_root": faces for split in ("train", "val", "test")},
         "model.backbone.init_cfg.checkpoint": vggface2,

@@ -1,4 +1,4 @@
-"""How distillation quietly goes wrong, and what must hold instead: in real steps of MMEngine's Runner."""
+"""How distillation silently goes wrong, and what must hold instead, in real steps of MMEngine's Runner."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_train_mode_of_the_epoch_loop_does_not_reach_the_teacher(watch, tiny_con
 
 
 def test_init_weights_leaves_the_teacher_alone(watch, tiny_config, encoder, source):
-    """MMEngine's ``init_weights``, called when all is built and read, initialises the teacher anew."""
+    """MMEngine's ``init_weights``, called when everything is built and read, re-initialises the teacher."""
     config = tiny_config({"train_cfg.max_epochs": 1})
     initial = [dict(type="Kaiming", layer="Conv2d"), dict(type="Constant", layer="BatchNorm2d", val=3)]
     config.model.teacher.backbone = {**encoder, "zero_init_residual": True, "init_cfg": initial}
@@ -75,7 +75,7 @@ def test_init_weights_leaves_the_teacher_alone(watch, tiny_config, encoder, sour
 
 
 def test_files_have_the_size_of_the_plain_student(train, ft_options, tmp_path):
-    """The teacher in the checkpoint: CTD-ED's file, and the student exported from it, are FT's but for 1 %."""
+    """The teacher gets into the checkpoint: here CTD-ED's file, and the exported student, have FT's size within 1 %."""
     folders = {system: train(system, system, ft_options) for system in ("ft", "ctd-ed")}
     sizes, keys = {}, {}
     for system, folder in folders.items():
@@ -135,7 +135,7 @@ CONVENTIONS = {
 
 
 def by_hand(pixels: np.ndarray, convention: dict[str, str]) -> np.ndarray:
-    """What a network of that convention is given of images ``(B, 3, H, W)`` as OpenCV reads them: BGR, 0..255."""
+    """The input of a network with this convention, for images ``(B, 3, H, W)`` as OpenCV reads them: BGR, 0..255."""
     mean, std = (np.array([float(number) for number in convention[key].split(",")]) for key in ("mean", "std"))
     height, width = map(int, convention.get("size", "64,64").split(","))
     images = []

@@ -1,4 +1,4 @@
-"""Two processes under MMEngine's DDP: nothing stops the run, and the teacher does not go over the wire."""
+"""Two processes under MMEngine's DDP: nothing stops the run, and the teacher is not sent between processes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def without_chance(make_config) -> Config:
 
 @pytest.fixture(scope="session")
 def ranks(shared, make_config, without_chance) -> list[dict[str, Any]]:
-    """What each of two processes found in each of the runs, and the gradients of its half of a batch."""
+    """The findings of each process in each run, and the gradients of its half of a batch."""
 
     def make(folder: Path) -> None:
         configs = {name: make_config(system, {**DDP, **changes}) for name, (system, changes) in RUNS.items()}
@@ -106,7 +106,7 @@ def test_ended_terms_are_zero_and_their_connectors_remain(ranks):
 
 
 def test_balanced_weights_are_the_same_in_both_processes(ranks):
-    """Each process sees other images, and so other gradients: left to themselves they would weigh differently."""
+    """Each process has its own images, and so its own gradients, from which it would derive another weight."""
     first, second = (rank["balanced"] for rank in ranks)
     assert first["weights"] == second["weights"]
     for name in ("loss_cd", "loss_ed"):
@@ -117,7 +117,7 @@ def test_balanced_weights_are_the_same_in_both_processes(ranks):
 
 
 def test_teacher_is_not_synchronised(ranks):
-    """DDP broadcasts the teacher, and reduces over it: two processes that were given different ones keep them."""
+    """DDP broadcasts or reduces the teacher: here two processes with different teachers keep them."""
     first, second = (rank["find_unused_parameters"] for rank in ranks)
     teachers = [key for key in first["end"] if key.startswith("teacher.") and first["end"][key].is_floating_point()]
     assert len(teachers) > 100
@@ -133,7 +133,7 @@ def test_teacher_is_not_synchronised(ranks):
 
 
 def test_gradients_are_those_of_the_joined_batch(ranks, without_chance, tmp_path):
-    """DDP: gradients of two processes are those of one with both halves, in a network without batch statistics."""
+    """In a network without batch statistics, two processes have the gradients of one process with both halves."""
     config = Config(without_chance.to_dict())
     config.work_dir, config.experiment_name = str(tmp_path), "joined"
     expected = two_ranks.gradients(config, None)

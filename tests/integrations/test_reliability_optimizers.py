@@ -1,4 +1,4 @@
-"""MMEngine's ways to optimize: each must reach student and connectors, and leave the teacher alone."""
+"""MMEngine's ways to optimize: each must train student and connectors, and not the teacher."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def norm(gradients: list[Tensor | None]) -> float:
 
 
 def test_gradient_clipping(watch, tiny_config):
-    """Gradient clipping forgets the connectors, or lets them count twice."""
+    """Gradient clipping ignores the connectors, or counts them twice."""
     changes = {**ONE_EPOCH, "optim_wrapper.clip_grad": dict(max_norm=1e-3)}
     norms: list[tuple[float, float]] = []
 
@@ -47,7 +47,7 @@ def test_gradient_clipping(watch, tiny_config):
 
 
 def fresh_gradients(config: Config, state: dict[str, Tensor], batch: list[dict[str, Any]]) -> dict[str, Tensor]:
-    """Of one batch, in a model that has seen no other."""
+    """The gradients of one batch, in a model that has seen no other."""
     model = MODELS.build(config.model).train()
     model.init_weights()
     model.load_state_dict({key: state[key] for key in model.state_dict()})
@@ -58,7 +58,7 @@ def fresh_gradients(config: Config, state: dict[str, Tensor], batch: list[dict[s
 
 
 def test_accumulated_gradients(watch, tiny_config):
-    """Gradients of several batches before a step: the terms of each are of that batch, none is of an earlier one."""
+    """With gradients of several batches per step, each batch has its own terms, and none of an earlier one."""
     config = tiny_config({**ONE_EPOCH, "train_dataloader.batch_size": 2, "optim_wrapper.accumulative_counts": 2})
     config.train_dataloader.sampler.shuffle = False
     pipeline = config.train_dataloader.dataset.pipeline
@@ -83,7 +83,7 @@ def test_accumulated_gradients(watch, tiny_config):
 
 
 def test_accumulating_run_trains(watch, tiny_config):
-    """As above, with Adam: all parts train."""
+    """The same with Adam: all parts train."""
     changes = {**ONE_EPOCH, "train_dataloader.batch_size": 2, "optim_wrapper.accumulative_counts": 2}
     _, seen = watch.run(tiny_config(changes))
     assert watch.changed(seen.start, seen.end) == PARTS
@@ -91,7 +91,7 @@ def test_accumulating_run_trains(watch, tiny_config):
 
 @OPTIM_WRAPPERS.register_module(force=True)
 class CpuAutocast(OptimWrapper):
-    """MMEngine's autocast, which its ``AmpOptimWrapper`` only gives to GPUs."""
+    """MMEngine's autocast on a CPU; its ``AmpOptimWrapper`` requires a GPU."""
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
@@ -112,14 +112,14 @@ on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="AmpOptimWrapp
     ],
 )
 def test_mixed_precision(watch, tiny_config, wrapper, dtype):
-    """Mixed precision: the terms come out in half precision, or not finite."""
+    """In mixed precision, the terms are in half precision, or not finite."""
     dtypes: list[tuple[torch.dtype, ...]] = []
 
     def look_at_the_terms(runner: Runner) -> None:
         for term in runner.model.regularizer.terms.values():
             term.register_forward_hook(lambda _, args, out: dtypes.append((*(a.dtype for a in args), out.dtype)))
 
-    config = tiny_config({**ONE_EPOCH, "model.monitor": None})  # in a measured step a term is given float32
+    config = tiny_config({**ONE_EPOCH, "model.monitor": None})  # in a measured step terms get float32
     config.optim_wrapper.update(wrapper)
     _, seen = watch.run(config, look_at_the_terms)
     assert len(dtypes) == 2 * 2
@@ -129,7 +129,7 @@ def test_mixed_precision(watch, tiny_config, wrapper, dtype):
 
 
 def test_two_optimizers(watch, tiny_config):
-    """Several optimizers: one has the connectors, and no parameter is in none or in two."""
+    """With several optimizers, one has the connectors, and each parameter is in exactly one."""
     import two_optimizers  # noqa: F401
 
     config = tiny_config({**ONE_EPOCH, "model.type": "SteppedSeparately"})
@@ -149,7 +149,7 @@ def test_two_optimizers(watch, tiny_config):
     ],
 )
 def test_learning_rates_of_the_parts(watch, tiny_config, lr_mult, trains):
-    """paramwise_cfg: the connectors have names by which they are given a rate of their own."""
+    """paramwise_cfg can give the connectors their own learning rate by name."""
     config = tiny_config(ONE_EPOCH)
     config.optim_wrapper.paramwise_cfg = dict(custom_keys={k: dict(lr_mult=m) for k, m in lr_mult.items()})
     rates: dict[str, float] = {}
@@ -167,9 +167,9 @@ def test_learning_rates_of_the_parts(watch, tiny_config, lr_mult, trains):
 
 
 def test_learning_rate_finder(watch, tiny_config):
-    """A sweep over learning rates, as torch-lr-finder does it, trains the student; taking it back must be complete.
+    """A sweep over learning rates, as by torch-lr-finder, trains the student; restoring it must be complete.
 
-    The connectors are beside the estimator's ``state_dict()``, in that of its regularizer.
+    The connectors are not in the estimator's ``state_dict()`` but in its regularizer's.
     """
     config = tiny_config({"train_dataloader.batch_size": 2})
     runner = Runner.from_cfg(config)

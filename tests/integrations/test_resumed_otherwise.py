@@ -1,4 +1,4 @@
-"""Runs of MMEngine's Runner that are resumed with another config than they were begun with."""
+"""Runs of MMEngine's Runner that are resumed with another config."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from mmengine.runner import Runner
 
 BACKWARDS = [*range(13, -1, -1)]
 BATCHES = {8: 1, 4: 2, 2: 4}
-"""Steps an epoch of the eight images, by the size of the batch."""
+"""Steps per epoch of eight images, by batch size."""
 
 
 class Seen(Hook):
-    """The progress that the regularizer is told, and whether the encoder trains, in each step."""
+    """Records the regularizer's progress, and whether the encoder trains, in each step."""
 
     priority = "LOWEST"
 
@@ -44,7 +44,7 @@ def test_progress_is_that_of_the_epoch(tiny_runner, tiny_config, first, then):
 
 
 def test_landmarks_are_those_of_the_training_that_is_resumed(tiny_runner):
-    """As many, in another order: MMEngine says in its log that something differs, and goes on."""
+    """As many landmarks in another order, for which MMEngine only logs that something differs."""
     tiny_runner({"train_cfg.max_epochs": 1}).train()
     backwards = {f"{split}_dataloader.dataset.subset": BACKWARDS for split in ("train", "val", "test")}
     runner = tiny_runner({**backwards, "resume": True})

@@ -27,7 +27,7 @@ Values = dict[str, np.ndarray]
 
 
 class Steps(Hook):
-    """Of each step: the parameters and gradients before it, what the optimizer made of them, and how it ended."""
+    """Records for each step the parameters and gradients before it, the optimizer's result, and the final one."""
 
     priority = "VERY_HIGH"
 
@@ -65,7 +65,7 @@ def run(tiny_config):
 
 
 def drawn_back(steps: list[list[Values]], source: Values, weight: float, path: str) -> int:
-    """How many tensors in how many steps; every tensor of every step is as the formula says."""
+    """The number of tensors drawn back in all steps; checks every tensor of every step by the formula."""
     drawn = 0
     for before, gradient, made, after in steps:
         for name, value in made.items():
@@ -117,7 +117,7 @@ def test_resumed_run_is_drawn_to_the_source_again(run, expected, tmp_path):
 
 
 def test_weight_0_is_plain_training(run, monkeypatch):
-    """Building the source again leaves the random state alone, too."""
+    """Building the source again does not change the random state either."""
     before_train = SelectiveProjectionDecayHook.before_train
 
     def watched(self: SelectiveProjectionDecayHook, runner: Runner) -> None:

@@ -1,4 +1,4 @@
-"""Encoders of segmentation_models_pytorch: their taps, a source's weights in them, what they expect of images."""
+"""Encoders of segmentation_models_pytorch: their taps, a source's weights in them, their input conventions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def made(architecture: str, encoder: str, **kwargs: Any) -> nn.Module:
 
 
 def randomized(network: nn.Module, seed: int = 0) -> nn.Module:
-    """Running statistics and affine parameters other than the initial ones, too, so that a missed one shows."""
+    """Randomize running statistics and affine parameters as well, so that a missed one shows."""
     random = torch.Generator().manual_seed(seed)
     for tensor in network.state_dict().values():
         if tensor.is_floating_point():
@@ -163,7 +163,7 @@ def test_weights_that_do_not_cover_the_encoder_change_nothing(weights: Any, opti
     [("tu-resnet18", True), ("tu-mobilenetv2_100", True), ("resnet18", False), ("mobilenet_v2", False)],
 )
 def test_which_encoders_keep_the_sources_maps_when_dilated(encoder: str, exact: bool) -> None:
-    """What docs/smp.md says of DeepLabV3+: every second cell, away from the border, is the undilated map's, or not."""
+    """As docs/smp.md says of DeepLabV3+: away from the border, every second cell equals the undilated map's, or not."""
     torch.manual_seed(0)
     plain = get_encoder(encoder).eval()
     dilated = get_encoder(encoder, output_stride=16).eval()

@@ -21,7 +21,7 @@ QUICK = {
 
 
 class Groups(Hook):
-    """The optimizer's settings for each parameter, in each iteration."""
+    """Records the optimizer's settings for each parameter, in each iteration."""
 
     def __init__(self) -> None:
         self.seen: list[dict[str, dict[str, Any]]] = []
@@ -85,7 +85,7 @@ def test_the_rest_of_paramwise_cfg_acts(run):
 
 
 def test_frozen_parameters_are_left_out(run):
-    """As MMEngine's own constructor does where ``paramwise_cfg`` is given."""
+    """As in MMEngine's own constructor if ``paramwise_cfg`` is given."""
     first = run(dict(stages=STAGES, decay=DECAY), **{"model.terms": [], "model.frozen": ["backbone.layer1"]})[0]
     assert {name.split(".")[1] for name in first if name.startswith("backbone")} == POWER.keys() - {"layer1"}
 

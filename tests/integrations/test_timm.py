@@ -1,4 +1,4 @@
-"""timm's own words about its models, and what is trained with them."""
+"""timm's metadata about its models, and training with them."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_not_of_timm():
 
 
 def test_swin_with_its_channels_first():
-    """The maps that timm gives for what wants (B, C, H, W)."""
+    """The maps that timm returns as (B, C, H, W)."""
     model = timm.create_model("swin_tiny_patch4_window7_224", img_size=112).eval()
     images = torch.rand(1, 3, 112, 112)
     with torch.no_grad():

@@ -34,7 +34,7 @@ CREATE = timm.create_model
 
 
 def created(name, **options):
-    """With norms that no step of the computation may leave out."""
+    """A model with non-trivial norms, so that leaving one out shows."""
     torch.manual_seed(0)
     network = CREATE(name, **options)
     with torch.no_grad():
@@ -44,8 +44,8 @@ def created(name, **options):
     return network
 
 
-def check_answers(network, term):
-    """What the connector makes of the source's own features is what the source says; and it trains."""
+def check_class_scores(network, term):
+    """From the source's own features the connector computes the source's class scores; and it trains."""
     connector = term.student_connector.eval()
     assert all(parameter.requires_grad for parameter in connector.parameters())
     images = torch.rand(2, 3, *(input_convention(network).size or (64, 64)))
@@ -56,7 +56,7 @@ def check_answers(network, term):
 
 
 @pytest.mark.parametrize(("name", "found"), BY_NAME)
-def test_answers_by_name(name, found):
+def test_class_scores_by_name(name, found):
     network = created(name)
     if "refused" in found:
         with pytest.raises(ValueError, match="could not be followed"):
@@ -66,10 +66,10 @@ def test_answers_by_name(name, found):
     connector = term.student_connector
     steps = [connector] if isinstance(connector, xr.PooledClassifier) else connector.children()
     assert [type(step).__name__ for step in steps] == re.findall(r"`(\w+)`", found)
-    check_answers(network, term)
+    check_class_scores(network, term)
 
 
-def test_answers_written_out(monkeypatch):
+def test_class_scores_written_out(monkeypatch):
     (block,) = [block for block in BLOCKS if "student_connector=" in block]
     monkeypatch.setattr(timm, "create_model", created)
     namespace = {}

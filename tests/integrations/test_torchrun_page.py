@@ -36,7 +36,7 @@ def run(folder: Path, launcher: list[str], script: str = SCRIPT) -> subprocess.C
 
 
 def sums(output: str) -> dict[str, str]:
-    """What each process printed at its end, perhaps both on one line."""
+    """The final output of each process, perhaps both on one line."""
     return dict(re.findall(r"rank (\d): ([\d.]+)", output))
 
 

@@ -1,4 +1,4 @@
-"""Terms that are compared on images without labels, in models and runs of MMEngine."""
+"""Terms on unlabelled images, in models and runs of MMEngine."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PLAIN = {
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory) -> Path:
-    """Seven noisy pictures of different sizes in two folders, and files that are none."""
+    """Seven noisy pictures of different sizes in two folders, and files that are not images."""
     folder, random = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
     (folder / "more").mkdir()
     for number, (rows, columns) in enumerate([(64, 64), (80, 64), (64, 90), (128, 128), (200, 64), (64, 64), (70, 66)]):
@@ -53,7 +53,7 @@ def photographs(tmp_path_factory) -> Path:
 
 
 class Watch(Hook):
-    """What the training sees, and what it makes of it."""
+    """Records the inputs and the results of the training."""
 
     priority = "LOWEST"
 
@@ -75,7 +75,7 @@ class Watch(Hook):
 
 @pytest.fixture
 def run(tiny_config, photographs) -> Callable[..., tuple[Runner, Watch]]:
-    """``run(changes, **hook)``: the runner after a training, and what was seen; without the hook for ``None``."""
+    """``run(changes, **hook)``: the runner after a training, and the records; without the hook for ``None``."""
 
     def go(changes: dict[str, Any] | None = None, **hook: Any) -> tuple[Runner, Watch]:
         config = tiny_config({**PLAIN, **(changes or {})})
@@ -91,13 +91,13 @@ def run(tiny_config, photographs) -> Callable[..., tuple[Runner, Watch]]:
 
 
 def test_terms_are_of_these_images(model_config, first_batch):
-    """L_ED by hand: from the student in eval mode, and the teacher; the task's loss is that without terms."""
+    """L_ED by hand from the teacher and the student in eval mode; the task loss is that without terms."""
     from mmpose.registry import MODELS
 
     torch.manual_seed(0)
     model = MODELS.build(model_config)
     model.init_weights()
-    with torch.no_grad():  # or student and teacher were the same
+    with torch.no_grad():  # otherwise student and teacher would be equal
         for parameter in model.backbone.layer4.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     others = torch.randn(3, 3, 64, 64)
@@ -109,7 +109,7 @@ def test_terms_are_of_these_images(model_config, first_batch):
     losses["loss_ed"].backward()
     assert model.backbone.conv1.weight.grad.abs().sum() > 0
     after = {name: value.clone() for name, value in model.backbone.named_buffers()}
-    for name, value in before.items():  # the labelled batch alone has changed the statistics
+    for name, value in before.items():  # only the labelled batch has changed the statistics
         model.backbone.get_buffer(name).copy_(value)
     plain = model(**data, mode="loss")
     torch.testing.assert_close(losses["loss_kpt"], plain["loss_kpt"], rtol=0, atol=0)
@@ -158,7 +158,7 @@ def test_each_step_has_its_own_and_every_mode_comes_back(model_config, first_bat
 
 
 def test_run(run, photographs):
-    """What the model is given are the files, each once a round, as the student's images are made."""
+    """The model is given the files, each once per round, preprocessed like the student's images."""
     _, watch = run(size=(64, 64))
     assert [len(images) for images in watch.others] == [BATCH] * (EPOCHS * STEPS)
     files = sorted(file for file in photographs.rglob("*") if file.suffix in {".png", ".PNG"} and "/." not in str(file))
@@ -173,7 +173,7 @@ def test_run(run, photographs):
 
 
 def _as_given(image: np.ndarray) -> np.ndarray:
-    """The middle of a picture as a square of 64 pixels, RGB and normalised."""
+    """The central square of a picture at 64 pixels, RGB and normalised."""
     side = min(image.shape[:2])
     top, left = ((length - side) // 2 for length in image.shape[:2])
     square = image[top : top + side, left : left + side]
@@ -183,7 +183,7 @@ def _as_given(image: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_labelled_batches_random_numbers_and_statistics_are_those_without(run, workers):
-    """Also where no hook seeds each epoch anew."""
+    """Also without a hook that seeds each epoch."""
     changes = {"custom_hooks": [dict(type="CrossTaskHook")]}
     _, with_them = run(changes, num_workers=workers)
     _, without = run(changes)
@@ -204,7 +204,7 @@ def test_resumed_run_goes_on_with_them(run, tmp_path):
 
 
 def test_a_cache_of_the_teacher_keeps_them(run, tmp_path):
-    """Though the augmentation of the labelled ones is continuous: each image passes through the teacher once."""
+    """Each image passes through the teacher once, although the augmentation of the labelled images is continuous."""
     cache = dict(folder=str(tmp_path / "cache"), images=7, versions=1)
     terms = {"model.terms": [ED], "model.monitor": None, "model.teacher.cache": cache}
     runner, watch = run(terms, size=(64, 64))
@@ -264,7 +264,7 @@ def test_an_image_that_is_cut_off(tmp_path):
 
 
 def test_images_that_show_nothing_are_told(run, tmp_path):
-    """12 bits in files of 16, of which the upper 8 are read."""
+    """12-bit values in 16-bit files, of which the upper 8 bits are read."""
     for number in range(30):
         image = np.random.default_rng(number).integers(0, 256, (64, 64), np.uint16)
         cv2.imwrite(str(tmp_path / f"{number:02d}.png"), image * (256 if number % 3 else 16))

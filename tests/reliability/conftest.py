@@ -1,4 +1,4 @@
-"""A small residual network with batch norm, dropout and in-place activations, and what its terms must be."""
+"""A small residual network with batch norm, dropout and in-place activations, and the expected values of its terms."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SEED = 7
 
 
 class Block(nn.Module):
-    """A residual block whose sum is in place and not activated."""
+    """A residual block with an in-place sum and no final activation."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Its ``relu`` is used twice, in place: behind ``bn1`` and behind ``layer2``."""
+    """Its in-place ``relu`` is used twice: after ``bn1`` and after ``layer2``."""
 
     def __init__(self, outputs: int = 5) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class ResNet(nn.Module):
         self.fc = nn.Linear(8, outputs)
 
     def features(self, images: Tensor) -> Tensor:
-        """What ``layer2`` gives."""
+        """The output of ``layer2``."""
         return self.layer2(self.dropout(self.layer1(self.relu(self.bn1(self.conv1(images))))))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ def model() -> xr.Regularized:
 
 @pytest.fixture
 def seeded() -> Callable[..., Any]:
-    """Calls something with the random numbers, and so the dropout, that ``expected`` counts with."""
+    """Calls something with the random numbers, and so the dropout, that ``expected`` assumes."""
 
     def call(function: Callable[..., Any], *args: Any) -> Any:
         torch.manual_seed(SEED)
@@ -141,7 +141,7 @@ def by_hand(model: xr.Regularized, images: Tensor) -> tuple[nn.ModuleDict, Tenso
 
 @pytest.fixture
 def expected() -> Callable[[xr.Regularized, Tensor], Any]:
-    """What the terms of a ``Regularized`` must be for some images, to be compared with a dict of numbers."""
+    """The expected terms of a ``Regularized`` for some images, for comparison with a dict of numbers."""
 
     def values(model: xr.Regularized, images: Tensor) -> Any:
         terms = by_hand(model, images)[2]
@@ -152,7 +152,7 @@ def expected() -> Callable[[xr.Regularized, Tensor], Any]:
 
 @pytest.fixture
 def total() -> Callable[[Tensor, dict[str, Tensor]], Tensor]:
-    """The loss that is trained with in these tests."""
+    """The total loss in these tests."""
     return total_loss
 
 
@@ -162,7 +162,7 @@ def total_loss(output: Tensor, losses: dict[str, Tensor]) -> Tensor:
 
 @pytest.fixture
 def expected_gradients() -> Callable[[xr.Regularized, Tensor], list[Tensor]]:
-    """What the gradients of student and connector must be for some images, in the order of ``parameters()``."""
+    """The expected gradients of student and connector for some images, in the order of ``parameters()``."""
 
     def gradients(model: xr.Regularized, images: Tensor) -> list[Tensor]:
         twins, output, terms = by_hand(model, images)

@@ -29,7 +29,7 @@ each_copy = pytest.mark.parametrize("how", COPIES)
 
 @each_copy
 def test_regularized_between_steps(model, images, expected, numbers, seeded, step, how) -> None:
-    """deepcopy, pickle or torch.save(model) mixes up the taps: here both train on, apart, with the right values."""
+    """deepcopy, pickle or torch.save(model) mixes up the taps: here both train on separately, with the right values."""
     step(model, images)
     copied = COPIES[how](model)
     for one, other in ((model, copied), (copied, model)):
@@ -45,7 +45,7 @@ def test_regularized_between_steps(model, images, expected, numbers, seeded, ste
 
 @each_copy
 def test_student_with_hooks_between_steps(model, images, terms, expected, numbers, seeded, step, how) -> None:
-    """A copied student writes into the original's taps: here it does not, and takes a regularizer of its own."""
+    """A copied student writes into the original's taps: here it does not, and can get its own regularizer."""
     step(model, images)
     student = COPIES[how](model.student)
     seeded(model.student, images)
@@ -60,7 +60,7 @@ def test_student_with_hooks_between_steps(model, images, terms, expected, number
 
 @each_copy
 def test_teacher_between_steps(model, images, terms, expected, numbers, seeded, step, resnet, how) -> None:
-    """A copied or loaded teacher is no longer frozen: here it is, and teaches the same."""
+    """A copied or loaded teacher is no longer frozen: here it is, with the same outputs."""
     step(model, images)
     teacher = COPIES[how](model.regularizer.teacher)
     student = resnet(2)
@@ -75,7 +75,7 @@ def test_teacher_between_steps(model, images, terms, expected, numbers, seeded, 
 
 @pytest.mark.parametrize("unread", [False, True])
 def test_file_of_the_student_alone(model, images, resnet, step, unread) -> None:
-    """The student's file carries the teacher, or activations: here it has the plain student's size within 1 %."""
+    """The student's file contains the teacher, or activations: here it has the plain student's size within 1 %."""
     step(model, images)
     if unread:
         model.student(torch.randn(64, 3, 32, 32))

@@ -1,4 +1,4 @@
-"""Student, teacher, images and conversion on other devices or in other precisions than each other."""
+"""Student, teacher, images and conversion on different devices or in different precisions."""
 
 from __future__ import annotations
 

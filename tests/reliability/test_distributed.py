@@ -128,7 +128,7 @@ def balanced_in_fsdp(rank: int) -> float:
 
 
 def warnings_in_fsdp(rank: int) -> list[str]:
-    """What is said while student and connectors train for longer than it takes to say it."""
+    """The warnings while student and connectors train, for more steps than the check of connectors needs."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
@@ -166,7 +166,7 @@ def make_penalty() -> xr.Regularized:
 
 
 def penalty_in_fsdp(rank: int) -> dict[str, str]:
-    """What is said where the parameters are sharded, flat or rounded when the penalty reads them."""
+    """The errors if parameters are sharded, flat or rounded when the penalty reads them."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import FullyShardedDataParallel, MixedPrecisionPolicy, fully_shard
     from torch.distributed.fsdp.wrap import ModuleWrapPolicy
@@ -207,14 +207,14 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 
 def test_balance_under_fsdp(ranks: list[dict[str, Any]]) -> None:
-    """What a step changes are the shards: here they are looked at, and the weight is found in all processes."""
+    """A step changes only the shards: here these are compared, and all processes find the weight."""
     one, other = (found["balanced_in_fsdp"] for found in ranks)
     assert one == other > 0
 
 
 @pytest.mark.parametrize("how", ["in_ddp", "in_fsdp"])
 def test_teacher_s_tensors_are_untouched(ranks: list[dict[str, Any]], how: str) -> None:
-    """DDP or FSDP changes the teacher's parameters or statistics: here not a bit, nor their type."""
+    """DDP or FSDP changes the teacher's parameters or statistics: here neither a bit nor their type."""
     for found in ranks:
         torch.testing.assert_close(found[how]["teacher"], found[how]["teacher before"], rtol=0, atol=0)
         assert not found[how].get("types")
@@ -250,18 +250,18 @@ def test_numbers_in_fsdp_are_those_of_one_process(ranks: list[dict[str, Any]]) -
 
 
 def test_connectors_that_train_in_fsdp_are_seen_to(ranks: list[dict[str, Any]]) -> None:
-    """FSDP writes what it gathers past the count of changes."""
+    """FSDP writes gathered parameters without counting the change."""
     for found in ranks:
         assert not found["warnings_in_fsdp"]
 
 
 def test_validation_in_one_process(ranks: list[dict[str, Any]]) -> None:
-    """Connectors that train are no obstacle where there are no gradients."""
+    """Without gradients, trainable connectors are allowed."""
     assert ranks[0]["validated_in_one"] == ["cd", "ed"]
 
 
 def test_connectors_outside_fsdp_raise(ranks: list[dict[str, Any]]) -> None:
-    """Only the student is sharded, and the connectors train unsynchronised: here an error that names the cure."""
+    """Only the student is sharded, and the connectors train unsynchronised: here an error that says what to do."""
     for found in ranks:
         assert "fully_shard(regularizer)" in found["in_fsdp_without_the_regularizer"]
 

@@ -1,4 +1,4 @@
-"""What only a GPU can show: that nothing waits for it, and what its own options change."""
+"""Tests that need a GPU: nothing waits for it, and its options change only precision."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import xtask_reg as xr
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 WAITS = ("BSSLoss",)
-"""Those whose decomposition waits for the GPU in each step."""
+"""Losses whose decomposition waits for the GPU in each step."""
 LOGITS = ("KDLoss", "LwFLoss", "SoftmaxL2Loss")
 NAMES = [name for name in xr.__all__ if name.endswith(("Loss", "Penalty")) and name != "Penalty"]
 OPTIONS = [
@@ -25,7 +25,7 @@ OPTIONS = [
 
 @pytest.fixture
 def never_waiting():
-    """Whatever waits for the GPU is an error."""
+    """Make every wait for the GPU an error."""
     yield lambda: torch.cuda.set_sync_debug_mode("error")
     torch.cuda.set_sync_debug_mode("default")
 
@@ -62,7 +62,7 @@ def test_a_step_does_not_wait_for_the_gpu(resnet, images, never_waiting, name, a
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_options_of_the_teacher(model, images, twin, options) -> None:
-    """A faster teacher gives other targets: here those of float32, as near as its precision can be."""
+    """A faster teacher gives other targets: here those of float32, up to its precision."""
     given = [images, images.flip(3), 0.5 * images, images.flip(2)]
     source = twin(model.regularizer.teacher.network)
     wanted = [source.eval().double().features(each.double()) for each in given]
@@ -76,7 +76,7 @@ def test_options_of_the_teacher(model, images, twin, options) -> None:
 
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16], ids=str)
 def test_cache(resnet, images, tmp_path, dtype) -> None:
-    """Outputs that were kept are those that were computed, on the same device."""
+    """Cached outputs equal the computed ones, on the same device."""
     images = images.cuda()
     cache = xr.TeacherCache(tmp_path, images=len(images), versions=1)
     source = resnet().cuda()

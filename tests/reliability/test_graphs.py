@@ -54,7 +54,7 @@ def test_reentrant_checkpoint(model, images) -> None:
 
 
 def test_container_that_is_never_called() -> None:
-    """timm's ResNet walks the blocks of layer4 when it checkpoints: a tap there is silent, and the cure is named."""
+    """timm's ResNet calls the blocks of layer4 directly when checkpointing: a tap there is silent; the error helps."""
     timm = pytest.importorskip("timm")
     student, source = (timm.create_model("resnet18", num_classes=count).eval() for count in (2, 5))
     images, losses = torch.randn(2, 3, 32, 32), []
@@ -77,12 +77,12 @@ def test_container_that_is_never_called() -> None:
 
 @pytest.mark.parametrize("path", ["bn1", "layer1.0.bn2", "layer2"])
 def test_inplace_operation_behind_the_tap(model, images, twin, seeded, path) -> None:
-    """An in-place ReLU or sum behind a tapped layer overwrites the tap: here it holds the values from before."""
+    """An in-place ReLU or sum after a tapped layer overwrites the tap: here it keeps the values from before."""
     term = xr.Term(xr.CosineAlignmentLoss(), student=path, teacher=path, weight=1.0, name="ed")
     reg = xr.CrossTaskRegularizer(model.student, model.regularizer.teacher, [term])
     values = {}
     for name, network in {"student": model.student, "teacher": model.regularizer.teacher.network}.items():
-        plain = twin(network)  # whatever is in place works on a copy of the tap's output
+        plain = twin(network)  # in-place operations work on a copy of the tap's output
         plain.get_submodule(path).register_forward_hook(
             lambda module, args, output, name=name: values.update({name: output}) or output.clone()
         )
@@ -148,7 +148,7 @@ def test_compiled_student(model, images, terms, expected, expected_gradients, nu
 
 @pytest.mark.usefixtures("_fresh_compiler")
 def test_recompiles_are_bounded(model, expected, numbers) -> None:
-    """Each step compiles the student anew, since the taps hold other tensors: here other batch sizes once do."""
+    """Each step recompiles the student, since the taps hold other tensors: here only a second batch size does, once."""
     graphs, backend = compiled_graphs()
     model.student.dropout.eval()
     compiled = torch.compile(model.student, backend=backend)

@@ -1,4 +1,4 @@
-"""What else a training loop does between and within its steps: no stale tap, no leak, no hidden effect."""
+"""Other events between and within training steps: no stale tap, no leak, no hidden effect."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_next_step_is_right_and_nothing_is_left(model, images, expected, numbers
 
 @pytest.mark.parametrize("what", [what for what in BETWEEN if what != "predict with gradients"])
 def test_terms_without_a_new_step(model, images, step, what) -> None:
-    """The terms are read after a call that is no training step, and come from an older one."""
+    """The terms are read after a call that is not a training step, and come from an older one."""
     step(model, images)
     BETWEEN[what](model, torch.randn(6, 3, 8, 8))
     with pytest.raises(xr.TapError, match="did not fire|ran without gradients|has not ended"):
@@ -102,7 +102,7 @@ def test_memory_is_flat(model, images, step, faults) -> None:
 
     all_modules = [*model.modules(), *model.regularizer.teacher.network.modules()]
     where = [model.student.fc, model.regularizer.teacher.network.layer2, model.regularizer.terms["cd"].loss]
-    for _ in range(3):  # what is looked at in the first steps
+    for _ in range(3):  # the checks of the first steps
         step(model, images)
     before = tensors()
     for count in range(200):
@@ -126,7 +126,7 @@ class Unusable(nn.Module):
 
 @pytest.mark.parametrize("when", ["built with 0", "set to 0"])
 def test_all_weights_0_are_plain_fine_tuning(resnet, images, terms, when) -> None:
-    """Terms without weight still cost a teacher's pass or change the training: here it is bitwise fine-tuning."""
+    """Terms of weight 0 still cost a teacher's pass or change the training: here it is bitwise fine-tuning."""
 
     def train(student: nn.Module, reg: xr.CrossTaskRegularizer | None) -> tuple[dict, torch.Tensor]:
         torch.manual_seed(1)

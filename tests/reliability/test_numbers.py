@@ -47,7 +47,7 @@ def test_mixed_precision(model, images, expected_gradients, total, dtype, device
 
 @each_device
 def test_scaled_gradients_that_overflow(model, images, expected, numbers, total, device) -> None:
-    """A step that GradScaler leaves out, since its gradients overflow, spoils the next one."""
+    """A step that GradScaler skips, since its gradients overflow, spoils the next one."""
     model.student.dropout.eval()
     model, images = model.to(device), images.to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -154,7 +154,7 @@ def test_extreme_logits(model, images, scale) -> None:
 
 
 def test_student_that_is_still_the_source(resnet, images) -> None:
-    """Student and source are equal at the first step, where a distance has no slope: here loss and gradient are 0."""
+    """Student and source are equal at first, where a distance has no gradient: here loss and gradient are 0."""
     source = resnet().eval()
     student = copy.deepcopy(source)
     terms = [

@@ -1,4 +1,4 @@
-"""Which call of which student a term compares with which call of the teacher."""
+"""Terms compare matching calls of student and teacher."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_gradient_accumulation(model, images, expected_gradients, total, parts) 
 
 @pytest.mark.parametrize("each", [False, True], ids=["read once", "read after each"])
 def test_two_forwards_before_one_loss(model, images, expected, numbers, seeded, each) -> None:
-    """Student and teacher of different calls are paired: the last call counts, or each where it is read."""
+    """Different calls of student and teacher are paired: here the last call counts, or each call that is read."""
     reg, other = model.regularizer, torch.randn(3, 3, 8, 8)
     seeded(model.student, other)
     first = reg() if each else {}
@@ -72,7 +72,7 @@ def test_students_that_share_an_encoder(model, images, terms, expected, numbers,
 
 
 def test_two_regularizers_at_one_student(model, images, terms, expected, numbers, seeded, resnet) -> None:
-    """Of two regularizers at one module of one student, one empties the tap of the other."""
+    """Of two regularizers on one module of one student, one empties the other's tap."""
     source = resnet(7)
     second = xr.CrossTaskRegularizer(model.student, xr.FrozenTeacher(source), terms(source))
     seeded(model.student, images)

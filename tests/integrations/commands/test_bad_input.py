@@ -104,7 +104,7 @@ BAD = [
 
 @pytest.fixture
 def places(tmp_path, run_folder, config_file, checkpoint, source, photographs, config_path) -> dict[str, str]:
-    """What stands in braces above; everything but the checkpoint is this test's own."""
+    """The values of the names in braces above; all but the checkpoint are copies for this test."""
     work = tmp_path / "work"
     shutil.copytree(run_folder, work, ignore=shutil.ignore_patterns("*.pth"))
     for name in ("empty", "folder.safetensors", "damaged/1/vis_data"):
@@ -138,7 +138,7 @@ def places(tmp_path, run_folder, config_file, checkpoint, source, photographs, c
 
 
 def test_every_command_is_here():
-    """``mmpose-tool`` is given no file."""
+    """All but ``mmpose-tool``, which takes no file."""
     names = {module.__name__.rpartition(".")[2].replace("_", "-") for module in COMMANDS} - {"mmpose-tool"}
     assert {text.split()[0] for text, _ in BAD} == names
 
@@ -187,7 +187,7 @@ WRITING = [
 
 @pytest.fixture
 def own(places, tmp_path, landmarks) -> dict[str, str]:
-    """The same, all of which may be locked."""
+    """The same with copies of everything, so that permissions may be removed."""
     for name in ("config", "checkpoint"):
         places[name] = shutil.copy(places[name], tmp_path / f"own_{Path(places[name]).name}")
     shutil.copytree(landmarks, tmp_path / "landmarks")
@@ -229,7 +229,7 @@ def small_disk(tmp_path_factory):
 
 @pytest.mark.parametrize("text", WRITING)
 def test_full_disk(text, own, command, small_disk, capfd):
-    """The demonstration keeps the stages that it finished; nothing of the others stays."""
+    """The demonstration keeps its finished stages; other commands leave nothing."""
     assert command(*(part.format(**own, target=small_disk) for part in text.split())) == 1
     _one_clear_message(capfd, text.split()[0], "no space left on device")
     left = [path.name for path in small_disk.iterdir()]
@@ -253,7 +253,7 @@ INTERRUPTED = [
 
 @pytest.fixture
 def ctrl_c_is_heard():
-    """Shells let their background jobs ignore it, these tests perhaps too."""
+    """Shells make background jobs ignore SIGINT, which these tests may inherit."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -283,7 +283,7 @@ def _object(dotted: str):
 
 @pytest.mark.slow
 def test_ctrl_c_from_outside(own, tmp_path, tree):
-    """A process that is killed as a terminal does it, when its unfinished folder is there."""
+    """A process that is interrupted as from a terminal, once its unfinished folder exists."""
     before = tree(tmp_path)
     images = [str(path) for path in (tmp_path / "landmarks/images").iterdir()]
     arguments = ["predict", own["config"], own["checkpoint"], *images, "--out", own["out"], "--batch-size", "1"]
@@ -311,7 +311,7 @@ class Finder:
 
 sys.meta_path.insert(0, Finder())
 """
-"""A ``sitecustomize`` that presses Ctrl-C when PyTorch begins to be imported."""
+"""A ``sitecustomize`` that sends Ctrl-C when the import of PyTorch begins."""
 EARLY = [
     "taps resnet18",
     f"{PREDICT} --out {{out}}",
@@ -323,7 +323,7 @@ EARLY = [
 
 @pytest.mark.parametrize("text", EARLY)
 def test_interrupted_while_torch_is_imported(text, own, tree, tmp_path):
-    """The first seconds of a command."""
+    """During the first seconds of a command."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(INTERRUPTING)
     before = tree(tmp_path)

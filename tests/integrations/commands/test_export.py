@@ -1,4 +1,4 @@
-"""`xtask-reg export`: its files, run without MMPose, against what MMPose computes."""
+"""`xtask-reg export`: its files, run without MMPose, compared with MMPose's own output."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def expected(model, photographs):
 
 @pytest.fixture(scope="module")
 def pixels(photographs):
-    """The same photographs as RGB from 0 to 255, whole: they have the size of the network's input."""
+    """The same whole photographs, RGB from 0 to 255, which have the size of the network's input."""
     images = [cv2.imread(str(file))[..., ::-1].transpose(2, 0, 1) for file in photographs[:5]]
     return np.stack(images).astype(np.float32)
 
@@ -70,7 +70,7 @@ def test_torch_export(files, pixels, expected):
 
 
 def test_safetensors_are_the_plain_student(files, model, checkpoint):
-    """The very tensors of the checkpoint, and no other, which MMPose's plain estimator takes."""
+    """Exactly the tensors of the checkpoint, which MMPose's plain estimator can load."""
     weights, trained = load_weights(files[".safetensors"]), load_weights(checkpoint)
     assert weights.keys() == trained.keys()
     assert all(torch.equal(weights[name], trained[name]) for name in trained)

@@ -1,4 +1,4 @@
-"""`xtask-reg predict`: against MMPose's own inference, and its files read by others."""
+"""`xtask-reg predict`, compared with MMPose's own inference; its files, read by other readers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def model(config_file, checkpoint):
 
 @pytest.fixture(scope="module")
 def by_mmpose(config_file, checkpoint):
-    """``by_mmpose(image, box)``: what MMPose's inference finds, with a config that has no teacher to read."""
+    """``by_mmpose(image, box)``: the output of MMPose's inference, with a config without a teacher."""
     from mmengine.config import Config
 
     config = Config.fromfile(config_file)
@@ -180,7 +180,7 @@ def test_boxes_and_millimetres(command, config_file, checkpoint, photographs, by
 
 @pytest.mark.parametrize("bits", [8, 12])
 def test_images_that_show_nothing_are_told(command, config_file, checkpoint, photographs, tmp_path, capsys, bits):
-    """12 bits in a file of 16, of which the upper 8 are read."""
+    """12-bit values in a 16-bit file, of which the upper 8 bits are read."""
     grey = cv2.imread(str(photographs[0]), cv2.IMREAD_GRAYSCALE).astype(np.uint16)
     cv2.imwrite(str(tmp_path / "a.png"), grey * (256 if bits == 8 else 16))
     assert command("predict", config_file, checkpoint, tmp_path / "a.png", "--out", tmp_path / "out") == 0
@@ -188,7 +188,7 @@ def test_images_that_show_nothing_are_told(command, config_file, checkpoint, pho
 
 
 def test_no_pictures(command, config_file, checkpoint, photographs, tmp_path, monkeypatch):
-    """From another folder, by a relative path, into a folder that is there and empty."""
+    """From another folder, with a relative path, into an existing empty folder."""
     (tmp_path / "there").mkdir()
     monkeypatch.chdir(photographs[0].parent)
     out = tmp_path / "there"
@@ -241,7 +241,7 @@ def test_landmarks_that_a_checkpoint_does_not_say(meta, message, config_file, ch
 
 @pytest.fixture(params=["no test", "wrapped"])
 def other_config(request, config_file, tmp_path) -> Path:
-    """A config of the same network whose test set is none, or wrapped in another."""
+    """A config of the same network without a test set, or with one wrapped in another."""
     from mmengine.config import Config
 
     config = Config.fromfile(config_file)
@@ -288,7 +288,7 @@ def test_long_names(stem, config_file, checkpoint, photographs, command, tmp_pat
 
 
 def test_a_name_that_is_not_in_utf_8_is_refused(config_file, checkpoint, photographs, command, tmp_path, capsys):
-    """As archives of other systems leave them."""
+    """As from archives of other systems."""
     (tmp_path / os.fsdecode(b"M\xfcller.png")).write_bytes(photographs[0].read_bytes())
     assert command("predict", config_file, checkpoint, tmp_path, "--out", tmp_path / "out") == 1
     assert r"M\udcfcller.png' is not in UTF-8; rename it" in capsys.readouterr().err

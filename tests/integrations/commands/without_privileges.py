@@ -1,4 +1,4 @@
-"""File permissions that hold for root too, as long as this process is without the capability to ignore them."""
+"""Makes file permissions apply to root too, by dropping the capabilities to ignore them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Data(ctypes.Structure):
 
 @contextmanager
 def permissions_hold() -> Iterator[None]:
-    """Linux only; of this thread."""
+    """Inside the block, permissions apply to this thread; Linux only."""
     libc = ctypes.CDLL(None, use_errno=True)
     header, data = _Header(VERSION_3, 0), (_Data * 2)()
     assert libc.capget(ctypes.byref(header), data) == 0

@@ -21,7 +21,7 @@ from xtask_reg.integrations.mmpose.doctor import Examination, examine, show
 MEAN, STD = torch.tensor([123.675, 116.28, 103.53]), torch.tensor([58.395, 57.12, 57.375])
 
 CALM = {
-    "model.terms.0.weight": 1e-5,  # at 0.002 the terms outweigh the task ten times: the tiny source is untrained
+    "model.terms.0.weight": 1e-5,  # at 0.002 the terms are ten times the task, since the tiny source is untrained
     "model.terms.1.weight": 1e-4,
     "train_dataloader.dataset.serialize_data": False,  # saves half a second each
     "val_dataloader.dataset.serialize_data": False,
@@ -69,7 +69,7 @@ def diagnose(look) -> Callable[..., Examination]:
 
 @pytest.fixture(scope="session")
 def risks() -> Callable[[Examination], dict[str, str]]:
-    """``risks(examination)``: the messages by name, several of one name one below the other."""
+    """``risks(examination)``: the messages by name; several with one name are joined by line breaks."""
 
     def get(examination: Examination) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -118,7 +118,7 @@ def at_first_step(tiny_runner) -> Callable[..., tuple[nn.Module, Any]]:
 
 @pytest.fixture(scope="session")
 def preprocessed() -> Callable[[Any], Tensor]:
-    """``preprocessed(batch)``: what the networks are given of it."""
+    """``preprocessed(batch)``: the input of the networks."""
 
     def get(batch: Any) -> Tensor:
         images = torch.stack([image.float() for image in batch["inputs"]]).flip(1)

@@ -22,7 +22,7 @@ def run(arguments: list[str]) -> None:
 
 
 def test_command_prints_json_and_leaves_nothing(diagnose, config_path, tiny_options, tmp_path, monkeypatch, capfd):
-    """Nothing in the current folder, nothing of ours in the one for temporary files, nothing else on the screen."""
+    """Nothing in the current folder or the one for temporary files, and no other output."""
     for folder in ("here", "temporary"):
         (tmp_path / folder).mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -144,7 +144,7 @@ def test_cache_is_checked_and_not_written(config_path, tiny_options, tmp_path):
 
 
 def test_hourglass_whose_encoder_cannot_take_the_size(landmarks):
-    """Its halves do not meet at 18 cells, of which its stride says nothing: the message has the size."""
+    """Its halves do not match at 18 cells, which its stride does not show: the message names the size."""
     small = dict(downsample_times=2, stage_channels=(256, 8, 8), stage_blocks=(1, 1, 1), feat_channel=8)
     changes = {
         **{f"{split}_dataloader.dataset.data_root": str(landmarks) for split in ("train", "val", "test")},

@@ -1,4 +1,4 @@
-"""The numbers of `xtask-reg doctor` against a calculation by hand."""
+"""The numbers of `xtask-reg doctor`, compared with calculations by hand."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CUTS = {
 
 @pytest.mark.parametrize("tap", CUTS)
 def test_terms_and_gradients_are_those_computed_by_hand(diagnose, at_first_step, preprocessed, task_loss, source, tap):
-    """The network in two halves, the losses as formulas; behind bn1 comes an in-place ReLU."""
+    """By hand: the network in two halves, the losses as formulas; after bn1 comes an in-place ReLU."""
     changes = {"model.terms.1.student": tap, "model.terms.1.teacher": tap}
     changes |= {"model.terms.0.weight": 0.5, "model.terms.1.weight": 0.25}
     found = diagnose(changes).facts.losses
@@ -176,7 +176,7 @@ def test_with_reentrant_activation_checkpoints(diagnose):
 
 
 def test_half_precision_neither_loses_nor_overflows():
-    """As GradScaler: a gradient of 1e-8 is none in float16, one of 10 times 65536 is infinite."""
+    """Like GradScaler: in float16 a gradient of 1e-8 is 0, and one of 10 times 65536 infinite."""
     for size in (1e-8, 10.0):
         layer = nn.Linear(4, 1).half()
         loss = layer(torch.ones(1, 4).half()).float().sum() * size

@@ -20,7 +20,7 @@ DOCS = Path(__file__).parents[3] / "docs" / "doctor.md"
 
 @pytest.fixture(scope="session")
 def partly_annotated(shared, landmarks) -> Path:
-    """The same data, but for landmarks 3 (whose partner in flips is 0) and 4 (its own), which no image shows."""
+    """The same data, but no image shows landmarks 3 (whose flip partner is 0) and 4 (its own)."""
 
     def make(folder: Path) -> None:
         (folder / "images").symlink_to(landmarks / "images")
@@ -202,7 +202,7 @@ def test_where_student_and_teacher_are_alike_a_small_gradient_is_no_risk(diagnos
 def test_a_teacher_that_does_not_hold_is_found(diagnose, risks):
     @HOOKS.register_module(force=True)
     class Leak(Hook):
-        """Does all that must not be."""
+        """Violates every rule for teachers."""
 
         def before_train(self, runner: Runner) -> None:
             network = runner.model.regularizer.teacher.network
@@ -225,7 +225,7 @@ def test_a_teacher_that_does_not_hold_is_found(diagnose, risks):
 
 
 def test_a_source_states_its_own_input(diagnose, source, tmp_path, risks):
-    """The file's convention is used, and named; the config's, where it differs, is a risk."""
+    """The file's convention is used and named; a different one in the config is a risk."""
     stated = {"channels": "bgr", "mean": "90,100,130", "std": "1,1,1", "value_range": "255", "task": "faces"}
     save_weights(load_weights(source), tmp_path / "s.safetensors", stated)
     changes = {"model.backbone.init_cfg.checkpoint": str(tmp_path / "s.safetensors")}

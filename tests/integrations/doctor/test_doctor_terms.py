@@ -45,7 +45,7 @@ def test_penalty(diagnose, printed, source, risks):
 
 @pytest.fixture
 def elsewhere(source, tmp_path) -> Path:
-    """A source near the student's."""
+    """A source with weights close to the student's."""
     weights = load_weights(source)
     other = {key: value + 0.01 if value.is_floating_point() else value for key, value in weights.items()}
     save_weights(other, tmp_path / "other.safetensors")
@@ -116,7 +116,7 @@ def test_several_teachers(diagnose, first_step, printed, encoder, source, risks)
 
 @pytest.mark.parametrize("starts", [True, False])
 def test_student_need_only_start_as_one_of_its_teachers(diagnose, elsewhere, risks, starts):
-    """Teachers that nothing asks for do not run."""
+    """Teachers that no term needs do not run."""
     away = dict(type="FrozenTeacher", checkpoint=str(elsewhere))
     teachers = {"one": dict(type="FrozenTeacher") if starts else away, "two": away}
     terms = [{**ED, "teacher": "two.backbone.layer4", "weight": 1e-4}]
@@ -155,7 +155,7 @@ def test_terms_given_as_a_string(diagnose, first_step):
 
 
 def test_json_of_everything(diagnose):
-    """Strict, and with the fields that the text is made of."""
+    """Strict JSON, with all fields from which the text is made."""
     changes = {"model.terms": [{**ED, "weight": dict(type="Balanced")}, SP, BSS]}
     facts = json.loads(to_json(diagnose(changes)))["facts"]
     assert [term["weighting"] for term in facts["losses"]["terms"]] == ["Balanced(0.1)", "0.1", "1e-07"]

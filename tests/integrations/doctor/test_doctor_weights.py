@@ -76,7 +76,7 @@ def test_balanced_weight_is_what_the_gradients_give(diagnose, first_step, printe
 
 
 def test_balanced_weight_without_a_gradient_of_its_own(diagnose, printed, risks):
-    """Student and teacher are the same network: exactly nothing to measure."""
+    """Student and teacher are the same network, so the gradient is exactly 0."""
     changes = {"model.terms": [{**SP, "weight": dict(type="Balanced", ratio=0.1)}]}
     examination = diagnose(changes)
     (term,) = examination.facts.losses.terms
@@ -86,7 +86,7 @@ def test_balanced_weight_without_a_gradient_of_its_own(diagnose, printed, risks)
 
 
 def test_the_watched_step_does_not_count(config_path, tiny_options):
-    """Neither for balanced weights nor for the monitor; and the terms have their own weights again."""
+    """Neither balanced weights nor the monitor count it; afterwards the terms have their own weights again."""
     given = parse_options([f"{key}={value}" for key, value in tiny_options("ctd-com").items()])
     weight = dict(type="Balanced", ratio=0.3)
     given |= {"model.terms": [{**ED, "weight": weight}, {**SP, "weight": dict(type="Warmup", to=0.1)}]}

@@ -1,4 +1,4 @@
-"""A tiny network, data, modules and trainers for the tests of the Lightning room."""
+"""A tiny network, data, modules and trainers for the Lightning tests."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Plain(lightning.LightningModule):
 
 
 class Detector(CrossTaskMixin, Plain):
-    """The teacher is made where a training begins; ``make`` is None where none can be."""
+    """The teacher is made when a training begins; ``make`` is None if it cannot be made."""
 
     def __init__(self, make: Make | None = None, monitor: int | None = None) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class Detector(CrossTaskMixin, Plain):
 
 
 class AtOnce(Detector):
-    """With the regularizer in the constructor."""
+    """Makes the regularizer in the constructor."""
 
     def __init__(self, make: Make = TERMS["cd"]) -> None:
         super().__init__(make)
@@ -137,7 +137,7 @@ def fit(
 
 
 def by_hand(terms: list[xr.Term], epochs: int = 2) -> tuple[nn.Module, xr.CrossTaskRegularizer]:
-    """The same training, written out."""
+    """The same training as a loop by hand."""
     net = student()
     keep = xr.CrossTaskRegularizer(net, xr.FrozenTeacher(source()), terms)
     optimizer = torch.optim.Adam([*net.parameters(), *keep.parameters()], lr=0.01)

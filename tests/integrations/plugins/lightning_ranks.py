@@ -1,4 +1,4 @@
-"""``lightning_ranks.py <folder> [kill | resume]``: trains in two processes, each of which saves what it ended with."""
+"""``lightning_ranks.py <folder> [kill | resume]``: trains in two processes, each of which saves its final state."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Kill(Callback):
 
 
 def terms() -> list[xr.Term]:
-    """A connector, a balance and an end."""
+    """Terms with a connector, with a balanced weight, and with a weight that ends."""
     return [cd(xr.Balanced(0.5, every=2)), ed(xr.LinearDecay(0.5, until=0.6))]
 
 

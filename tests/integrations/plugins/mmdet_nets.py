@@ -1,4 +1,4 @@
-"""MMDetection's CenterNet, which needs no compiled operator, behind the mixin."""
+"""MMDetection's CenterNet, which needs no compiled operator, with the mixin."""
 
 from __future__ import annotations
 
@@ -12,4 +12,4 @@ from xtask_reg.integrations.mmengine import CrossTaskModel
 
 @MODELS.register_module()
 class CrossTaskCenterNet(CrossTaskModel, CenterNet):
-    """Stays near its source."""
+    """CenterNet with regularizing terms."""

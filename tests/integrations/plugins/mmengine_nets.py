@@ -36,7 +36,7 @@ class TinyEncoder(Sequential):
 
 @MODELS.register_module()
 class PointNet(BaseModel):
-    """14 points from the mean of the last features."""
+    """Predicts 14 points from the mean of the last features."""
 
     def __init__(self, backbone: dict[str, Any], data_preprocessor: Any = None, init_cfg: Any = None) -> None:
         super().__init__(data_preprocessor, init_cfg)
@@ -50,12 +50,12 @@ class PointNet(BaseModel):
 
 @MODELS.register_module()
 class CrossTaskPointNet(CrossTaskModel, PointNet):
-    """Stays near its source."""
+    """PointNet with regularizing terms."""
 
 
 @DATASETS.register_module()
 class Faces:
-    """Faces as MMEngine's data preprocessor wants them, BGR, and their points in -1..1."""
+    """Faces as MMEngine's data preprocessor expects them, BGR, and their points in -1..1."""
 
     metainfo: dict[str, Any] = {}
 
@@ -94,7 +94,7 @@ def write_boxes(folder: Path, people: int) -> None:
 
 
 def write_source(kind: str, path: Path) -> None:
-    """Weights as if trained: no value is what a fresh network would have."""
+    """Weights as if trained: no initial value remains."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
         weights = MODELS.build({"_scope_": SCOPES[kind], **_encoder(kind)}).state_dict()
@@ -119,7 +119,7 @@ def term(name: str, **changes: Any) -> dict[str, Any]:
 
 
 def plain_model(kind: str, source: Path | str) -> dict[str, Any]:
-    """The model that is trained without the mixin."""
+    """The model without the mixin."""
     backbone = {**_encoder(kind), "init_cfg": dict(type="SourceWeights", checkpoint=str(source))}
     preprocessor = dict(mean=MEAN, std=STD, bgr_to_rgb=True)
     if kind == "own":
@@ -137,7 +137,7 @@ def plain_model(kind: str, source: Path | str) -> dict[str, Any]:
 
 
 def cross_task_model(kind: str, source: Path | str, **changes: Any) -> dict[str, Any]:
-    """The same behind the mixin, with CTD-Com."""
+    """The same with the mixin and CTD-Com."""
     teacher = dict(type="FrozenTeacher", classifier=dict(in_channels=CHANNELS[kind], num_classes=CLASSES))
     model = plain_model(kind, source)
     own = dict(teacher=teacher, terms=[term("cd"), term("ed")])
@@ -145,7 +145,7 @@ def cross_task_model(kind: str, source: Path | str, **changes: Any) -> dict[str,
 
 
 def data_of(kind: str, folder: Path, training: bool) -> dict[str, Any]:
-    """The data set, whose pictures are in ``folder`` if it is the detector's."""
+    """The data set; the detector's pictures are in ``folder``."""
     if kind == "own":
         return dict(type="Faces", people=8)
     load = dict(type="LoadImageFromFile", to_float32=True)

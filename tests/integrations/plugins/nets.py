@@ -6,7 +6,7 @@ from torch import nn
 
 
 def with_dropout() -> nn.Sequential:
-    """Batch norm and dropout: what a teacher in train mode would change, and draw by chance."""
+    """With batch norm and dropout, by which a teacher in train mode would change, or give random outputs."""
     return nn.Sequential(
         *(nn.Conv2d(3, 16, 8, stride=8), nn.BatchNorm2d(16), nn.ReLU(inplace=True), nn.Dropout(0.5)),
         *(nn.Conv2d(16, 64, 4, stride=4), nn.BatchNorm2d(64)),

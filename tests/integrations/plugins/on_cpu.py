@@ -1,4 +1,4 @@
-"""``on_cpu.py <script> <arguments>``: run a distributed script of MMEngine, which takes GPUs for granted, without."""
+"""``on_cpu.py <script> <arguments>``: run a distributed script of MMEngine, which assumes GPUs, without any."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``plain_predict.py <config> <checkpoint> <image>``: a checkpoint in a plain MMPose config; prints JSON."""
+"""``plain_predict.py <config> <checkpoint> <image>``: predict with a plain MMPose config; prints JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A hook that writes down what a run trained on, for tests of tools/train.py."""
+"""A hook that records what a run trained on, for tests of tools/train.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmpose.registry import HOOKS
 
 
 def checksum(network: torch.nn.Module) -> str:
-    """Of all parameters and buffers."""
+    """A checksum of all parameters and buffers."""
     content = hashlib.sha256()
     for name, tensor in (*network.named_parameters(), *network.named_buffers()):
         content.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())

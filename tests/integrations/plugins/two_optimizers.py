@@ -1,4 +1,4 @@
-"""Two optimizers, one for the encoder and one for all else; MMEngine leaves it to the model to step them."""
+"""Two optimizers, one for the encoder and one for the rest; in MMEngine the model itself must step them."""
 
 from __future__ import annotations
 

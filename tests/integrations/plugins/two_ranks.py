@@ -16,7 +16,7 @@ from mmpose.registry import DATASETS
 
 
 def trained(config: Config, rank: int) -> dict[str, Any]:
-    """What a run found; an unused parameter would stop it at its second step."""
+    """The findings of a run; an unused parameter would stop it at its second step."""
 
     def another_teacher(runner: Runner) -> None:
         if rank == 1 and config.get("another_teacher"):
@@ -41,12 +41,12 @@ def trained(config: Config, rank: int) -> dict[str, Any]:
 
 
 def gradients(config: Config, rank: int | None) -> dict[str, torch.Tensor]:
-    """Of one backward pass, over this process's two of four images; over all of them if ``rank`` is None."""
+    """The gradients of one backward pass, for this process's two of four images; for all if ``rank`` is None."""
     model = Runner.from_cfg(config).model.train()
     estimator = model if rank is None else model.module
     estimator.init_weights()
     torch.manual_seed(0)
-    with torch.no_grad():  # another network than the source: the terms are not zero
+    with torch.no_grad():  # moves away from the source, so that the terms are not zero
         for parameter in estimator.parameters():
             parameter *= 1 + 0.1 * torch.randn_like(parameter)
     data = DATASETS.build(config.train_dataloader.dataset)

@@ -1,4 +1,4 @@
-"""What happens in a run of MMEngine's Runner, for tests within its process."""
+"""Records what happens in a run of MMEngine's Runner, for tests in its process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OnStart = Callable[[Runner], object]
 
 
 def values(model: nn.Module) -> dict[str, Tensor]:
-    """Copies of everything that could change, by name; the first part of a name says whose it is."""
+    """Copies of everything that could change, by name; the first part of a name is the owner."""
     state = dict(model.state_dict())
     regularizer = getattr(model, "regularizer", None)
     if regularizer is not None:
@@ -33,7 +33,7 @@ def part(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
 
 
 def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
-    """The parts that trained: of each of these every weight of two or more dimensions is another one."""
+    """The parts that trained: in each of them every weight with two or more dimensions must have changed."""
     weights = {key: not torch.equal(after[key], value) for key, value in before.items() if value.ndim > 1}
     found = {key.partition(".")[0] for key, changed in weights.items() if changed}
     assert all(changed for key, changed in weights.items() if key.partition(".")[0] in found), weights
