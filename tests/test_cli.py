@@ -89,7 +89,7 @@ def test_epochs_must_be_positive(epochs, capsys):
 
 @pytest.mark.parametrize("closed", [False, True])
 def test_output_that_cannot_show_a_name_or_is_closed(closed, tmp_path):
-    """After hours of work it must not be the last line that fails."""
+    """The last line must not fail after hours of work."""
     (tmp_path / "é.txt").write_text("1 2 9 9 20 30 a.png\n1 2 9 9 20 30 b.png\n")
     pixels = np.full((64, 64, 3), 99, np.uint8)
     for name in ("a.png", "b.png"):

@@ -18,7 +18,7 @@ PAGES = [
     "README.md",
     *(str(path.relative_to(REPOSITORY)) for path in sorted((REPOSITORY / "docs").rglob("*.md"))),
 ]
-# pages whose Python a test of their own runs, and looks at what comes out
+# pages whose Python code is run by separate tests, which also check its output
 ELSEWHERE = {
     "docs/cache.md": "tests/caching/test_page.py",
     "docs/export.md": "tests/integrations/commands/test_pages.py",
@@ -70,7 +70,7 @@ def test_links_lead_somewhere():
 
 
 def test_rows_of_tables_have_the_cells_of_their_header():
-    """One more, and what a reader looks for stands in another column, or in none."""
+    """With one more, a reader finds values in the wrong column, or not at all."""
     for page in PAGES:
         text = re.sub(r"^```.*?^```", "", (REPOSITORY / page).read_text(), flags=re.DOTALL | re.MULTILINE)
         for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
@@ -95,7 +95,7 @@ def test_the_map_of_the_house_has_every_room():
 
 
 def test_the_api_reference_has_every_name():
-    """What a user imports from the core, from its losses, connectors and weights, and from the rooms beside it."""
+    """All names that users import, from the core and the other packages."""
     pages = "\n".join((REPOSITORY / page).read_text() for page in PAGES if page.startswith("docs/api/"))
     documented = set(re.findall(r"^::: (\S+)", pages, re.MULTILINE))
     for room in ("", ".losses", ".finetune", ".measuring", ".sources", ".landmarks", ".segmentation"):
@@ -105,7 +105,7 @@ def test_the_api_reference_has_every_name():
 
 
 def test_option_keys_of_the_mmpose_page_exist():
-    """Every dotted key that docs/mmpose.md names is a key of a shipped config (or of what it may be given)."""
+    """Every dotted key in docs/mmpose.md exists in a shipped config (or is a valid argument there)."""
     from mmengine.config import Config
 
     config = Config.fromfile(REPOSITORY / "configs/mmpose/td-hm_res50_ctd-com_landmarks-256x256.py")

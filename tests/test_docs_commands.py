@@ -1,4 +1,4 @@
-"""The commands in the docs: a test runs each, or a reason says why not; and their options exist."""
+"""The commands in the docs: each is run by a test, or has a reason why not; and their options exist."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from xtask_reg.sources import load_weights, save_weights
 REPOSITORY = Path(__file__).parent.parent
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
-# the beginning of a command: the test that runs it, with smaller data where it would take long
+# by the beginning of a command: the test that runs it, on smaller data if it would take long
 RUN = {
     "xtask-reg convert-landmarks": "tests/test_docs_commands.py",
     "xtask-reg check-data": "tests/test_docs_commands.py",
@@ -78,7 +78,7 @@ NOT_RUN = {
 
 
 def commands(page: Path) -> list[list[str]]:
-    """The words of each command in the page's blocks of bash, and of each script that its text calls by ``python``.
+    """The words of each command in the page's bash blocks, and of each ``python`` script in its text.
 
     ``$(xtask-reg mmpose-tool …)`` is the word ``TOOL``.
     """
@@ -138,7 +138,7 @@ def check_target(words: list[str]) -> None:
 
 
 def check_requirements(words: list[str]) -> None:
-    """Pins are the versions that are tried here, and extras exist."""
+    """Pinned versions are those that are tested here, and extras exist."""
     pins = [Requirement(pin) for pin in PROJECT["tool"]["uv"]["constraint-dependencies"]]
     tried = {pin.name: str(pin.specifier) for pin in pins}
     for word in words[2:]:
@@ -191,7 +191,7 @@ def csv_of(names: list[str], files: list[str]) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The annotations that docs/data.md speaks of."""
+    """A folder with the annotations of docs/data.md."""
     monkeypatch.chdir(tmp_path)
     page = (REPOSITORY / "docs/data.md").read_text()
     header, pairs = re.findall(r"^```\n(file,.*?)\n|^```\n(left_eye,.*?)```", page, re.DOTALL | re.MULTILINE)

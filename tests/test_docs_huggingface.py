@@ -49,7 +49,7 @@ def made(name: str) -> nn.Module:
 
 
 def rows(heading: str) -> list[tuple[str, list[str]]]:
-    """The other columns of a table, once for each network in its first."""
+    """The other columns of a table, once for each network named in the first column."""
     table = PAGE.split(heading)[1].split("\n\n")[0].splitlines()[2:]
     found = [[cell.strip() for cell in row.strip("|").split("|")] for row in table]
     return [(name, cells) for first, *cells in found for name in re.findall(r"`(\w+Model)`", first)]
@@ -99,8 +99,8 @@ FOLLOWED = re.findall(r"`(\w+ForImageClassification)`", PAGE.split("It is the sa
 
 
 @pytest.mark.parametrize("name", FOLLOWED)
-def test_answers_by_name(name: str) -> None:
-    """The copy gives what the source's classifier gives; or the name is refused, as the page says."""
+def test_class_scores_by_name(name: str) -> None:
+    """The copy gives the source's class scores; or the name is refused, as the page says."""
     kind = getattr(transformers, name)
     config = CONFIGS.get(name.replace("ForImageClassification", "Model"), {**PLAIN, "patch_size": 16})
     source = kind(kind.config_class(**config, num_labels=5)).eval()
@@ -118,7 +118,7 @@ def test_answers_by_name(name: str) -> None:
 
 
 class Embedded(nn.Module):
-    """What comes into the first layer."""
+    """Returns the input of the first layer."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

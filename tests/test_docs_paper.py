@@ -39,7 +39,7 @@ def value(config: Config, key: str) -> Any:
 
 
 def config_with(key: str) -> Config:
-    """The shipped config of the paper in which the option is written, CTD-Com if it is one."""
+    """A shipped config of the paper that contains the option, CTD-Com if possible."""
     names = sorted(configs().glob("td-hm_*.py"), key=lambda path: "ctd-com" not in path.name)
     found = [config for config in map(read_config, names) if value(config, key) is not MISSING]
     assert found, f"{key} is in no config"

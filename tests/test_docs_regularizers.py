@@ -1,4 +1,4 @@
-"""docs/regularizers.md: its tables are complete and are those of the library and the result file."""
+"""docs/regularizers.md: its tables are complete, and agree with the library and the result file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def section(title: str) -> str:
 
 
 def rows(title: str) -> dict[str, list[str]]:
-    """The cells of the table in a section, by the name that begins a row."""
+    """The cells of the table in a section, by the name in the first column."""
     cells = [line.strip("| ").split(" | ") for line in section(title).splitlines() if line.startswith("| `")]
     return {re.match(r"`([\w-]+)`", first)[1]: others for first, *others in cells}
 

@@ -1,4 +1,4 @@
-"""What the site makes of docstrings and formulas."""
+"""The site's rendering of docstrings and formulas."""
 
 from __future__ import annotations
 
