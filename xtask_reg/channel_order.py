@@ -44,7 +44,7 @@ class ChannelOrder:
         self._seen.add(term.name)
         plain = all(isinstance(each, nn.Identity) for each in (term.student_connector, term.teacher_connector))
         last = student.ndim in ADVICE and student.shape[-1] == width != student.shape[1]
-        if last and plain and _minds(term, student, teacher):
+        if last and plain and _depends_on_order(term, student, teacher):
             warnings.warn(
                 f"term {term.name!r}: {term.student!r} gives {tuple(student.shape)}, judging by its layers with the "
                 f"channels last, but {type(term.loss).__name__} expects them in dimension 1: put "
@@ -52,7 +52,7 @@ class ChannelOrder:
             )
 
 
-def _minds(term: Term, student: Tensor, teacher: Tensor | None) -> bool:
+def _depends_on_order(term: Term, student: Tensor, teacher: Tensor | None) -> bool:
     """Whether the loss changes with the channels in dimension 1; tried on noise, as the features may still be equal."""
     first, last = (value_on_noise(term, student, teacher, channels=dimension) for dimension in (1, -1))
     return not math.isclose(first, last, rel_tol=1e-4, abs_tol=1e-7)

@@ -49,7 +49,7 @@ def first_call(model: nn.Module, tried: Iterable[Tensor], adapter: nn.Module | N
     raise failures[0]
 
 
-def of_some_size(model: nn.Module, call: Call) -> Call:
+def large_enough(model: nn.Module, call: Call) -> Call:
     """The call; or, if its images are small, one with a larger image, if the model accepts that."""
     times = -(-SMALL // max(call.images.shape[2:]))
     if times > 1:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from xtask_reg.resized import resized
-from xtask_reg.sizes import two_sides
+from xtask_reg.sizes import checked_size
 
 Triple = tuple[float, float, float]
 
@@ -64,7 +64,7 @@ class InputConvention:
                 "std and value_range positive"
             )
         if self.size is not None:
-            two_sides(self.size, "height and width in pixels", "None for any size")
+            checked_size(self.size, "height and width in pixels", "None for any size")
 
     def to_metadata(self) -> dict[str, str]:
         """The convention as strings, for the metadata of a ``.safetensors`` file."""

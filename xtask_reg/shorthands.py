@@ -30,15 +30,15 @@ def _at_each(loss: Callable[[], nn.Module], networks: TwoEncoders, name: str) ->
 
 
 def _at_logits(loss: Callable[[], nn.Module], networks: TwoEncoders, name: str) -> Iterator[Term]:
-    student = list(networks.own)[-1]
-    found = networks.answers()
+    student = list(networks.student_stages)[-1]
+    found = networks.class_scores()
     if found is None:
         raise ValueError(_not_followed(networks, type(loss()).__name__, student, name))
     yield Term(loss(), student=student, **vars(found), weight=UNSET, name=name)
 
 
 def _not_followed(networks: TwoEncoders, loss: str, student: str, name: str) -> str:
-    source, (path, stage) = type(networks.teacher).__name__, list(networks.source.items())[-1]
+    source, (path, stage) = type(networks.teacher).__name__, list(networks.teacher_stages.items())[-1]
     return (
         f"the way of {source} from its last stage {path!r} {stage.shape} to class scores (B, classes) could not be "
         "followed (there are none, or part of the way is not a module of its own): write the term out, "
@@ -49,7 +49,7 @@ def _not_followed(networks: TwoEncoders, loss: str, student: str, name: str) -> 
 
 
 def _of_student(loss: Callable[[], nn.Module], networks: TwoEncoders, name: str) -> Iterator[Term]:
-    path, stage = list(networks.own.items())[-1]
+    path, stage = list(networks.student_stages.items())[-1]
     yield Term(loss(), student=path, weight=UNSET, name=name, student_connector=stage.connector())
 
 

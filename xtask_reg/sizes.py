@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def two_sides(size: object, expected: str, otherwise: str) -> tuple[int, int]:
+def checked_size(size: object, expected: str, otherwise: str) -> tuple[int, int]:
     """The argument ``size`` as a pair of whole numbers.
 
     Args:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from xtask_reg.first_call import Call, called_with, larger, of_some_size
+from xtask_reg.first_call import Call, called_with, large_enough, larger
 from xtask_reg.map_layout import with_channels_last
 from xtask_reg.submodules import find_module, unwrap
 from xtask_reg.tappable import Tappable
@@ -109,7 +109,7 @@ def _stem(taps: Sequence[Tappable]) -> set[str]:
 
 def _of_maps(model: nn.Module, call: Call) -> list[str]:
     """The last module at each resolution, for images so large that no stage gives a single cell."""
-    call = of_some_size(model, call)
+    call = large_enough(model, call)
     found = _longest_descent(call)
     stages = _with_dilated(found.maps, model)
     while found.cells:

@@ -94,7 +94,7 @@ class StudentTaps:
         """Inside the block, calls of the student and its parts count for no other regularizer of the student."""
         with ExitStack() as others:
             for recorder in recorders_on(student) - {self._recorder}:
-                others.enter_context(recorder.aside())
+                others.enter_context(recorder.paused())
             yield
 
     def remove(self) -> None:

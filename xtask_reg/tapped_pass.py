@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xtask_reg.submodules import WRAPPERS, find_module
-from xtask_reg.taps import Enough, TapError, TapRecorder
+from xtask_reg.taps import StopAtTap, TapError, TapRecorder
 
 Pass = Callable[[Tensor], dict[str, Tensor]]
 
@@ -58,7 +58,7 @@ class TappedPass:
             recorder = self._recorder()
             try:
                 recorder.begin(last=last)
-                with suppress(Enough):
+                with suppress(StopAtTap):
                     self._network(images)
                 recorder.end()
             except Exception as error:

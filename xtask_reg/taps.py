@@ -19,7 +19,7 @@ class TapError(RuntimeError):
     """A tap did not deliver exactly one tensor in a step."""
 
 
-class Enough(BaseException):
+class StopAtTap(BaseException):
     """Ends a call of a model at a tap, since nothing after it is needed. Not an ``Exception``, so no model catches it.
 
     Catch it right at the call: a generator that it passes through would keep it, and with it the activations, until the
@@ -126,7 +126,7 @@ class TapRecorder:
         self._listens = True
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
+    def paused(self) -> Iterator[None]:
         """Record nothing inside the block; a step begun before it continues afterwards."""
         step, listens = self._step, self._listens
         self._step, self._listens = None, False
@@ -161,7 +161,7 @@ class TapRecorder:
 
         Args:
             called_with: the tensors that the model is called with.
-            last: the path at whose output :class:`Enough` is raised.
+            last: the path at whose output :class:`StopAtTap` is raised.
             is_block: whether calls of the model until :meth:`end` belong to this step.
         """
         seen = tuple(map(Seen, called_with))
@@ -192,7 +192,7 @@ class TapRecorder:
         fault = self._fault(path, output, step)
         if path == step.last and fault is None:  # no copy needed: the call ends here
             step.outputs[path] = output
-            raise Enough
+            raise StopAtTap
         step.outputs[path] = fault or uncounted_copy(output)
         if fault is None and not self.within_graphs and output.requires_grad and output._is_view():
             step.views[path] = Seen(output)

@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from xtask_reg.class_scores import ClassScores, class_scores
 from xtask_reg.connectors import ChannelsFirst, ChannelsLast
 from xtask_reg.first_call import Call, black_images, called_with, first_call
 from xtask_reg.kinds import check_kind
 from xtask_reg.map_layout import last_width, with_channels_last
-from xtask_reg.source_answers import Answers, answers
 from xtask_reg.stages import stage_shapes
 from xtask_reg.submodules import find_module, paired_paths, unwrap
 from xtask_reg.teacher import FrozenTeacher
@@ -63,23 +63,23 @@ class TwoEncoders:
         return self._teacher
 
     @cached_property
-    def own(self) -> dict[str, Stage]:
+    def student_stages(self) -> dict[str, Stage]:
         """The student's stages, by path."""
-        return _stages(self.student, self._own_call, None if self._stages is None else list(self._stages))
+        return _stages(self.student, self._student_call, None if self._stages is None else list(self._stages))
 
     @cached_property
-    def source(self) -> dict[str, Stage]:
+    def teacher_stages(self) -> dict[str, Stage]:
         """The teacher's stages, by path."""
-        return _stages(self.teacher, self._source_call, None if self._stages is None else list(self._stages.values()))
+        return _stages(self.teacher, self._teacher_call, None if self._stages is None else list(self._stages.values()))
 
     @cached_property
-    def _own_call(self) -> Call:
+    def _student_call(self) -> Call:
         return called_with(self.student, self._images)
 
     @cached_property
-    def _source_call(self) -> Call:
+    def _teacher_call(self) -> Call:
         """The call of the teacher, with the student's images after its adapter."""
-        black = black_images(self.teacher, channels=self._own_call.images.shape[1])
+        black = black_images(self.teacher, channels=self._student_call.images.shape[1])
         try:
             return first_call(self.teacher, black if self._images is None else [self._images], self._adapter)
         except ValueError as error:
@@ -91,7 +91,7 @@ class TwoEncoders:
     def paths(self) -> tuple[list[str], list[str]]:
         """The stages of student and teacher; if they are given, neither network is called."""
         if self._stages is None:
-            return list(self.own), list(self.source)
+            return list(self.student_stages), list(self.teacher_stages)
         return list(self._stages), list(self._stages.values())
 
     def corresponding(self) -> dict[str, str]:
@@ -118,7 +118,7 @@ class TwoEncoders:
 
     def last_pair(self) -> dict[str, Any]:
         """The arguments of a term at the last stages; the networks may have different numbers of stages."""
-        return self._pair(list(self.own)[-1], list(self.source)[-1])
+        return self._pair(list(self.student_stages)[-1], list(self.teacher_stages)[-1])
 
     def _pair(
         self, student: str, teacher: str, connector: Callable[[Stage], nn.Module | None] = Stage.connector
@@ -126,17 +126,17 @@ class TwoEncoders:
         return {
             "student": student,
             "teacher": teacher,
-            "student_connector": connector(self.own[student]),
-            "teacher_connector": connector(self.source[teacher]),
+            "student_connector": connector(self.student_stages[student]),
+            "teacher_connector": connector(self.teacher_stages[teacher]),
         }
 
-    def answers(self) -> Answers | None:
+    def class_scores(self) -> ClassScores | None:
         """The arguments of a term on the teacher's class scores; None if the path to them could not be traced.
 
         Where only one network has its channels last, the student's are first brought into the teacher's order.
         """
-        path, source = list(self.source.items())[-1]
-        found, own = answers(self.teacher, path, self._source_call.images), list(self.own.values())[-1]
+        path, source = list(self.teacher_stages.items())[-1]
+        found, own = class_scores(self.teacher, path, self._teacher_call.images), list(self.student_stages.values())[-1]
         if found is None or own.channels_last == source.channels_last or len(own.shape) != len(source.shape):
             return found
         turned = ChannelsFirst() if own.channels_last else ChannelsLast()

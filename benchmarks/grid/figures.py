@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from grid.report import Comparison
 from xtask_reg.landmarks.plots import plot_ced
-from xtask_reg.palette import COLOURS, look
+from xtask_reg.palette import COLOURS, curve_style
 
 LIMIT = 20
 """Differences beyond so many percent are written instead of drawn."""
@@ -26,7 +26,7 @@ def error_by_labels(rows: pd.DataFrame, names: Sequence[str]) -> Figure:
     axes = figure.add_subplot()
     for index, name in enumerate(names):
         means = rows[rows.label == name].groupby("n_labels").error.mean()
-        axes.plot(means.index, means, marker=MARKERS[index], markersize=5, label=name, **look(index))
+        axes.plot(means.index, means, marker=MARKERS[index], markersize=5, label=name, **curve_style(index))
     ticks = sorted(rows.n_labels.unique())
     axes.set(xscale="log", xlabel="labelled images", ylabel="mean error, heatmap px")
     axes.set_xticks(ticks, map(str, ticks))
@@ -86,7 +86,7 @@ def curves(lines: pd.DataFrame, names: Sequence[str]) -> Figure:
             if len(own):
                 means = np.mean([*own.curve], axis=0)
                 steps = np.linspace(0, own.steps.iloc[0], len(means) + 1)[1:]
-                axes.plot(steps, means, marker=MARKERS[index], markersize=4, label=name, **look(index))
+                axes.plot(steps, means, marker=MARKERS[index], markersize=4, label=name, **curve_style(index))
         axes.set(title=f"{n_labels} labels", xlabel="training step")
         axes.grid(color="0.9")
     panels[0].set_ylabel("mean error, heatmap px")

@@ -83,7 +83,7 @@ def _attention(source: Source, weight: Any) -> dict[str, Any]:
     return _term(source, {"name": "loss_sa", "loss": {"type": "AttentionTransferLoss"}, "weight": weight})
 
 
-def _answers(source: Source, name: str, loss: str, weight: Any) -> dict[str, Any]:
+def _class_scores(source: Source, name: str, loss: str, weight: Any) -> dict[str, Any]:
     """A term between the class scores of the source and of the student's copy of its classifier."""
     return _term(
         source,
@@ -98,11 +98,11 @@ def _answers(source: Source, name: str, loss: str, weight: Any) -> dict[str, Any
 
 
 def _cd(source: Source, weight: Any) -> dict[str, Any]:
-    return _answers(source, "loss_cd", "SoftmaxL2Loss", weight)
+    return _class_scores(source, "loss_cd", "SoftmaxL2Loss", weight)
 
 
 def _lwf(source: Source, weight: Any) -> dict[str, Any]:
-    return _answers(source, "loss_lwf", "LwFLoss", weight)
+    return _class_scores(source, "loss_lwf", "LwFLoss", weight)
 
 
 def _l2sp(source: Source, weight: Any) -> dict[str, Any]:

@@ -216,7 +216,7 @@ def scores(network: nn.Module, features: Tensor) -> Tensor:
 
 
 @pairs
-def test_the_source_s_answers(student: str, source: str) -> None:
+def test_the_source_s_class_scores(student: str, source: str) -> None:
     (own, own_paths), (other, _) = made(student), made(source)
     keep = xr.ctd(own, other, "ctd-cd + kd + lwf", weight=1.0, quiet=True)
     images = torch.rand(3, 3, SIDE, SIDE)

@@ -74,7 +74,7 @@ def test_class_scores_written_out(monkeypatch):
     monkeypatch.setattr(timm, "create_model", created)
     namespace = {}
     exec(compile(block, "docs/timm.md", "exec"), namespace)
-    source, term = namespace["source"], namespace["answers"]
+    source, term = namespace["source"], namespace["ctd_cd"]
     images, seen = torch.rand(2, 3, 64, 64), []
     source.head.register_forward_hook(lambda module, args, output: seen.append(output))
     tap = xr.FrozenTeacher(source).features(images, ["blocks.11"])["blocks.11"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from xtask_reg.resized import resized
-from xtask_reg.sizes import two_sides
+from xtask_reg.sizes import checked_size
 
 
 class Resize(nn.Module):
@@ -31,7 +31,7 @@ class Resize(nn.Module):
         super().__init__()
         if type(size) is int and size > 0:
             size = (size, size)
-        self.size: tuple[int, int] = two_sides(size, "height and width in cells", "one for both")
+        self.size: tuple[int, int] = checked_size(size, "height and width in cells", "one for both")
 
     def forward(self, features: Tensor) -> Tensor:
         if features.ndim != 4:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from xtask_reg.sizes import two_sides
+from xtask_reg.sizes import checked_size
 
 
 class TokensToMap(nn.Module):
@@ -35,7 +35,7 @@ class TokensToMap(nn.Module):
         if type(skip) is not int or skip < 0:
             raise ValueError(f"skip={skip!r}; expected the number of tokens before the first patch, 0 or more")
         self.skip = skip
-        self.size = None if size is None else two_sides(size, "height and width in cells", "None for a square")
+        self.size = None if size is None else checked_size(size, "height and width in cells", "None for a square")
 
     def forward(self, tokens: Tensor) -> Tensor:
         if tokens.ndim != 3:

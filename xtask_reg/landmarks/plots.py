@@ -11,7 +11,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from xtask_reg.landmarks.metrics import Reduction, Space, ced_curve, score_images, unit
-from xtask_reg.palette import look
+from xtask_reg.palette import curve_style
 from xtask_reg.plain_text import plain_text
 
 AXIS_LABELS = {"mean_distance": "mean error per image", "vector_norm": "norm of the error vector / K per image"}
@@ -49,7 +49,7 @@ def plot_ced(
             drawstyle="steps-post",
             linewidth=1.8,
             label=f"{plain_text(name)}\nAUC {scores.auc:.3f}, FR {scores.fr:.2%}",
-            **look(index),
+            **curve_style(index),
         )
     name = f"threshold {threshold:g} {unit(space).split()[-1]}"
     axes.axvline(threshold, color="0.45", linestyle="--", linewidth=1, zorder=1, label=name)

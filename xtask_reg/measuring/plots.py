@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from xtask_reg.measuring.run_log import Curves, Points
-from xtask_reg.palette import look
+from xtask_reg.palette import curve_style
 from xtask_reg.plain_text import plain_text
 
 PANELS = {
@@ -52,7 +52,7 @@ def _row(row: Sequence[Axes], kind: str, columns: Sequence[Mapping[str, Points]]
         for name, points in curves.items():
             marker = "." if len(points) == 1 else None
             (lines[name],) = axes.plot(
-                *zip(*points), label=plain_text(name), linewidth=1.6, marker=marker, **look(names.index(name))
+                *zip(*points), label=plain_text(name), linewidth=1.6, marker=marker, **curve_style(names.index(name))
             )
         axes.grid(alpha=0.25)
     if kind in LOGARITHMIC:

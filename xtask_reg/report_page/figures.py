@@ -15,7 +15,7 @@ from xtask_reg.landmarks.plots import plot_ced, plot_qualitative
 from xtask_reg.landmarks.predictions import Predictions
 from xtask_reg.measuring.plots import plot_measurements
 from xtask_reg.measuring.run_log import Points
-from xtask_reg.palette import look
+from xtask_reg.palette import curve_style
 from xtask_reg.plain_text import plain_text
 from xtask_reg.report_page.run import Run, tested_alike
 
@@ -45,7 +45,9 @@ def curve_figure(runs: Sequence[Run], part: str, xlabel: str) -> str | None:
         for index, (name, own) in enumerate(curves.items()):
             if key in own:
                 marker = "o" if len(own[key]) < 20 else None
-                (handles[name],) = axes.plot(*zip(*own[key]), linewidth=1.4, marker=marker, markersize=3, **look(index))
+                (handles[name],) = axes.plot(
+                    *zip(*own[key]), linewidth=1.4, marker=marker, markersize=3, **curve_style(index)
+                )
         values = [value for own in curves.values() for _, value in own.get(key, ())]
         if "loss" in key and min(values) > 0 and max(values) > 10 * min(values):
             axes.set_yscale("log")

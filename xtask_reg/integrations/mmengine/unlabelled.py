@@ -20,7 +20,7 @@ from xtask_reg.integrations.mmengine.folder_of_images import FolderOfImages
 from xtask_reg.integrations.mmengine.model import CrossTaskModel
 from xtask_reg.integrations.mmengine.progress import steps
 from xtask_reg.regularizer import CrossTaskRegularizer
-from xtask_reg.sizes import two_sides
+from xtask_reg.sizes import checked_size
 from xtask_reg.term import Term
 from xtask_reg.term_list import check_not_balanced
 
@@ -33,14 +33,14 @@ class UnlabelledImagesHook(Hook):
     """Compares student and teacher on separate images, which need no labels, instead of on the labelled ones.
 
     In each step the student sees a batch of them as well, in eval mode, and the terms read that. Take images such as
-    the source was trained on: on those the student is to stay like its source. The idea of keeping the old task's
-    answers on such images is that of Lee et al., "Overcoming Catastrophic Forgetting with Unlabeled Data in the Wild",
+    the source was trained on: on those the student should stay like its source. The idea of keeping the old task's
+    predictions on such images is from Lee et al., "Overcoming Catastrophic Forgetting with Unlabeled Data in the Wild",
     ICCV 2019.
 
-    They are read in the order BGR, as MMEngine's transforms do, and go through the model's data preprocessor. Each
-    comes once before any comes again, in an order that follows from the run's seed: a resumed run goes on with it. Each
-    process of a distributed run has an order of its own. The random state of the training is left alone. While all
-    weights are 0 and no monitor looks, the student is not called with them. A monitor compares on these images too.
+    They are read as BGR, like MMEngine's images, and pass through the model's data preprocessor. Each is used once
+    before any is used again, in an order that depends on the run's seed, and a resumed run continues it. Each process
+    of a distributed run has its own order. The random state of the training does not change. While all weights are 0
+    and no monitor measures, the student is not called with them. A monitor also compares on these images.
 
     Args:
         folder: where the images lie, in folders within it and links to such too: PNG, JPEG, BMP, TIFF or WebP.
@@ -63,7 +63,7 @@ class UnlabelledImagesHook(Hook):
         if type(batch_size) is not int or batch_size < 1:
             raise ValueError(f"UnlabelledImagesHook: batch_size={batch_size!r}; expected a whole number above 0")
         self.folder, self.batch_size, self.num_workers = Path(folder), batch_size, num_workers
-        self.size = None if size is None else two_sides(size, "width and height in pixels", "None if all have one")
+        self.size = None if size is None else checked_size(size, "width and height in pixels", "None if all have one")
         self._batches: Iterator[Sequence[Tensor]] | None = None
 
     def before_train(self, runner: Any) -> None:

@@ -16,8 +16,8 @@ from torchvision.models.video.resnet import BasicBlock as Block3D
 from torchvision.models.video.resnet import BasicStem, Conv3DSimple, VideoResNet
 
 import xtask_reg as xr
+from xtask_reg.class_scores import ClassScores, class_scores
 from xtask_reg.first_call import called_with
-from xtask_reg.source_answers import Answers, answers
 
 TINY = {"image_size": 32, "patch_size": 8, "hidden_size": 16, "intermediate_size": 32}
 TINY |= {"num_hidden_layers": 3, "num_attention_heads": 2, "hidden_dropout_prob": 0.5, "num_labels": 5}
@@ -121,8 +121,8 @@ SOURCES: dict[str, tuple[Callable[[], nn.Module], str, str, type[nn.Module]]] = 
 }  # fmt: skip
 
 
-def followed(network: nn.Module, stage: str) -> Answers | None:
-    return answers(network, stage, called_with(network, None).images)
+def followed(network: nn.Module, stage: str) -> ClassScores | None:
+    return class_scores(network, stage, called_with(network, None).images)
 
 
 def with_norms_that_matter(network: nn.Module) -> nn.Module:

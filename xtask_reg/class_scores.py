@@ -36,7 +36,7 @@ class _Call:
 
 
 @dataclass(frozen=True)
-class Answers:
+class ClassScores:
     """The arguments of a term on class scores, by their names there.
 
     Attributes:
@@ -50,7 +50,7 @@ class Answers:
     teacher_connector: nn.Module | None
 
 
-def answers(network: nn.Module, stage: str, images: Tensor) -> Answers | None:
+def class_scores(network: nn.Module, stage: str, images: Tensor) -> ClassScores | None:
     """Where a network computes its class scores, and the connector from its stage's output to them.
 
     The network is called once, with noise. If it averages the stage's map and classifies with one layer, the connector
@@ -75,7 +75,7 @@ def answers(network: nn.Module, stage: str, images: Tensor) -> Answers | None:
         return None
     last, connector = found
     path = next(path for path, module in network.named_modules() if module is last.module)
-    return Answers(path, connector, nn.Flatten() if last.gave is not None and last.gave.ndim > 2 else None)
+    return ClassScores(path, connector, nn.Flatten() if last.gave is not None and last.gave.ndim > 2 else None)
 
 
 def _behind(network: nn.Module, stage: str, images: Tensor) -> tuple[Tensor | None, list[_Call], Any]:
