@@ -45,7 +45,7 @@ def forest(differences: Mapping[tuple[str, int], Comparison]) -> Figure:
             if (name, n_labels) in differences:
                 _interval(axes, height, differences[name, n_labels])
         axes.axvline(0, color="0.3", linewidth=0.8)
-        axes.set(title=f"{n_labels} labels", xlabel="error against FT, %", xlim=(-LIMIT, LIMIT))
+        axes.set(title=f"{n_labels} labels", xlabel="change in error from FT, %", xlim=(-LIMIT, LIMIT))
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.grid(axis="x", color="0.9")
@@ -114,7 +114,7 @@ def cost(differences: Mapping[tuple[str, int], Comparison], time: Mapping[str, f
         axes.set(title=f"{n_labels} labels", xlabel="training time, FT = 1")
         axes.grid(color="0.9")
         axes.set_axisbelow(True)
-    panels[0].set_ylabel("error against FT, %")
+    panels[0].set_ylabel("change in error from FT, %")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, handlelength=3.5)
     return figure
 

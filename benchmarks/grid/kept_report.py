@@ -64,7 +64,7 @@ def draw_kept(lines: pd.DataFrame, against: Mapping[tuple[str, int], Comparison]
             look = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index]}
             axes.plot(own.change, own[measure], label=constraint, **look)
         axes.axvline(0, color="0.3", linewidth=0.8)
-        axes.set(xlabel="error of the landmarks against FT, %", ylabel=name)
+        axes.set(xlabel="change in landmark error from FT, %", ylabel=name)
         axes.grid(color="0.9")
         axes.set_axisbelow(True)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)

@@ -159,7 +159,7 @@ def draw(results: pd.DataFrame) -> Figure:
         axis.grid(axis="x", alpha=0.3)
         axis.set_title(f"{record.case}, batch {record.batch}, {_where(record)}", fontsize=9, loc="left")
         axis.tick_params(labelsize=7)
-    axes[-1, 0].set_xlabel("seconds of a training step / those of plain fine-tuning: median and quartiles")
+    axes[-1, 0].set_xlabel("time of a training step, plain fine-tuning = 1: median and quartiles")
     figure.tight_layout()
     return figure
 
