@@ -14,10 +14,10 @@ from xtask_reg.submodules import check_list_of_paths, find_module
 
 
 def freeze(model: nn.Module, paths: Sequence[str], but: Sequence[str] = ()) -> Frozen:
-    """Keep submodules as they are during training: their parameters, and the statistics of their batch norms.
+    """Keep submodules unchanged during training: their parameters, and the statistics of their batch norms.
 
-    Their parameters stop requiring gradients, and lose those that they have. Whenever the model is called the
-    submodules are in eval mode, whatever ``model.train()`` did in between; so dropout within them is off.
+    Their parameters stop requiring gradients, and lose existing ones. Whenever the model is called, the submodules are
+    in eval mode, even after ``model.train()``; so dropout in them is off.
 
     With :meth:`Frozen.release` this is linear probing, then fine-tuning (LP-FT; Kumar et al., "Fine-Tuning can Distort
     Pretrained Features and Underperform Out-of-Distribution", ICLR 2022): freeze the encoder, train, release it, train.
@@ -88,8 +88,8 @@ class Frozen:
     def release(self) -> None:
         """Let the modules train again: parameters require gradients again if they did before.
 
-        A second call does nothing. What another ``freeze`` holds as well thaws when the last of them is released. The
-        modules leave eval mode at the next ``model.train()``.
+        A second call does nothing. A part that another ``freeze`` holds too thaws when the last of them is released.
+        The modules leave eval mode at the next ``model.train()``.
         """
         for handle in self._handles:
             handle.remove()

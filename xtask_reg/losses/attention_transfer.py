@@ -19,7 +19,7 @@ def attention_transfer_loss(
         \frac{Q(A^t_i)}{\lVert Q(A^t_i) \rVert_2} \right\rVert_2^2, \quad Q(A) = \sum_c |A_c|^p
 
     Source: Zagoruyko, Komodakis, "Paying More Attention to Attention", 2017 (Eq. 2, activation-based), with its map
-    :math:`F^p_{sum}`. It prints the distance; the authors' released code squares it, and takes the mean over the
+    :math:`F^p_{sum}`. The paper states the distance; the authors' released code squares it and takes the mean over the
     locations: this divided by their number. The sum means the same for every resolution. The spatial constraint of Fu
     et al., "Facial Anatomical Landmark Detection using Regularized Transfer Learning with Application to Fetal Alcohol
     Syndrome Recognition", 2021, is this idea (only its abstract was read).

@@ -21,8 +21,8 @@ def bss_loss(student: Tensor, count: int = 1) -> Tensor:
     Learning", NeurIPS 2019; k = 1, and a weight of 0.001 in the total loss. The value grows with the size of the
     features, and depends on the number of images: a weight found with one batch size does not hold for another.
 
-    It looks at the student alone. The gradient is finite at singular values that are 0 or repeated. Features that are
-    not finite give NaN, not an error.
+    Only the student is used. The gradient is finite at singular values that are 0 or repeated. Features that are not
+    finite give NaN, not an error.
 
     Args:
         student: features of the student, shape ``(B, D)``; a feature map ``(B, D, *spatial)`` is averaged over its

@@ -14,7 +14,7 @@ from xtask_reg.losses.temperature import check_temperature
 def channel_wise_loss(
     student: Tensor, teacher: Tensor, temperature: float = 4.0, reduction: Reduction = "mean"
 ) -> Tensor:
-    r"""KL divergence between the distributions over locations that each channel of teacher and student makes.
+    r"""KL divergence between the softmax over locations of each channel of teacher and student.
 
     .. math:: L_{CWD} = \frac{1}{B} \sum_i \frac{\tau^2}{C} \sum_c \mathrm{KL}\bigl(\sigma(A^t_{i,c} / \tau)
         \,\Vert\, \sigma(A^s_{i,c} / \tau)\bigr), \quad \sigma = \mathrm{softmax\ over\ locations}

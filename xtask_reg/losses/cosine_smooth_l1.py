@@ -22,7 +22,7 @@ def cosine_smooth_l1_loss(
     smooth_l1_weight: float = 0.1,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    r"""Cosine distance and smooth L1 distance between the features at each location: direction and, a little, length.
+    r"""Cosine distance and, with less weight, smooth L1 distance between the features at each location.
 
     .. math:: L = \frac{\alpha}{L} \sum_l \bigl(1 - \cos(s_l, t_l)\bigr)
         + \frac{\beta}{L C} \sum_{l, c} \mathrm{smooth}_{L1}(s_{l, c} - t_{l, c})

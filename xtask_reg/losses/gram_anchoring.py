@@ -19,11 +19,11 @@ def gram_anchoring_loss(student: Tensor, teacher: Tensor, reduction: Reduction =
 
     Source: Siméoni et al., "DINOv3", 2025 (Gram anchoring). The equation there has the Frobenius norm without
     1 / P^2; like the authors' code, this takes the mean, so that a weight means the same for every resolution. Their
-    teacher is an earlier state of the student; here it is any network. Their class makes similarities below 0 a 0,
-    but for ``remove_neg=False``, which the configuration of their training has; here they stay.
+    teacher is an earlier state of the student; here it is any network. Their class sets negative similarities to 0
+    unless ``remove_neg=False``, as in their training configuration; here they are kept.
 
-    A location whose features are all 0 has the similarity 0 with all, and gets no gradient. The memory is that of P x P
-    numbers an image.
+    A location whose features are all 0 has the similarity 0 with all others, and gets no gradient. Memory: P x P
+    numbers per image.
 
     Args:
         student: features of the student, shape ``(B, C, *spatial)`` with at least one spatial dimension; tokens are

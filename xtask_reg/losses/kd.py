@@ -21,7 +21,7 @@ def kd_loss(student: Tensor, teacher: Tensor, temperature: float = 4.0, reductio
 
     Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015 (Sec. 2). Its cross-entropy is
     this plus the entropy of the teacher, a constant without gradient; its factor :math:`\tau^2` keeps the size of the
-    gradients when the temperature changes. It tries several temperatures; 4 is what later comparisons mostly take. On
+    gradients when the temperature changes. It tries several temperatures; 4 is the usual one in later comparisons. On
     maps of class scores it is, at temperature 1, the pixel-wise distillation of Liu et al., "Structured Knowledge
     Distillation for Semantic Segmentation", CVPR 2019, whose code is a cross-entropy summed over the images:
     ``reduction='sum'``.

@@ -28,8 +28,8 @@ def local_similarity_loss(
     the cosine as the kernel is this library's adaptation: its range does not depend on the scale or number of the
     channels, and its differences are small, hence the temperature.
 
-    A location whose features are all 0 has the similarity 0 with all, and gets no gradient. A location without
-    neighbours, in a map of 1 x 1, adds 0. The memory is that of H x W x W numbers an image.
+    A location whose features are all 0 has the similarity 0 with all others, and gets no gradient. A location without
+    neighbours, in a 1 x 1 map, adds 0. Memory: H x W x W numbers per image.
 
     Args:
         student: features of the student, shape ``(B, C, H, W)``.

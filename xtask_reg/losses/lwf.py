@@ -20,9 +20,9 @@ def lwf_loss(student: Tensor, teacher: Tensor, temperature: float = 2.0, reducti
     The student's logits come from the source head on the encoder (both of them train), the teacher's from the network
     as it was.
 
-    Source: Li, Hoiem, "Learning without Forgetting", 2016 (Sec. 3), which uses T = 2. It prints the cross-entropy: this
-    plus the entropy of the teacher, a constant without gradient that we leave out so that the least value is 0. Without
-    the factor :math:`T^2` of :func:`~xtask_reg.losses.kd.kd_loss`.
+    Source: Li, Hoiem, "Learning without Forgetting", 2016 (Sec. 3), which uses T = 2. The paper states the
+    cross-entropy: this plus the entropy of the teacher, a constant without gradient that is left out here so that the
+    minimum is 0. There is no factor :math:`T^2` as in :func:`~xtask_reg.losses.kd.kd_loss`.
 
     Args:
         student: logits of the student's copy of the source classifier, shape ``(B, C)`` or ``(B, C, *spatial)``.

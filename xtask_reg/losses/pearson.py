@@ -19,14 +19,14 @@ def pearson_loss(student: Tensor, teacher: Tensor) -> Tensor:
     .. math:: L = \frac{1}{C} \sum_c \frac{1}{2m} \sum_{i=1}^m (\hat s_{c,i} - \hat t_{c,i})^2
         = 1 - \frac{1}{C} \sum_c r(s_c, t_c)
 
-    where :math:`\hat s_c` and :math:`\hat t_c` are the m values of channel c in the batch with their mean taken away,
-    divided by their standard deviation. The scale and the mean of a channel do not matter, unless it is constant.
+    where :math:`\hat s_c` and :math:`\hat t_c` are the m values of channel c in the batch minus their mean, divided by
+    their standard deviation. The scale and the mean of a channel do not matter, unless it is constant.
 
     Source: Cao et al., "PKD: General Distillation Framework for Object Detectors via Pearson Correlation Coefficient",
     NeurIPS 2022. Here the standard deviation is that of all m values (not m - 1), with which the equation is exact for
     every batch size; with the other one, the value is (m - 1) / m of this.
 
-    The statistics are those of the images given, of each process by itself; for one image, those over its locations.
+    The statistics are those of the given images, per process; for one image, those over its locations.
     A constant channel counts as zeros and gets no gradient: the channel adds 0 if it is constant in both, and 1/2 if
     in one of the two. Constant is one whose standard deviation is at most 1e-5, or at most 1e-5 of its largest value
     if that is above 1.

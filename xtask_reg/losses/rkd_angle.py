@@ -20,13 +20,13 @@ def rkd_angle_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
     with the angle at :math:`x_j`, and :math:`l_\delta` the Huber loss with delta 1.
 
-    Source: Park et al., "Relational Knowledge Distillation", CVPR 2019 (RKD-A). There the triplets are summed; here is
+    Source: Park et al., "Relational Knowledge Distillation", CVPR 2019 (RKD-A). There the triplets are summed; this is
     their mean, so that a weight means the same for every batch size. The authors' code averages over all B x B x B
-    entries, which for images that all differ is (B - 1) (B - 2) / B^2 of this. Embeddings are
-    compared as they are; of the authors' lengths see :func:`~xtask_reg.losses.rkd_distance.rkd_distance_loss`.
+    entries, which for images that all differ is (B - 1) (B - 2) / B^2 of this. Embeddings are compared without
+    normalisation; see :func:`~xtask_reg.losses.rkd_distance.rkd_distance_loss`.
 
     One or two images form no angle, and give 0. Where two images of a triplet coincide, the cosine counts as 0, without
-    gradient. The memory is that of B x B embeddings.
+    gradient. Memory: B x B embeddings.
 
     Args:
         student: embeddings of the student, shape ``(B, D)``; a feature map ``(B, D, *spatial)`` is averaged over its

@@ -19,12 +19,12 @@ def rkd_distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
     with :math:`\mu` the mean distance over the pairs :math:`i \ne j`, and :math:`l_\delta` the Huber loss with delta 1.
 
-    Source: Park et al., "Relational Knowledge Distillation", CVPR 2019 (RKD-D). There the pairs are summed; here is
+    Source: Park et al., "Relational Knowledge Distillation", CVPR 2019 (RKD-D). There the pairs are summed; this is
     their mean, so that a weight means the same for every batch size. The authors' code averages over all B x B entries,
     which is (B - 1) / B of this.
 
-    Embeddings are compared as they are. The authors' teachers of metric learning end in embeddings of length 1, and
-    beside a cross-entropy their code divides those of both by their length first, which a connector can do here.
+    Embeddings are compared without normalisation. The authors' teachers for metric learning output embeddings of length
+    1; together with a cross-entropy, their code normalises both sides first, which a connector can do here.
 
     One image has no pairs, and gives 0. Images that all coincide have the distances 0, without gradient. There is no
     second derivative: ``torch.cdist`` has none.
