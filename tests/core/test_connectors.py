@@ -49,7 +49,7 @@ def test_window_against_numpy(kind: str, height: int, width: int) -> None:
     np.testing.assert_allclose(found.detach().numpy(), np.mean(logits, 0), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(2, 4), (2, 4, 3, 2), (2, 4, 9)])
+@pytest.mark.parametrize("shape", [(2, 4), (2, 4, 3, 2), (2, 4, 2, 3), (2, 4, 9)])
 def test_map_smaller_than_the_window(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"window=3.*at least 3 x 3") as error:
         PooledClassifier(nn.Linear(4, 7), window=3)(torch.randn(shape))
@@ -63,6 +63,25 @@ def test_other_channels_than_the_classifier_s_are_named(kind: str, shape: tuple[
         with pytest.raises(ValueError, match=r"a classifier of 4 channels; expected \(images, 4, \*sp.*Proj") as error:
             PooledClassifier(CLASSIFIERS[kind](), window)(torch.randn(shape))
         assert str(shape) in str(error.value)
+
+
+def test_a_window_of_one_cell_is_global_pooling() -> None:
+    classifier, features = nn.Linear(4, 7), torch.randn(2, 4, 3, 5)
+    torch.testing.assert_close(PooledClassifier(classifier, 1)(features), PooledClassifier(classifier)(features))
+
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+@pytest.mark.parametrize("kept", FLOATS, ids=str)
+@pytest.mark.parametrize("given", FLOATS, ids=str)
+def test_logits_have_the_precision_of_the_classifier(given: torch.dtype, kept: torch.dtype) -> None:
+    classifier, features = nn.Linear(4, 7).to(kept), torch.randn(2, 4, 3, 5).to(given)
+    assert PooledClassifier(classifier)(features).dtype == kept
+    assert retained_classifier(classifier)(features).dtype == torch.promote_types(kept, torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):  # which leaves float64 as it is
+        lowered = torch.float64 if kept == torch.float64 else torch.bfloat16
+        assert PooledClassifier(classifier)(features).dtype == lowered
 
 
 @pytest.mark.parametrize("window", [0, -1, 2.5, "7", True])
@@ -169,7 +188,7 @@ def interpolation(cells: int, size: int) -> np.ndarray:
     return weights / weights.sum(1, keepdims=True)
 
 
-@pytest.mark.parametrize("size", [(3, 5), (6, 10), (2, 2), (4, 13), (1, 1), (7, 7), 5])
+@pytest.mark.parametrize("size", [(3, 5), (6, 10), (2, 2), (4, 13), (1, 1), (7, 7), 5, 1])
 def test_resize_against_numpy(size: tuple[int, int] | int) -> None:
     features = torch.randn(2, 3, 6, 10, dtype=torch.float64)
     height, width = (size, size) if isinstance(size, int) else size

@@ -49,8 +49,7 @@ class PooledClassifier(nn.Module):
         pooled = features.flatten(2).mean(dim=2) if features.ndim > 2 else features
         if isinstance(self.fc, nn.Conv2d):
             pooled = pooled[:, :, None, None]
-        autocast = torch.is_autocast_enabled(pooled.device.type)
-        return self.fc(pooled if autocast else pooled.to(self.fc.weight.dtype)).flatten(1)
+        return self.fc(pooled.to(self.fc.weight.dtype)).flatten(1)
 
     def extra_repr(self) -> str:
         return f"window={self.window}"
