@@ -69,6 +69,7 @@ def norms_at_the_tap(student: nn.Module, source: nn.Module, images: Tensor) -> t
     return tuple(torch.autograd.grad(loss, tap, retain_graph=True)[0].norm().item() for loss in (task(output), term))
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("every", [1, 4])
 @pytest.mark.parametrize("window", [1, 4, 5, 7, 100])
 @pytest.mark.parametrize("calibrate", [None, 5, 6])

@@ -75,6 +75,13 @@ def test_huge_features_do_not_overflow(loss) -> None:
         assert huge.item() == pytest.approx(loss(features, teacher).item(), rel=1e-4)
 
 
+@pytest.mark.parametrize(("length", "expected"), [(1.1e-8, 0), (0.9e-8, 1)])
+def test_where_a_vector_begins_to_have_a_direction(length: float, expected: float) -> None:
+    student, teacher = length * tensor([0.6, 0.8]), tensor([3, 4])
+    for given in ((student, teacher), (teacher, student)):
+        assert cosine_alignment_loss(*given).item() == pytest.approx(expected, abs=1e-6)
+
+
 def test_coinciding_images() -> None:
     student = tensor([1, 2], [1, 2], [1, 2]).requires_grad_()
     teacher = tensor([0, 0], [0, 3], [4, 0])
