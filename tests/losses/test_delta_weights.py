@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import xtask_reg as xr
-from xtask_reg.losses.delta import DELTALoss
+from xtask_reg.losses.delta import DELTALoss, delta_loss
 from xtask_reg.losses.delta_weights import delta_channel_weights
 
 SETTINGS = [
@@ -64,6 +64,13 @@ def test_linear_loss(shape: tuple[int, ...], settings: dict) -> None:
     assert weights.dtype == torch.float32
     np.testing.assert_allclose(weights.numpy(), expected, rtol=1e-5)
     assert weights.sum().item() == pytest.approx(1, abs=1e-6)
+
+
+def test_small_differences_of_large_losses() -> None:
+    network = Linear((6, 5))
+    expected = delta_channel_weights(network.features, network.loss)
+    found = delta_channel_weights(network.features, lambda: 1e8 + network.loss())
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-5)
 
 
 def test_the_channel_that_is_missed_most_weighs_most() -> None:
@@ -243,3 +250,13 @@ def test_weights_move_with_the_module_and_are_its_own() -> None:
     loss = DELTALoss(shared := torch.ones(16))
     shared.zero_()
     assert loss(features, 0 * features).item() == 16
+
+
+def test_weights_that_train_are_copied_without_their_graph() -> None:
+    own = torch.tensor([1.0, 2.0], requires_grad=True)
+    assert not DELTALoss(2 * own).channel_weights.requires_grad
+
+
+def test_plain_weights_keep_their_digits_beside_float64() -> None:
+    features = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+    assert delta_loss(features, 0 * features, [0.1, 0.9]).item() == pytest.approx(0.1, rel=1e-15)
