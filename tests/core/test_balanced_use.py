@@ -283,6 +283,10 @@ def test_state_that_ends_with_what_was_measured() -> None:
     balanced = xr.Balanced(1.0)
     balanced.set_extra_state(torch.tensor([9.0, 6.0, 2.0, 3.0, 4.0]))
     assert (balanced.steps, balanced.measurements, balanced.weight(None)) == (9, 6, 3.0)
+    balanced.update(0.0, 1.0)  # nothing beside the term
+    again = xr.Balanced(1.0)
+    again.set_extra_state(balanced.get_extra_state())
+    assert again.quotients == balanced.quotients == [2.0, 3.0, 4.0, 0.0]
 
 
 def test_balanced_zero_is_left_out(build) -> None:
