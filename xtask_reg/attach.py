@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from xtask_reg.kinds import check_kind
 from xtask_reg.measuring import Monitor
 from xtask_reg.regularizer import CrossTaskRegularizer
-from xtask_reg.sharing import check_nothing_shared
 from xtask_reg.shorthands import shorthand
 from xtask_reg.teacher import FrozenTeacher
 from xtask_reg.term import Term, Weight, is_left_out
@@ -61,8 +60,6 @@ def ctd(
     check_student(student)
     one = "one network or xr.FrozenTeacher; xr.CrossTaskRegularizer(student, teachers, terms) takes several"
     check_kind(teacher, (nn.Module, type(None)), "the teacher", one)
-    if teacher is not None and not isinstance(teacher, FrozenTeacher):
-        check_nothing_shared(teacher, student=student)
     terms = shorthand(student, teacher, names, weight, stages=stages, images=images)
     with _unchanged_by_errors(teacher):
         source = teacher if teacher is None or isinstance(teacher, FrozenTeacher) else FrozenTeacher(teacher)

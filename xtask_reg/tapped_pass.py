@@ -26,20 +26,17 @@ class TappedPass:
         network: in eval mode, without gradients.
         paths: dotted paths of the submodules.
         compile: whether to compile later passes, or the mode of ``torch.compile``.
-
-    Raises:
-        ValueError: for an unknown path.
     """
 
     def __init__(self, network: nn.Module, paths: Set[str], compile: bool | str) -> None:
         self._network, self._paths, self._compile = network, paths, compile
         self._later: Pass | None = None
-        self._recorder().remove()
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """The outputs by path, in the order of the calls.
 
         Raises:
+            ValueError: for an unknown path.
             TapError: if a submodule did not give exactly one tensor.
         """
         if self._later is not None:

@@ -204,7 +204,6 @@ class FrozenTeacher(nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         shared = copy.copy(self)
         shared._borrows = True
-        memo[id(self)] = shared
         return shared
 
     def extra_repr(self) -> str:

@@ -86,9 +86,8 @@ class Store:
 
     def refresh(self) -> None:
         """Read the entries that other processes have added."""
-        if self.folder.is_dir():
-            for path in sorted(self.folder.glob(f"*{SUFFIX}")):
-                self._read(path)
+        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
+            self._read(path)
 
     def _read(self, path: Path) -> None:
         is_new = path.name not in self._files
