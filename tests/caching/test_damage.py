@@ -199,15 +199,20 @@ def test_folder_moved_to_another_teacher(source, images, cached, computed, by_ha
     torch.testing.assert_close(found, by_hand(source, images)["fc"], rtol=0, atol=0)
 
 
-def test_cut_while_in_use(source, images, cached, by_hand, file) -> None:
-    """Reading a mapped file beyond its end would kill the process."""
+@pytest.mark.parametrize("own", [False, True])
+def test_cut_while_in_use(source, images, cached, by_hand, file, own) -> None:
+    """Reading a mapped file beyond its end would kill the process; a store also continues in a new file after its own."""
+    if own:
+        file.unlink()
     teacher = cached(source, dtype="float16")
     teacher.features(images, ["fc"])
-    with file.open("r+b") as opened:
+    (used,) = file.parent.iterdir()
+    with used.open("r+b") as opened:
         opened.truncate(30)
+    wanted = by_hand(source, images)["fc"].half().float()
     with pytest.warns(UserWarning, match="became shorter while in use"):
-        found = teacher.features(images, ["fc"])["fc"]
-    torch.testing.assert_close(found, by_hand(source, images)["fc"].half().float(), rtol=0, atol=0)
+        torch.testing.assert_close(teacher.features(images, ["fc"])["fc"], wanted, rtol=0, atol=0)
+    torch.testing.assert_close(teacher.features(images, ["fc"])["fc"], wanted, rtol=0, atol=0)
 
 
 def test_deleted_while_in_use(source, images, cached, computed, by_hand, file) -> None:

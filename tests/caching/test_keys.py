@@ -182,6 +182,14 @@ def test_other_adapter(source, images, cached, computed, first, second) -> None:
         assert computed(cached(source, adapter), images) == 1
 
 
+def test_part_without_tensors_changed_in_a_run(source, images, cached) -> None:
+    source.fc = nn.Sequential(source.fc, nn.ReLU())
+    teacher = cached(source, images=12)
+    teacher.features(images, ["fc.1"])
+    source.fc[1] = nn.Sigmoid()
+    torch.testing.assert_close(teacher.features(images, ["fc.1"])["fc.1"], source(images), rtol=0, atol=0)
+
+
 def test_adapter_changed_in_a_run(source, images, cached, computed) -> None:
     teacher = cached(source, Scaled(2.0))
     for adapter in (Scaled(2.0), Scaled(3.0)):

@@ -64,7 +64,20 @@ class Dropping(nn.Module):
         return nn.functional.dropout(features, 0.5)
 
 
-@pytest.mark.parametrize("layer", [BatchStatistics, AcrossTheBatch, Dropping])
+class AsWideAsTheBatch(nn.Module):
+    def forward(self, features: Tensor) -> Tensor:
+        return features.repeat(1, len(features))
+
+
+class NotFiniteBesideOthers(nn.Module):
+    """Gives something else in one place, where alone it gives 0."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        first = torch.arange(features.shape[1]) == 0
+        return features.masked_fill(first, 0.0 if len(features) == 1 else torch.nan)
+
+
+@pytest.mark.parametrize("layer", [BatchStatistics, AcrossTheBatch, Dropping, AsWideAsTheBatch, NotFiniteBesideOthers])
 def test_output_that_depends_on_the_batch_or_chance(source, images, cached, tmp_path, layer) -> None:
     source.fc = nn.Sequential(source.fc, layer())
     teacher = cached(source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -72,6 +73,53 @@ def test_one_by_one(source, images, cached, by_hand) -> None:
             found = teacher.features(image[None], ["fc"])["fc"]
             torch.testing.assert_close(found, by_hand(source, images)["fc"][row : row + 1])
     assert source.seen.images == len(images)
+
+
+def test_integers_are_stored_as_they_are(source, images, cached) -> None:
+    class Whole(torch.nn.Module):
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            return (10000 * features).long()  # which float16 would round
+
+    source.fc = torch.nn.Sequential(source.fc, Whole())
+    teacher = cached(source, dtype="float16")
+    for _ in range(2):
+        assert_equal(teacher.features(images, ["fc.1"])["fc.1"], source(images))
+
+
+def test_the_teacher_rests_where_all_is_stored(source, images, cached) -> None:
+    teacher = cached(source)
+    wanted = teacher.features(images, ["fc"])["fc"]
+    source.layer1.register_forward_pre_hook(lambda *unused: pytest.fail("the teacher runs"))
+    assert_equal(teacher.features(images, ["fc"])["fc"], wanted)
+
+
+def test_folder_stays_where_it_was_when_the_process_moves(source, images, cached, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    teacher = cached(source, folder="relative")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    teacher.features(images, ["fc"])
+    assert any((tmp_path / "relative").iterdir())
+
+
+def test_said_once_how_much_space_it_takes(source, images, cached) -> None:
+    teacher = cached(source)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for batch in images.split(2):
+            teacher.features(batch, ["layer2", "fc"])
+    assert [str(each.message)[:35] for each in said] == ["the cache of the teacher's outputs "]
+
+
+def test_teacher_made_in_inference_mode(source, images, cached, by_hand) -> None:
+    """Its tensors do not count who writes to them."""
+    with torch.inference_mode():
+        copied = copy.deepcopy(source)
+    assert copied.fc.weight.is_inference()
+    teacher = cached(copied)
+    for factor in (1, 2):
+        copied.fc.bias.data.mul_(factor)
+        assert_equal(teacher.features(images, ["fc"])["fc"], by_hand(copied, images)["fc"])
 
 
 def test_no_images(source, images, cached) -> None:
