@@ -266,6 +266,14 @@ def test_weight_may_become_balanced_during_training(build) -> None:
     assert step(model)["ed"].item() > 0
 
 
+def test_a_copy_has_all_measurements(build) -> None:
+    """Also that of the last step, which the original takes over when the next one begins."""
+    model = build(weight=xr.Balanced(0.3, every=1))
+    for _ in range(6):
+        step(model)
+    assert copy.deepcopy(model).regularizer.terms["ed"].weighting.measurements == 6
+
+
 @pytest.mark.filterwarnings("ignore:.*assum.*single process")
 def test_resumed_through_a_distributed_checkpoint(build, tmp_path) -> None:
     """It loads into existing tensors of the same sizes, and so into a balance without measurements."""

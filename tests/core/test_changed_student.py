@@ -97,6 +97,7 @@ def test_balance_sees_the_parameters_of_now(change: Callable[[Net, nn.Module], N
 def test_connectors_within_the_student_are_none_of_its_parameters() -> None:
     """Frameworks' models own their regularizer: a change of its connectors does not count as one of the student."""
     student, source = Net(), Net()
+    student.register_module("taken_away", None)
     terms = [hint(weight=xr.Balanced(0.1), student_connector=nn.Conv2d(4, 4, 1))]
     student.keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), terms)
     plain = list(Net().parameters())

@@ -174,7 +174,12 @@ FAILURES = {
 def test_failed_call_leaves_the_source_as_it_was(failure):
     call, match = FAILURES[failure]
     source = resnet().train()
+    source.layer1.eval().requires_grad_(False)
+
+    def state():
+        return [each.training for each in source.modules()], [each.requires_grad for each in source.parameters()]
+
+    before = state()
     with pytest.raises(ValueError, match=match):
         call(resnet(), source)
-    assert all(module.training for module in source.modules())
-    assert all(parameter.requires_grad for parameter in source.parameters())
+    assert state() == before

@@ -140,3 +140,22 @@ def test_lazy_networks_are_refused_and_stay_lazy():
     with pytest.raises(ValueError, match="lazy parameters: call it once"):
         list_taps(net, IMAGES)
     assert nn.parameter.is_lazy(net[0].weight)
+
+
+@pytest.mark.parametrize("several", [list, tuple, dict])
+def test_modules_that_join_tensors(several):
+    class Neck(nn.Module):
+        def forward(self, maps):
+            return sum(maps.values() if several is dict else maps)
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.neck = nn.Conv2d(3, 3, 1), Neck()
+
+        def forward(self, images):
+            maps = {"a": images, "b": self.conv(images)}
+            return self.neck(maps if several is dict else several(maps.values()))
+
+    taps = xr.list_taps(Model(), torch.rand(1, 3, 4, 4))
+    assert {tap.path: tap.joins for tap in taps} == {"conv": False, "neck": True}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
+import warnings
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -238,6 +239,20 @@ def test_student_that_is_only_rounded(build, images) -> None:
     assert step(model, images.bfloat16())["sp"].isfinite()
 
 
+def test_student_in_lower_precision_from_the_start(net, images) -> None:
+    """It starts at the source's values, but for rounding, which is a distance and no new head."""
+    source = net(norm=False)
+    source.layer2.bfloat16().float()  # most values need no rounding
+    student = copy.deepcopy(source).bfloat16()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [l2_sp()])
+    student(images.bfloat16())
+    rounded = zip(student.parameters(), source.parameters(), strict=True)
+    expected = 0.7 * sum((own.double() - one.double()).square().sum().item() for own, one in rounded) / 2
+    assert keep()["sp"].item() == pytest.approx(expected, rel=1e-3)
+
+
 def test_own_penalty_is_given_both_by_name(build, images) -> None:
     seen = []
 
@@ -258,6 +273,8 @@ def test_what_is_missing_or_too_much_is_told(net) -> None:
     for connector in ("student_connector", "teacher_connector"):
         with pytest.raises(ValueError, match="term 'sp' compares parameters: it takes no connectors"):
             l2_sp(**{connector: nn.Linear(1, 1)})
+    with pytest.raises(ValueError, match="term 'bss' has a teacher_connector, but no teacher"):
+        xr.Term(xr.BSSLoss(), student="layer2", weight=1.0, name="bss", teacher_connector=nn.Identity())
     with pytest.raises(ValueError, match="term 'sp' compares parameters: give the regularizer the student"):
         xr.CrossTaskRegularizer(None, xr.FrozenTeacher(net()), [l2_sp()])
     with pytest.raises(ValueError, match=r"give the regularizer FrozenTeacher\(source\)"):

@@ -37,6 +37,7 @@ def owner(source):
 
 @pytest.mark.parametrize("mode", [True, False])
 def test_is_in_eval_mode_whatever_the_parent_is(owner, source, mode) -> None:
+    assert not any(module.training for module in (owner.teacher, *source.modules()))
     assert owner.train(mode) is owner
     assert owner.teacher.train(mode) is owner.teacher
     assert not any(module.training for module in (owner.teacher, *source.modules()))
@@ -44,6 +45,7 @@ def test_is_in_eval_mode_whatever_the_parent_is(owner, source, mode) -> None:
 
 @pytest.mark.parametrize("part", ["", "layer1", "layer1.1", "layer2.1"])
 def test_comes_back_to_eval_mode_if_trained_from_outside(source, images, part) -> None:
+    source.register_module("taken_away", None)
     teacher = xr.FrozenTeacher(source)
     before, expected = checksum(source), teacher(images)
     source.get_submodule(part).train()
@@ -288,6 +290,14 @@ def test_integers_reach_the_network_as_they_are() -> None:
     images = torch.randint(256, (2, 3, 4, 4), dtype=torch.uint8)
     found = xr.FrozenTeacher(network).features(images, ["layer"])["layer"]
     torch.testing.assert_close(found, network.layer(images / 255))
+
+
+def test_integer_parameters_do_not_tell_the_precision(source, images) -> None:
+    """As quantized layers have them."""
+    expected = xr.FrozenTeacher(source)(images)
+    source.codes = nn.Parameter(torch.ones(2, dtype=torch.int8), requires_grad=False)
+    assert torch.equal(xr.FrozenTeacher(source)(images), expected)
+    assert xr.list_taps(source, images)[0].path == "layer1"
 
 
 def test_network_whose_train_returns_nothing(net, images) -> None:

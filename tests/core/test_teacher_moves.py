@@ -92,3 +92,11 @@ def test_to_empty_raises(plain, which) -> None:
 def test_to_empty_of_a_teacher_on_meta(plain) -> None:
     plain.to("meta").to_empty(device="cpu")
     assert {device for device, _ in kinds(plain)} == {torch.device("cpu")}
+
+
+def test_quantized_tensors_stay_beside_what_is_converted(net) -> None:
+    source = net()
+    source.register_buffer("table", torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.quint8))
+    copied = copy.deepcopy(xr.FrozenTeacher(source)).double()
+    assert copied.network.fc.weight.dtype == torch.float64
+    assert copied.network.table.dtype == torch.quint8

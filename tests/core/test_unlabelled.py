@@ -33,8 +33,10 @@ def gradients(module, loss):
     return torch.autograd.grad(loss, [*module.parameters()], retain_graph=True)
 
 
-def test_value_by_hand(pair, images):
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, nn.InstanceNorm2d])
+def test_value_by_hand(pair, images, norm):
     student, keep = pair
+    student.layer1[1], keep.teacher.network.layer1[1] = norm(4), norm(4)
     others = torch.randn(3, 3, 12, 10)
     student(images)
     found = keep.on(others)["ed"]
@@ -234,10 +236,11 @@ def test_what_is_called_in_the_place_of_the_student(pair):
     student, keep = pair
     others = torch.randn(3, 3, 12, 10)
     expected = keep.on(others)["ed"]
+    assert torch.equal(keep.on(others, call=torch.compile(student, backend="eager"))["ed"], expected)
+    student.fc.register_forward_pre_hook(lambda *unused: pytest.fail("a layer behind the part is called"))
     assert torch.equal(
         keep.on(others, call=lambda images: student.layer2(student.layer1(images).relu()))["ed"], expected
     )
-    assert torch.equal(keep.on(others, call=torch.compile(student, backend="eager"))["ed"], expected)
 
 
 def test_one_module_for_several_processes(pair, images):

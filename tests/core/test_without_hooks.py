@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import warnings
 import weakref
@@ -14,7 +15,7 @@ import xtask_reg as xr
 
 
 def test_features_given_are_the_taps(plain, images, values) -> None:
-    """The same numbers as with hooks, and no hook anywhere."""
+    """The same numbers as with hooks, and no hook anywhere; so of a copy, and nothing is to be removed."""
     student = plain.student
     teacher = plain.regularizer.teacher
     hooked = plain(images)[1]
@@ -24,7 +25,9 @@ def test_features_given_are_the_taps(plain, images, values) -> None:
     student(images)
     handle.remove()
     reg = xr.CrossTaskRegularizer(None, teacher, list(plain.regularizer.terms.values()))
-    assert {name: loss.item() for name, loss in hooked.items()} == values(reg(images, features=taps))
+    for each in (reg, copy.deepcopy(reg)):
+        assert {name: loss.item() for name, loss in hooked.items()} == values(each(images, features=taps))
+        each.remove()
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in student.modules())
 
 
