@@ -201,7 +201,7 @@ def test_folder_moved_to_another_teacher(source, images, cached, computed, by_ha
 
 @pytest.mark.parametrize("own", [False, True])
 def test_cut_while_in_use(source, images, cached, by_hand, file, own) -> None:
-    """Reading a mapped file beyond its end would kill the process; a store also continues in a new file after its own."""
+    """Reading a mapped file beyond its end would kill the process; what follows goes to a new file."""
     if own:
         file.unlink()
     teacher = cached(source, dtype="float16")
