@@ -151,7 +151,7 @@ class Measured:
         lines, rows = self.lines(**PARTS["grid"]), self.images(**PARTS["grid"])
         shown = [name for name in SHOWN if name in set(rows.label)]
         return {
-            **{part: figures.forest(self.differences(part)) for part in self.parts()},
+            **{part: figures.forest(found) for part in self.parts() if len(found := self.differences(part)) > 1},
             "labels": figures.error_by_labels(rows, shown),
             "curves": figures.curves(lines, shown),
             **({"kept": draw_kept(self.kept, report.differences(self.images(**KEPT)))} if self.kept.size else {}),
