@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import io
+import itertools
 import pickle
 import sys
 import types
@@ -212,3 +213,19 @@ def test_default_of_torch_load_is_not_loosened():
     content.seek(0)
     with pytest.raises(pickle.UnpicklingError, match="SimpleNamespace"):
         torch.load(content)
+
+
+@pytest.mark.parametrize("theirs", list(itertools.product([False, True], repeat=2)))
+def test_beside_another_library_that_allows_numpy(theirs, monkeypatch) -> None:
+    """As transformers' Trainer does for random states; whose function or class counts is left to a set's order."""
+    from torch import _weights_only_unpickler as unpickler
+
+    numpys = [multiarray._reconstruct, np.ndarray]
+    allowed = [*torch.serialization.get_safe_globals(), type(np.dtype(np.uint32))]
+    for own, last in zip(numpys, theirs, strict=True):
+        allowed = [*allowed, own] if last else [own, *allowed]
+    monkeypatch.setattr(unpickler, "_marked_safe_globals_set", allowed)
+    file, state = io.BytesIO(), np.random.get_state()
+    torch.save(state, file)
+    file.seek(0)
+    np.testing.assert_array_equal(torch.load(file, weights_only=True)[1], state[1])

@@ -39,6 +39,7 @@ def _allow_mmengine_checkpoints() -> None:
             np.dtype,
             *dtypes,
             (CheckedArray, "numpy.ndarray"),
+            CheckedArray,  # also where another library has allowed NumPy's own ndarray, as transformers does
             *((checked_array, f"{module}._reconstruct") for module in _MULTIARRAY),
             *((checked_scalar, f"{module}.scalar") for module in _MULTIARRAY),
             *((_history_statistic, f"{module}.getattr") for module in ("builtins", "__builtin__")),
