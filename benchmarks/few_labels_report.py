@@ -62,7 +62,7 @@ UNLABELLED: Mapping[str, Collection[Any]] = {
 PICKED: Mapping[str, Collection[Any]] = {
     "method": {method for *_, method in plans.PICKED},
     "source": ["dlib"],
-    "seed": [1, plans.PICKED_SEED],
+    "seed": {1}.union(*plans.PICKED_SEEDS.values()),
     **USUAL,
 }
 """The trainings that repeat a picked result, with seeds that had no part in picking it."""
@@ -123,7 +123,7 @@ class Measured:
         }
         if {label for pair in PAIRS for label in pair} <= {*self.lines(seed=[0], **USUAL).label}:
             tables["pairs"] = report.pair_table(self.images(seed=[0], **USUAL), PAIRS)
-        if plans.PICKED_SEED in {*self.lines(**PICKED).get("seed", ())}:
+        if self.lines(**PICKED).size:
             tables["picked"] = report.pair_table(self.images(**PICKED), [("L2-SP", "FT")])
         tables["tuning"] = report.tuning_table(self._tuning, self.images(), self.lines())
         if self.lines(**BATCHES).get("batch", pd.Series()).nunique() > 1:

@@ -63,7 +63,7 @@ ALPHAS = (0.5, 0.75, 0.9)
 PHOTOGRAPHS, PORTRAITS = "photographs", "portraits"
 """Folders of a cell with unlabelled images: of the source's task, and of the new one."""
 PORTRAIT_DOSES = {"CTD-ED": (0.01,), "LwF": (0.0001,)}
-LP_FT = _grid(lr=(6e-5, 2e-4, 6e-4) * 2, until=(0.2,) * 3 + (0.5,) * 3)
+LP_FT = _grid(lr=(6e-5, 1e-4, 2e-4) * 2, until=(0.2,) * 3 + (0.5,) * 3)
 
 
 def _term(source: Source, config: dict[str, Any]) -> dict[str, Any]:
