@@ -147,6 +147,10 @@ def _fe(source: Source, setting: Setting) -> Changes:
     return {"optim_wrapper": {"optimizer": {"lr": setting["lr"]}}, "model": {"frozen": ["backbone"]}}
 
 
+def _ftp(source: Source, setting: Setting) -> Changes:
+    return {**_rates(setting["lr"]), "model": {"frozen": ["backbone"], "frozen_but": [*source.last_stage]}}
+
+
 def _lp_ft(source: Source, setting: Setting) -> Changes:
     hook = {"type": "FreezeUntilHook", "paths": ["backbone"], "until": setting["until"]}
     return {**_rates(setting["lr"]), "custom_hooks": [hook]}
@@ -196,6 +200,7 @@ def _on_images_at_doses(name: str, make: MakeTerm) -> dict[str, Method]:
 METHODS = {
     "FT": Method(_ft, RATES),
     "FE": Method(_fe, HEAD_RATES, trains_encoder=False),
+    "FTP": Method(_ftp, RATES),
     "CTD-CD": Method(_terms(_cd), WEIGHTS),
     "CTD-ED": Method(_terms(_ed), WEIGHTS),
     "CTD-Com": Method(_terms(_cd, _ed), WEIGHTS),

@@ -23,6 +23,7 @@ CORE: Sequence[Compared] = (
     ("dlib", "source", "L2-SP"),
     ("dlib", "none", "LP-FT"),
     ("dlib", "none", "FE"),
+    ("dlib", "none", "FTP"),
     ("imagenet", "none", "FT"),
     ("imagenet", "source", "CTD-ED"),
 )

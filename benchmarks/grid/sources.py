@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ class Source:
         weights: its file in the folder of prepared sources.
         last: tap of the last encoder features.
         earlier: tap one stage before, at twice the resolution.
+        last_stage: what comes after it in the encoder, which alone trains in FTP.
         channels: of the last features.
         classes: of its classifier; 0 without one.
         small_batches: whether its batch norms must be set to keep the source's statistics.
@@ -27,6 +29,7 @@ class Source:
     weights: str
     last: str
     earlier: str
+    last_stage: Sequence[str]
     channels: int
     classes: int = 0
     small_batches: bool = False
@@ -41,6 +44,7 @@ SOURCES = {
         "dlib.safetensors",
         "backbone.net",
         "backbone.net.blocks.128_2",
+        [f"backbone.net.blocks.{name}" for name in ("256_down", "256_1", "256_2")],
         256,
         158,
     ),
@@ -49,6 +53,7 @@ SOURCES = {
         "imagenet.safetensors",
         "backbone.net.blocks.6",
         "backbone.net.blocks.4",
+        ["backbone.net.blocks.5", "backbone.net.blocks.6"],
         320,
         rate_factor=16,
     ),
@@ -57,6 +62,7 @@ SOURCES = {
         "lfw.safetensors",
         "backbone.layer4",
         "backbone.layer3",
+        ["backbone.layer4"],
         256,
         158,
         small_batches=True,
@@ -68,6 +74,7 @@ SOURCES = {
         "untrained.safetensors",
         "backbone.layer4",
         "backbone.layer3",
+        ["backbone.layer4"],
         256,
         158,
         rate_factor=4,

@@ -14,7 +14,8 @@ from mmpose.registry import MODELS
 
 DLIB = [each for each in dict.fromkeys((*CORE, *VARIANTS, *KEPT, *ON_PORTRAITS)) if each[0] == "dlib"]
 TERMS = {method: 2 if method == "CTD-Com" else 1 for _, teacher, method in DLIB if teacher != "none"}
-OWN = {"FT": set(), "FE": {"optim_wrapper", "model.frozen"}, "LP-FT": {"custom_hooks"}}
+OWN = {"FT": set(), "FE": {"optim_wrapper", "model.frozen"}, "FTP": {"model.frozen", "model.frozen_but"}}
+OWN |= {"LP-FT": {"custom_hooks"}}
 OWN |= {method: {"custom_hooks"} for _, _, method in DLIB if method.startswith("WiSE-FT")}
 OWN |= {
     method: {"model.teacher", "model.terms", "model.monitor"}
@@ -109,7 +110,7 @@ def test_sources_that_were_not_prepared(places, tmp_path):
 
 
 def test_the_core_grid():
-    assert len(core("frl14")) == 165
+    assert len(core("frl14")) == 180
 
 
 def test_no_cell_stands_in_two_plans():
