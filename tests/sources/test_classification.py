@@ -42,6 +42,17 @@ def test_seed_decides_everything():
     assert runs[0] != runs[2]
 
 
+@pytest.mark.parametrize(("count", "batch_size", "sizes"), [(9, 4, [3, 3, 3]), (65, 32, [22, 22, 21]), (3, 8, [3])])
+def test_no_batch_is_left_with_one_image(count, batch_size, sizes):
+    """Batch norm after pooling refuses a single image."""
+    images, labels = coloured(count)
+    seen = []
+    net = nn.Sequential(*network(), nn.BatchNorm1d(3))
+    net.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    list(train_classifier(net, images, labels, PIXELS, epochs=1, batch_size=batch_size))
+    assert seen == sizes
+
+
 def test_evaluating_between_the_epochs_does_not_end_the_training_of_batch_norms():
     images, labels = coloured(12)
     net = nn.Sequential(nn.BatchNorm2d(3), *network())

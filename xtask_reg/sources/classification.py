@@ -76,7 +76,7 @@ def train_classifier(
         convention: what the network expects of its input.
         epochs: passes over the images.
         lr: highest learning rate.
-        batch_size: images a step.
+        batch_size: images a step, at most: an epoch's batches are of one size, or differ by one.
         seed: of the order of the images and of the flips.
     """
     device = next(network.parameters()).device
@@ -88,7 +88,7 @@ def train_classifier(
     for _ in range(epochs):
         network.train()
         total = 0.0
-        for chosen in torch.randperm(len(images), generator=random).split(batch_size):
+        for chosen in torch.randperm(len(images), generator=random).tensor_split(steps):
             flip = (torch.rand(len(chosen), generator=random) < 0.5).to(device)[:, None, None, None]
             batch = adapter(images[chosen].to(device).float())
             loss = F.cross_entropy(network(torch.where(flip, batch.flip(3), batch)), labels[chosen].to(device))
