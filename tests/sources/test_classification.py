@@ -42,7 +42,9 @@ def test_seed_decides_everything():
     assert runs[0] != runs[2]
 
 
-@pytest.mark.parametrize(("count", "batch_size", "sizes"), [(9, 4, [3, 3, 3]), (65, 32, [22, 22, 21]), (3, 8, [3])])
+@pytest.mark.parametrize(
+    ("count", "batch_size", "sizes"), [(9, 4, [4, 5]), (64, 32, [32, 32]), (10, 4, [4, 4, 2]), (3, 8, [3])]
+)
 def test_no_batch_is_left_with_one_image(count, batch_size, sizes):
     """Batch norm after pooling refuses a single image."""
     images, labels = coloured(count)

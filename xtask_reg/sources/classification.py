@@ -76,19 +76,19 @@ def train_classifier(
         convention: what the network expects of its input.
         epochs: passes over the images.
         lr: highest learning rate.
-        batch_size: images a step, at most: an epoch's batches are of one size, or differ by one.
+        batch_size: images a step; a single image that is left over joins the last batch.
         seed: of the order of the images and of the flips.
     """
     device = next(network.parameters()).device
     adapter = InputAdapter(PIXELS, convention).to(device)
     random = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(network.parameters(), lr=lr)
-    steps = -(-len(images) // batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=max(epochs * steps, 1))
+    ends = list(range(batch_size, len(images) - 1, batch_size))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=max(epochs * (len(ends) + 1), 1))
     for _ in range(epochs):
         network.train()
         total = 0.0
-        for chosen in torch.randperm(len(images), generator=random).tensor_split(steps):
+        for chosen in torch.randperm(len(images), generator=random).tensor_split(ends):
             flip = (torch.rand(len(chosen), generator=random) < 0.5).to(device)[:, None, None, None]
             batch = adapter(images[chosen].to(device).float())
             loss = F.cross_entropy(network(torch.where(flip, batch.flip(3), batch)), labels[chosen].to(device))
