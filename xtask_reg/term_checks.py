@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from xtask_reg.channel_order import ChannelOrder
-from xtask_reg.faint_teacher import FaintTeacher
+from xtask_reg.faint_teacher import warn_of_faint_teacher
 from xtask_reg.gradient_reach import GradientReach
-from xtask_reg.single_location import SingleLocation
+from xtask_reg.single_location import warn_of_single_location
 from xtask_reg.term import Read, Term
 from xtask_reg.untrained import UntrainedConnectors
 
@@ -22,9 +23,8 @@ class TermChecks:
     """
 
     def __init__(self, modules: Mapping[str, nn.Module]) -> None:
-        self._reach, self._faint = GradientReach(), FaintTeacher()
-        self._untrained, self._order = UntrainedConnectors(), ChannelOrder(modules)
-        self._single = SingleLocation()
+        self._reach, self._untrained, self._order = GradientReach(), UntrainedConnectors(), ChannelOrder(modules)
+        self._computed: set[str] = set()
 
     def check(self, term: Term, student: Read, teacher: Read | None, trained: Sequence[Tensor]) -> None:
         """Check what a term is about to compare.
@@ -36,7 +36,11 @@ class TermChecks:
             trained: the parameters of the student.
         """
         self._reach.check(term, student)
-        self._faint.check(term, teacher)
         self._untrained.check(term, trained)
         self._order.check(term, student, teacher)
-        self._single.check(term, student, teacher)
+        if term.name in self._computed or not isinstance(student, Tensor) or torch.compiler.is_compiling():
+            return
+        self._computed.add(term.name)
+        if isinstance(teacher, Tensor):
+            warn_of_faint_teacher(term, teacher)
+        warn_of_single_location(term, student, teacher)
