@@ -37,13 +37,11 @@ class _Faces:
 
 def check_points(file: Path, content: dict[str, Any]) -> Iterator[Finding]:
     """Findings about names, flip pairs, points and boxes in the ``content`` of ``file``."""
-    flip, fault = np.arange(len(content["categories"][0]["keypoints"])), None
     try:
         flip = np.array(landmark_names(file).flip)
     except ValueError as error:
-        fault = str(error).removeprefix(f"{file}: ")
-    if fault:
-        yield Finding("error", file, fault)
+        yield Finding("error", file, str(error).removeprefix(f"{file}: "))
+        flip = np.arange(len(content["categories"][0]["keypoints"]))
     faces = _faces(content, flip)
     yield from (Finding("error", file, message) for message in _outside(faces))
     for check in (
