@@ -83,14 +83,10 @@ class InputConvention:
         if not needed <= metadata.keys():
             return None
         try:
-            texts: dict[str, Any] = {name: metadata[name] for name in needed | ({"size"} & metadata.keys())}
-            channels = texts.pop("channels")
-            values: dict[str, Any] = {
-                name: tuple(float(value) for value in text.split(",")) for name, text in texts.items()
-            }
-            (value_range,), size = values.pop("value_range"), values.pop("size", None)
-            whole: Any = None if size is None else tuple(map(int, size))
-            return cls(**values, channels=channels, value_range=value_range, size=whole)
+            channels: Any = metadata["channels"]
+            (value_range,) = _numbers(metadata["value_range"])
+            size: Any = tuple(map(int, _numbers(metadata["size"]))) if "size" in metadata else None
+            return cls(_numbers(metadata["mean"]), _numbers(metadata["std"]), channels, value_range, size)
         except (ValueError, OverflowError) as error:
             stated = {name: metadata[name] for name in sorted(needed)}
             raise ValueError(f"the metadata {stated} do not state an input convention: {error}") from error
@@ -145,6 +141,10 @@ class InputAdapter(nn.Module):
 
     def extra_repr(self) -> str:
         return f"student={self.student}, teacher={self.teacher}"
+
+
+def _numbers(text: str) -> Any:
+    return tuple(map(float, text.split(",")))
 
 
 def _in_order(values: Triple, reverse: bool) -> Tensor:
