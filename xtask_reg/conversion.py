@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain
 
@@ -31,11 +31,8 @@ def try_conversion(fn: Callable[[Tensor], Tensor], modules: Iterable[nn.Module])
 
 
 def _kinds(modules: Iterable[nn.Module]) -> set[tuple[torch.dtype, torch.device]]:
-    return {(tensor.dtype, tensor.device) for tensor in _tensors(modules) if not tensor.is_quantized}
-
-
-def _tensors(modules: Iterable[nn.Module]) -> Iterator[Tensor]:
-    return chain.from_iterable(chain(module.parameters(), module.buffers()) for module in modules)
+    tensors = chain.from_iterable(chain(module.parameters(), module.buffers()) for module in modules)
+    return {(tensor.dtype, tensor.device) for tensor in tensors if not tensor.is_quantized}
 
 
 def _try(fn: Callable[[Tensor], Tensor], dtype: torch.dtype, device: torch.device) -> Conversion:

@@ -119,8 +119,14 @@ def watched_call(model: nn.Module, images: Tensor, begins: Hook, ends: Hook) -> 
     Raises:
         ValueError: if the model cannot be called with the images.
     """
-    with _hooked(model, begins, ends):
+    handles = []
+    for module in model.modules():
+        handles += [module.register_forward_pre_hook(begins), module.register_forward_hook(ends)]
+    try:
         return unchanged_call(model, images)
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def unchanged_call(model: nn.Module, images: Tensor) -> Any:
@@ -159,18 +165,6 @@ def as_parameters(images: Tensor, model: nn.Module) -> Tensor:
     """The images on the model's device and in its precision; ``TypeError`` if they are not a tensor."""
     check_kind(images, Tensor, "the argument images", "a tensor (B, C, H, W)")
     return images.to(next((p for p in model.parameters() if p.is_floating_point()), images))
-
-
-@contextmanager
-def _hooked(model: nn.Module, begins: Hook, ends: Hook) -> Iterator[None]:
-    handles = []
-    for module in model.modules():
-        handles += [module.register_forward_pre_hook(begins), module.register_forward_hook(ends)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager
