@@ -29,6 +29,7 @@ BLOCK = {
     "_project_conv": "conv_pwl",
     "_bn2": "bn3",
 }
+INPUT = InputConvention(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 PLACES = [f"blocks.{stage}.{block}" for stage, blocks in enumerate(BLOCKS) for block in range(blocks)]
 
 
@@ -62,8 +63,7 @@ def main() -> None:
     arguments = parser.parse_args()
     weights = convert(load_weights(arguments.file), str(arguments.file))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    convention = InputConvention(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    save_weights(weights, arguments.out, {"source": "EfficientNet-Lite0, ImageNet", **convention.to_metadata()})
+    save_weights(weights, arguments.out, {"source": "EfficientNet-Lite0, ImageNet", **INPUT.to_metadata()})
     print(f"{len(weights)} tensors to {arguments.out}")
 
 

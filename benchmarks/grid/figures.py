@@ -31,7 +31,10 @@ def error_by_labels(rows: pd.DataFrame, names: Sequence[str]) -> Figure:
     axes.set(xscale="log", xlabel="labelled images", ylabel="mean error, heatmap px")
     axes.set_xticks(ticks, map(str, ticks))
     axes.minorticks_off()
-    _finish(figure, axes)
+    axes.grid(color="0.9")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right upper", frameon=False, handlelength=3.5)
     return figure
 
 
@@ -90,8 +93,7 @@ def curves(lines: pd.DataFrame, names: Sequence[str]) -> Figure:
         axes.set(title=f"{n_labels} labels", xlabel="training step")
         axes.grid(color="0.9")
     panels[0].set_ylabel("mean error, heatmap px")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", frameon=False, handlelength=3.5)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, handlelength=3.5)
     return figure
 
 
@@ -117,10 +119,3 @@ def cost(differences: Mapping[tuple[str, int], Comparison], time: Mapping[str, f
     panels[0].set_ylabel("change in error from FT, %")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, handlelength=3.5)
     return figure
-
-
-def _finish(figure: Figure, axes: Axes) -> None:
-    axes.grid(color="0.9")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside right upper", frameon=False, handlelength=3.5)

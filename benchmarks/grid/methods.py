@@ -63,7 +63,7 @@ DOSES = (0.0005, 0.002, 0.01)
 PHOTOGRAPH_DOSES = {"CTD-ED": (0.002, 0.01, 0.05), "LwF": (0.00002, 0.0001, 0.0005, 0.002)}
 ALPHAS = (0.5, 0.75, 0.9)
 PHOTOGRAPHS, PORTRAITS = "photographs", "portraits"
-"""Folders of a cell with unlabelled images: of the source's task, and of the new one."""
+"""Folders of a cell with unlabelled images: of the source's task, and of the new one (people who could be labelled)."""
 PORTRAIT_DOSES = {"CTD-ED": (0.01,), "LwF": (0.0001,)}
 LP_FT = _grid(lr=(6e-5, 1e-4, 2e-4) * 2, until=(0.2,) * 3 + (0.5,) * 3)
 
@@ -158,17 +158,9 @@ def _lp_ft(source: Source, setting: Setting) -> Changes:
     return {**_rates(setting["lr"]), "custom_hooks": [hook]}
 
 
-def _on_photographs(make: MakeTerm) -> Callable[[Source, Setting], Changes]:
-    """A term on photographs of the source's task, one for each labelled image."""
-    return _on_images(make, {"folder": PHOTOGRAPHS})
-
-
-def _on_portraits(make: MakeTerm) -> Callable[[Source, Setting], Changes]:
-    """A term on portraits of people who could have been labelled, one for each labelled image."""
-    return _on_images(make, {"folder": PORTRAITS, "size": SIZE})
-
-
 def _on_images(make: MakeTerm, images: Changes) -> Callable[[Source, Setting], Changes]:
+    """A term on unlabelled images, one for each labelled image."""
+
     def changes(source: Source, setting: Setting) -> Changes:
         hook = {"type": "UnlabelledImagesHook", **images, "batch_size": BATCH}
         return {**_terms(make)(source, setting), "custom_hooks": [hook]}
@@ -191,10 +183,10 @@ def _at_doses(name: str, make: MakeTerm, weights: Sequence[float]) -> dict[str, 
 
 
 def _on_images_at_doses(name: str, make: MakeTerm) -> dict[str, Method]:
-    on = ((PHOTOGRAPHS, _on_photographs, PHOTOGRAPH_DOSES), (PORTRAITS, _on_portraits, PORTRAIT_DOSES))
+    on = (({"folder": PHOTOGRAPHS}, PHOTOGRAPH_DOSES), ({"folder": PORTRAITS, "size": SIZE}, PORTRAIT_DOSES))
     return {
-        f"{name} {weight:g}, {images}": Method(changes(make), fixed={"weight": weight})
-        for images, changes, doses in on
+        f"{name} {weight:g}, {images['folder']}": Method(_on_images(make, images), fixed={"weight": weight})
+        for images, doses in on
         for weight in doses[name]
     }
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
-from prepare_efficientnet_lite0 import convert
+from prepare_efficientnet_lite0 import INPUT, convert
 from torch import Tensor, nn
 
 from grid import identities
 from grid.datasets import DATASETS
 from grid.places import Places
 from grid.sources import SOURCES
-from xtask_reg import InputAdapter, InputConvention
+from xtask_reg import InputAdapter
 from xtask_reg.data.synthetic import write_landmark_set
 from xtask_reg.demo.source import train_source
 from xtask_reg.inputs import PIXELS
@@ -48,8 +48,7 @@ def prepare(places: Places) -> None:
 def prepare_imagenet(data_root: Path, out: Path) -> None:
     """EfficientNet-Lite0 in timm's names."""
     file = data_root / "sources" / "efficientnet-lite0-57934424.pth"
-    convention = InputConvention(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    save_weights(convert(load_weights(file), file.name), out, convention.to_metadata())
+    save_weights(convert(load_weights(file), file.name), out, INPUT.to_metadata())
 
 
 def prepare_dlib(data_root: Path, out: Path) -> None:

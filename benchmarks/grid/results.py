@@ -43,11 +43,6 @@ class Results:
         return cell.identity in self._done
 
     @property
-    def table(self) -> pd.DataFrame:
-        """One row per cell."""
-        return pd.DataFrame(self.lines)
-
-    @property
     def errors(self) -> pd.DataFrame:
         """The errors of the cells' test images, in heatmap pixels, with the columns :data:`COLUMNS`."""
         if not self.errors_path.exists():
