@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from xtask_reg.landmarks.coco_annotation import coco_annotation
 from xtask_reg.landmarks.distances import Pair, distances
 from xtask_reg.landmarks.faces import LandmarkedFace
 
@@ -89,16 +90,8 @@ def write_coco(path: Path, faces: Faces, names: Sequence[str], flip: Sequence[in
 
 
 def _annotation(number: int, image: int, face: LandmarkedFace) -> dict[str, Any]:
-    points = [[round(float(x), 4), round(float(y), 4), 2] for x, y in face.points]
     return {
-        "id": number,
-        "image_id": image,
-        "category_id": 1,
-        "bbox": list(face.box),
-        "area": face.box[2] * face.box[3],
-        "iscrowd": 0,
-        "num_keypoints": len(points),
-        "keypoints": [value for point in points for value in point],
+        **coco_annotation(number, image, face.box, face.points, np.full(len(face.points), 2)),
         "keypoint_scores": [round(float(score), 6) for score in face.confidence],
         "score": round(float(face.confidence.mean()), 6),
     }

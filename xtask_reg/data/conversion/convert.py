@@ -21,6 +21,7 @@ from xtask_reg.data.conversion.notes import notes_of
 from xtask_reg.data.conversion.splits import check_splits
 from xtask_reg.data.images import MIN_SIZE
 from xtask_reg.data.progress import track
+from xtask_reg.landmarks.coco_annotation import coco_annotation
 from xtask_reg.new_folder import new_folder
 
 _FAULTS_SHOWN = 20
@@ -91,7 +92,8 @@ def convert_landmarks(
             content = contents[splits[row]]
             number = len(content["images"]) + 1
             content["images"].append(_image(table, row, face, names[row], number))
-            content["annotations"].append(_annotation(face, number))
+            visibility = np.where(face.annotated, 2, 0)
+            content["annotations"].append(coco_annotation(number, number, (0, 0, size, size), face.points, visibility))
         if faults:
             raise ValueError(_report(faults, len(table.files)))
         for split, content in contents.items():
@@ -153,21 +155,6 @@ def _image(table: LandmarkTable, row: int, face: Face, file_name: str, number: i
         "crop": [square.left, square.top, square.side],
         **({} if table.persons is None else {"person": table.persons[row]}),
         **({} if table.mm_per_pixel is None else {MM_PER_PIXEL: table.mm_per_pixel[row] * square.side / size}),
-    }
-
-
-def _annotation(face: Face, number: int) -> dict[str, Any]:
-    size = len(face.image)
-    visible = np.where(face.annotated, 2, 0).tolist()
-    return {
-        "id": number,
-        "image_id": number,
-        "category_id": 1,
-        "bbox": [0, 0, size, size],
-        "area": size * size,
-        "iscrowd": 0,
-        "num_keypoints": int(face.annotated.sum()),
-        "keypoints": [value for (x, y), v in zip(face.points.round(4).tolist(), visible) for value in (x, y, v)],
     }
 
 

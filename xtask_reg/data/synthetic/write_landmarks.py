@@ -10,7 +10,7 @@ import numpy as np
 
 from xtask_reg.data.synthetic.landmarks import FLIP_INDEX, LANDMARK_NAMES, SKELETON
 from xtask_reg.data.synthetic.pictures import checked_people, index_of_split, replace_file, write_face
-from xtask_reg.data.synthetic.render import Face
+from xtask_reg.landmarks.coco_annotation import coco_annotation
 
 _CATEGORY = {
     "id": 1,
@@ -50,28 +50,14 @@ def write_landmark_set(
     target = index_of_split(Path(root), split)
     images: list[dict[str, object]] = []
     annotations: list[dict[str, object]] = []
+    visible = np.full(len(LANDMARK_NAMES), 2)
     for person in people:
         for index in range(images_per_person):
             face, file_name = write_face(target.parent, split, seed, person, index, size)
             number = len(images) + 1
             images.append({"id": number, "file_name": file_name, "width": size, "height": size, "identity": person})
-            annotations.append(_annotation(number, face, size))
+            annotations.append(coco_annotation(number, number, (0, 0, size, size), face.landmarks, visible))
     info = {"description": "synthetic faces", "seed": seed, "coordinates": "pixels, integer = pixel centre"}
     content = {"info": info, "images": images, "annotations": annotations, "categories": [_CATEGORY]}
     replace_file(target, json.dumps(content, indent=1).encode())
     return target
-
-
-def _annotation(number: int, face: Face, size: int) -> dict[str, object]:
-    points = np.column_stack([face.landmarks.round(4), np.full(len(face.landmarks), 2)])
-    keypoints = [value for x, y, visibility in points.tolist() for value in (x, y, int(visibility))]
-    return {
-        "id": number,
-        "image_id": number,
-        "category_id": _CATEGORY["id"],
-        "bbox": [0, 0, size, size],
-        "area": size * size,
-        "iscrowd": 0,
-        "num_keypoints": len(face.landmarks),
-        "keypoints": keypoints,
-    }
