@@ -18,7 +18,6 @@ from lightning_case import (
     Detector,
     Make,
     Plain,
-    assert_same,
     by_hand,
     cd,
     data,
@@ -28,6 +27,7 @@ from lightning_case import (
     source,
     student,
 )
+from same_tensors import assert_same
 from torch import Tensor
 from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, TensorDataset

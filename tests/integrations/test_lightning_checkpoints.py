@@ -16,7 +16,6 @@ from lightning_case import (
     Detector,
     Make,
     Plain,
-    assert_same,
     by_hand,
     cd,
     data,
@@ -25,6 +24,7 @@ from lightning_case import (
     source,
     trainer,
 )
+from same_tensors import assert_same
 from torch.utils.data import DataLoader
 
 import xtask_reg as xr

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from lightning_case import Plain, source
+from same_tensors import assert_same
 
 PROGRAM = Path(__file__).parent / "plugins/lightning_ranks.py"
 Run = Callable[[Path, str], subprocess.CompletedProcess[str]]
@@ -34,12 +35,6 @@ def whole(tmp_path_factory) -> Path:
     result = start(folder)
     assert result.returncode == 0, result.stderr[-3000:]
     return folder
-
-
-def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
-    assert one.keys() == other.keys()
-    for name, tensor in one.items():
-        assert torch.equal(tensor, other[name]), name
 
 
 def test_both_processes_agree(whole):

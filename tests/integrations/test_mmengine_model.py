@@ -17,6 +17,7 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.registry import HOOKS, MODELS, DefaultScope, init_default_scope
 from mmengine.runner import Runner
+from same_tensors import assert_same
 from torch import Tensor, nn
 from two_processes import found_by_each
 
@@ -74,10 +75,6 @@ def model(nets, files) -> Callable[..., dict[str, Any]]:
 def plain(nets, files) -> Callable[[str], dict[str, Any]]:
     """``plain(kind)``: the config of the model without the mixin."""
     return lambda kind: nets.plain_model(kind, files / f"{kind}.safetensors")
-
-
-def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    torch.testing.assert_close(dict(found), dict(expected), rtol=0, atol=0)
 
 
 def student(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample
+from same_tensors import assert_same
 from torch import nn
 
 from xtask_reg.sources import load_weights
@@ -20,10 +21,6 @@ from xtask_reg.sources import load_weights
 def plain(config: dict[str, Any]) -> dict[str, Any]:
     rest = {key: value for key, value in config.items() if key not in ("teacher", "terms")}
     return {**rest, "type": "TopdownPoseEstimator"}
-
-
-def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
-    torch.testing.assert_close(dict(found), dict(expected), rtol=0, atol=0)
 
 
 def batch(landmarks: Any) -> dict[str, Any]:

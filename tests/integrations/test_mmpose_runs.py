@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from mmpose.registry import MODELS
+from same_tensors import assert_same
 
 from xtask_reg.sources import load_weights
 
@@ -62,10 +63,6 @@ def seen(run: Path) -> dict[str, Any]:
 
 def checkpoint(run: Path, epoch: int = EPOCHS) -> dict[str, Any]:
     return torch.load(run / f"epoch_{epoch}.pth", weights_only=True)
-
-
-def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
-    torch.testing.assert_close(dict(found), dict(expected), rtol=0, atol=0)
 
 
 @pytest.fixture

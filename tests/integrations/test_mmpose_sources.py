@@ -8,13 +8,9 @@ from typing import Any
 import pytest
 import torch
 from mmpose.registry import MODELS
+from same_tensors import assert_same
 
 from xtask_reg.sources import load_weights, save_weights
-
-
-def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
-    torch.testing.assert_close(dict(found), dict(expected), rtol=0, atol=0)
-
 
 SWIN = dict(img_size=64, window_size=4, embed_dim=8, depths=(1,) * 4, num_heads=(1, 1, 2, 2))
 

@@ -11,16 +11,13 @@ import pytest
 import torch
 from mmengine.hooks import EMAHook
 from mmengine.runner import Runner
+from same_tensors import assert_same
 from torch import Tensor, nn
 
 import xtask_reg as xr
 from xtask_reg.sources import load_weights, save_weights
 
 EPOCHS, STEPS = 2, 2
-
-
-def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    torch.testing.assert_close(dict(found), dict(expected), rtol=0, atol=0)
 
 
 # -- the teacher stays the source --------------------------------------------------------------------------------------

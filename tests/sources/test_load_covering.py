@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from same_tensors import assert_same
 from torch import Tensor, nn
 
 from xtask_reg.sources import load_covering
-
-
-def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    assert found.keys() == expected.keys()
-    for key, value in expected.items():
-        torch.testing.assert_close(found[key], value, rtol=0, atol=0)
 
 
 class Net(nn.Module):

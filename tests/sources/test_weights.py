@@ -19,18 +19,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from same_tensors import assert_same
 from torch import Tensor, nn
 from torch.torch_version import TorchVersion
 
 from xtask_reg.sources import load_metadata, load_weights, save_weights
 
 WEIGHTS = {"conv.weight": torch.arange(6.0).view(2, 3), "conv.bias": torch.tensor([1.0, -1.0])}
-
-
-def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    assert found.keys() == expected.keys()
-    for key, value in expected.items():
-        torch.testing.assert_close(found[key], value, rtol=0, atol=0, check_stride=False)
 
 
 def saved(content: object, **options: bool) -> bytes:

@@ -150,12 +150,6 @@ def by_hand(terms: list[xr.Term], epochs: int = 2) -> tuple[nn.Module, xr.CrossT
     return net, keep
 
 
-def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    assert found.keys() == expected.keys()
-    for name, tensor in expected.items():
-        assert torch.equal(found[name], tensor), name
-
-
 def rows(run: lightning.Trainer) -> list[dict[str, float]]:
     with (Path(run.logger.log_dir) / "metrics.csv").open() as file:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
