@@ -8,6 +8,7 @@ import warnings
 import pytest
 import timm
 import torch
+from said import said
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
@@ -39,19 +40,14 @@ LOCATION = xr.CosineAlignmentLoss(over="location")
 
 
 def warned(network: str, loss: nn.Module, connector: nn.Module | None = None) -> list[str]:
-    """The warnings of two steps, with a student that starts as its source."""
+    """The warnings where the student starts as its source."""
     make, side, path = NETWORKS[network]
     torch.manual_seed(0)
     student = make()
     connectors = {"student_connector": connector, "teacher_connector": connector}
     term = xr.Term(loss, student=path, teacher=path, weight=1.0, name="term", **connectors)
     keep = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(copy.deepcopy(student)), [term])
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        for _ in range(2):
-            student(torch.rand(2, 3, side, side))
-            keep()
-    return [str(each.message) for each in caught if "channels last" in str(each.message)]
+    return said("channels last", keep, student, torch.rand(2, 3, side, side))
 
 
 @pytest.mark.parametrize(
@@ -88,12 +84,7 @@ def test_of_the_student_alone(by_name: bool) -> None:
     student = vit()
     term = xr.Term(xr.BSSLoss(), student="blocks.2", weight=1.0, name="bss")
     keep = xr.CrossTaskRegularizer(student, None, "bss" if by_name else [term])
-    student(torch.rand(2, 3, 32, 32))
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        keep()
-    said = [each for each in caught if "channels last" in str(each.message)]
-    assert len(said) == (0 if by_name else 1)
+    assert len(said("channels last", keep, student, torch.rand(2, 3, 32, 32))) == (0 if by_name else 1)
 
 
 class Centred(nn.Module):
