@@ -23,7 +23,7 @@ from parts.report import METHODS, markdown_table, sentence
 from provenance import provenance
 
 from xtask_reg.segmentation import dice_per_image
-from xtask_reg.whole_file import whole_file
+from xtask_reg.whole_file import replace_file
 
 REPOSITORY = Path(__file__).parent.parent
 SIZE = 96
@@ -85,8 +85,7 @@ def main() -> None:
 
 def _write(path: Path, results: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as part:
-        part.write_text(json.dumps(results) + "\n")
+    replace_file(path, f"{json.dumps(results)}\n".encode())
 
 
 if __name__ == "__main__":

@@ -28,6 +28,12 @@ def whole_file(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def replace_file(path: Path, content: bytes | memoryview) -> None:
+    """Write a file as :func:`whole_file` does."""
+    with whole_file(path) as part:
+        part.write_bytes(content)
+
+
 def check_place(path: Path) -> None:
     """Check that :func:`whole_file` could write there; for use before long work.
 

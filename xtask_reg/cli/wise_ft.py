@@ -93,11 +93,10 @@ def _write(weights: dict[str, Tensor], meta: dict[str, Any], stated: dict[str, s
     import torch
 
     from xtask_reg.sources import save_weights
-    from xtask_reg.whole_file import whole_file
+    from xtask_reg.whole_file import replace_file
 
     if file.suffix.lower() == ".safetensors":
         return save_weights(weights, file, stated or None)
     content = io.BytesIO()  # given a path, torch.save does not report a full disk
     torch.save({**({"meta": meta} if meta else {}), "state_dict": weights}, content)
-    with whole_file(file) as part:
-        part.write_bytes(content.getbuffer())
+    replace_file(file, content.getbuffer())

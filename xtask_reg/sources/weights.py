@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from xtask_reg.sources.stored_archive import MAGIC, check_stored
-from xtask_reg.whole_file import check_place, whole_file
+from xtask_reg.whole_file import check_place, replace_file
 
 _CONTAINERS = ("state_dict", "model")
 SAFE_TORCH = "2.10"
@@ -65,8 +65,7 @@ def save_weights(
         raise ValueError(f"cannot write {path}: expected tensors by name (not '__metadata__'), got {_outline(weights)}")
     tensors = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in weights.items()}
     content = _safetensors().torch.save(tensors, metadata)
-    with whole_file(target) as part:
-        part.write_bytes(content)
+    replace_file(target, content)
 
 
 def check_target(path: str | os.PathLike[str]) -> Path:

@@ -11,7 +11,7 @@ import numpy as np
 from xtask_reg.data.synthetic.identity import Identity
 from xtask_reg.data.synthetic.render import MIN_SIZE, Face, render
 from xtask_reg.data.synthetic.view import View
-from xtask_reg.whole_file import whole_file
+from xtask_reg.whole_file import replace_file
 
 
 def view_seed(seed: int, person: int, index: int) -> int:
@@ -55,9 +55,3 @@ def write_face(root: Path, prefix: str, seed: int, person: int, index: int, size
     file_name = f"images/{prefix}_{person:05d}_{index:04d}.png"
     replace_file(root / file_name, cv2.imencode(".png", face.image[..., ::-1])[1].tobytes())
     return face, file_name
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file completely, or leave what was there."""
-    with whole_file(path) as part:
-        part.write_bytes(content)

@@ -7,7 +7,8 @@ import io
 from collections.abc import Iterable
 from pathlib import Path
 
-from xtask_reg.data.synthetic.pictures import checked_people, cleared, replace_file, write_face
+from xtask_reg.data.synthetic.pictures import checked_people, cleared, write_face
+from xtask_reg.whole_file import replace_file
 
 
 def write_identity_set(

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from xtask_reg.data.synthetic.landmarks import FLIP_INDEX, LANDMARK_NAMES, SKELETON
-from xtask_reg.data.synthetic.pictures import checked_people, index_of_split, replace_file, write_face
+from xtask_reg.data.synthetic.pictures import checked_people, index_of_split, write_face
 from xtask_reg.landmarks.coco_annotation import coco_annotation
+from xtask_reg.whole_file import replace_file
 
 _CATEGORY = {
     "id": 1,

@@ -9,7 +9,8 @@ from pathlib import Path
 import cv2
 
 from xtask_reg.data.synthetic.parts import PART_NAMES
-from xtask_reg.data.synthetic.pictures import checked_people, index_of_split, replace_file, write_face
+from xtask_reg.data.synthetic.pictures import checked_people, index_of_split, write_face
+from xtask_reg.whole_file import replace_file
 
 
 def write_segmentation_set(
