@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
+
+from xtask_reg.integrations.mmengine.bare_model import bare_model
 
 OnStart = Callable[[Runner], object]
 
@@ -54,26 +55,22 @@ class Watch(Hook):
 
     def before_train(self, runner: Runner) -> None:
         self.on_start(runner)
-        self.start = values(_model(runner))
+        self.start = values(bare_model(runner))
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         self.batches.append(torch.stack(list(data_batch["inputs"])).numpy().copy())
-        others = getattr(_model(runner), "compared_on", None)
+        others = getattr(bare_model(runner), "compared_on", None)
         self.others += [] if others is None else [others.clone()]
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         self.losses.append({key: value.item() for key, value in outputs.items()})
         assert all(map(math.isfinite, self.losses[-1].values())), self.losses[-1]
-        regularizer = getattr(_model(runner), "regularizer", None)
+        regularizer = getattr(bare_model(runner), "regularizer", None)
         terms = {} if regularizer is None else regularizer.terms
         self.weights.append({name: term.weight for name, term in terms.items()})
 
     def after_train(self, runner: Runner) -> None:
-        self.end = values(_model(runner))
-
-
-def _model(runner: Runner) -> nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self.end = values(bare_model(runner))
 
 
 def run(config: Config, on_start: OnStart = lambda runner: None) -> tuple[Runner, Watch]:
