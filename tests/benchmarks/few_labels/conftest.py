@@ -1,24 +1,17 @@
-"""A small landmark set in place of the real one, and an untrained source network.
-
-The tests import ``made_results`` from this folder.
-"""
+"""A small landmark set in place of the real one, and an untrained source network."""
 
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from grid.places import Places
+from made_results import write_identities
 
 from xtask_reg.data import synthetic
 from xtask_reg.sources import dlib_resnet29_dense, save_weights
-
-sys.path.append(str(Path(__file__).parent))
-from made_results import write_identities
 
 PEOPLE = {"train": range(24), "val": range(24, 28), "test": range(28, 40)}
 

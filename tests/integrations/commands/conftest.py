@@ -1,12 +1,8 @@
-"""A tiny CTD-Com run, really trained, whose source file is gone; and the commands that use it.
-
-The tests import ``without_privileges`` from this folder.
-"""
+"""A tiny CTD-Com run, really trained, whose source file is gone; and the commands that use it."""
 
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,8 +12,6 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 from xtask_reg import cli
-
-sys.path.append(str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="session")

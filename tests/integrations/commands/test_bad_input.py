@@ -18,8 +18,6 @@ from without_privileges import permissions_hold
 
 from xtask_reg.cli import COMMANDS
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 PREDICT = "predict {config} {checkpoint} {image}"
 EXPORT = "export {config} {checkpoint}"
 WISE_FT = "wise-ft {checkpoint} {source}"
