@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Literal
 
 from mmengine.model import BaseModel, initialize
@@ -134,11 +135,8 @@ class CrossTaskModel(BaseModel):
         if self.regularizer is None or mode != "loss":
             return super().forward(inputs, data_samples, mode=mode)
         others, self.compared_on = self.compared_on, None
-        if others is None:
-            images = self.teacher_images(inputs) if self.regularizer.needs_images else None
-            with self.regularizer.recording(images):
-                losses = super().forward(inputs, data_samples, mode=mode)
-        else:
+        images = self.teacher_images(inputs) if others is None and self.regularizer.needs_images else None
+        with self.regularizer.recording(images) if others is None else nullcontext():
             losses = super().forward(inputs, data_samples, mode=mode)
         if not isinstance(losses, Mapping):
             raise TypeError(f"forward(mode='loss') returned a {type(losses).__name__}; expected a dict of losses")
