@@ -100,7 +100,7 @@ class CrossTaskRegularizer(nn.Module):
             term.name: self._common_parameters(student, term) for term in self._terms() if term.reads_parameters
         }
         self._own_parameters()
-        modules = self._tapped(student)
+        modules = {} if student is None else {path: find_module(student, path) for path in self.student_paths}
         self._checks = TermChecks(modules)
         ignored = partial(self._meter.idle_stages, student_taps(self._terms()))
         self._taps = StudentTaps(student, modules, ignored, at_calls=bool(self.terms or self._meter.stages))
@@ -127,11 +127,6 @@ class CrossTaskRegularizer(nn.Module):
         assert self.teacher is not None
         assert term.teacher is not None
         return CommonParameters(student, self.teacher.network, term.student, term.teacher)
-
-    def _tapped(self, student: nn.Module | None) -> Mapping[str, nn.Module]:
-        if student is None:
-            return {}
-        return {path: find_module(student, path) for path in self.student_paths}
 
     def _own_parameters(self) -> Sequence[Tensor]:
         return () if self._student is None else self._student.own_parameters(self, self.teacher)
