@@ -66,6 +66,7 @@ PICKED: Mapping[str, Collection[Any]] = {
     **USUAL,
 }
 """The trainings that repeat a picked result, with seeds that had no part in picking it."""
+RATE_PAIRS = [("L2-SP", "FT at the rate of L2-SP"), ("FT at the rate of L2-SP", "FT")]
 PARTS: Mapping[str, Mapping[str, Collection[Any]]] = {
     "grid": {"method": {method for *_, method in plans.CORE}, "seed": [0], **USUAL},
     "variants": {
@@ -125,6 +126,7 @@ class Measured:
             tables["pairs"] = report.pair_table(self.images(seed=[0], **USUAL), PAIRS)
         if self.lines(**PICKED).size:
             tables["picked"] = report.pair_table(self.images(**PICKED), [("L2-SP", "FT")])
+            tables["rate"] = report.pair_table(self.images(**PICKED), RATE_PAIRS)
         tables["tuning"] = report.tuning_table(self._tuning, self.images(), self.lines())
         if self.lines(**BATCHES).get("batch", pd.Series()).nunique() > 1:
             tables["batches"] = report.batch_table(self.images(**BATCHES))

@@ -27,7 +27,7 @@ class Method:
     Attributes:
         changes: the changes of the config, given the source and the setting.
         settings: those tried in tuning, six each; none for a method that takes FT's setting.
-        fixed: what it adds to FT's setting.
+        fixed: what it adds to FT's setting, or changes in it.
         trains_encoder: whether ``lr`` in its settings is the encoder's rate, not the decoder's.
     """
 
@@ -213,6 +213,7 @@ METHODS = {
     "CTD-ED balanced, pooled": _at_a_tenth(partial(_ed, over="pooled")),
     "CTD-ED balanced, earlier layer": _at_a_tenth(_ed_earlier),
     "AT": Method(_terms(_attention), WEIGHTS),
+    "FT at the rate of L2-SP": Method(_ft, fixed={"lr": 2e-4}),
 }
 
 

@@ -33,8 +33,12 @@ COST_STEPS = 100
 # (batch, steps) with as many images as in the core, then with as many steps
 BATCHES = ((2, 1000), (10, 200), (50, 40), (10, STEPS), (20, STEPS))
 REPEATED = ("FT", "CTD-ED", "CTD-ED decayed", "L2-SP")
-# an apparent gain, tested again with seeds that had no part in picking it
-PICKED: Sequence[Compared] = (("dlib", "none", "FT"), ("dlib", "source", "L2-SP"))
+# an apparent gain, tested again with seeds that had no part in picking it; and what its learning rate does alone
+PICKED: Sequence[Compared] = (
+    ("dlib", "none", "FT"),
+    ("dlib", "source", "L2-SP"),
+    ("dlib", "none", "FT at the rate of L2-SP"),
+)
 PICKED_SEEDS: Mapping[int, Sequence[int]] = {20: (2,), 10: (2, 3, 4)}
 """By the number of labels."""
 # the paper's weight, a random teacher whose term acts, other layers, other cosines, other regularizers
