@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from xtask_reg.kinds import check_kind
+from xtask_reg.plain_tensor import plain
 from xtask_reg.submodules import find_module, with_wrapped
 from xtask_reg.taps import Seen, Tap, TapError, TapRecorder, recorders_on
+from xtask_reg.uncounted_copy import uncounted_copy
 
 
 class StudentTaps:
@@ -75,7 +77,7 @@ class StudentTaps:
         missing = sorted(paths - features.keys())
         if missing:
             raise ValueError(f"features lacks the student's taps {missing}; it has {sorted(features)}")
-        return images, {path: features[path].clone() for path in paths}
+        return images, {path: uncounted_copy(plain(features[path])) for path in paths}
 
     @contextmanager
     def recording(self, *called_with: Tensor) -> Iterator[None]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from xtask_reg.plain_tensor import is_labelled
+
 
 def uncounted_copy(tensor: Tensor) -> Tensor:
-    """A differentiable copy.
+    """A differentiable copy, which is a plain tensor even where a subclass only adds attributes.
 
     Selective checkpointing matches saved values to recomputed operations by their order. A tap copies in the first run
     only: if that copy counted, each later ``clone()`` in the model would be given the values of another.
     """
-    if torch.compiler.is_compiling() or type(tensor) is not Tensor:  # FakeTensor, DTensor
+    if torch.compiler.is_compiling() or not (type(tensor) is Tensor or is_labelled(tensor)):  # FakeTensor, DTensor
         return tensor.clone()
-    with torch._C._DisableTorchDispatch():
+    with torch._C.DisableTorchFunctionSubclass(), torch._C._DisableTorchDispatch():
         return tensor.clone()

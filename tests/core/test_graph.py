@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
 import xtask_reg as xr
@@ -79,10 +79,15 @@ class Copying(nn.Module):
         return checkpoint(self.layer_by_layer, features, use_reentrant=False, context_fn=contexts)
 
 
+class Labelled(Tensor):
+    """A subclass with which PyTorch computes as with the plain tensor."""
+
+
+@pytest.mark.parametrize("kind", [Tensor, Labelled])
 @pytest.mark.parametrize("saved", ["clone", "mm", "aten"])
-def test_tap_in_a_selectively_checkpointed_block(ed, saved) -> None:
+def test_tap_in_a_selectively_checkpointed_block(ed, saved, kind) -> None:
     """Saved values are matched by order: a copy made only in the first run would shift all others by one."""
-    student, source, features = Copying(None), Copying(None), torch.randn(2, 5, 4)
+    student, source, features = Copying(None), Copying(None), torch.randn(2, 5, 4).as_subclass(kind)
     reg = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(source), [ed(student="layers.0", teacher="layers.0")])
     gradients = []
     for student.saved in (None, saved):

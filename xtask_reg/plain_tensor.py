@@ -1,0 +1,28 @@
+"""Tensors of a subclass that only adds attributes or methods, such as MONAI's MetaTensor, as plain tensors."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def is_labelled(tensor: Tensor) -> bool:
+    """Whether it is of a subclass with which PyTorch computes as with the plain tensor (unlike DTensor, FakeTensor)."""
+    return type(tensor) is not Tensor and type(tensor).__torch_dispatch__ is Tensor.__torch_dispatch__
+
+
+def plain(tensor: Tensor) -> Tensor:
+    """The plain tensor of which one of such a subclass is an alias: the output of the operation, with all its gradient.
+
+    After each operation PyTorch makes the alias from it. If the alias is later changed in place, or its gradient is to
+    be measured, only the plain tensor is right. A view remains what it is, since the plain tensor would be another one.
+    """
+    if torch.compiler.is_compiling() or not is_labelled(tensor):
+        return tensor
+    with torch._C.DisableTorchFunctionSubclass():
+        if not tensor.requires_grad:
+            return tensor.as_subclass(Tensor)
+        base, made_by = tensor._base, tensor.grad_fn
+        if base is None or made_by is None or made_by.next_functions != ((base.grad_fn, base.output_nr),):
+            return tensor
+        return base
