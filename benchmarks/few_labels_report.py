@@ -67,6 +67,7 @@ PICKED: Mapping[str, Collection[Any]] = {
 }
 """The trainings that repeat a picked result, with seeds that had no part in picking it."""
 RATE_PAIRS = [("L2-SP", "FT at the rate of L2-SP"), ("FT at the rate of L2-SP", "FT")]
+"""What L2-SP gains at its learning rate, and what the rate gains without it."""
 PARTS: Mapping[str, Mapping[str, Collection[Any]]] = {
     "grid": {"method": {method for *_, method in plans.CORE}, "seed": [0], **USUAL},
     "variants": {

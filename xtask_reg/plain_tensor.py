@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 
-def is_labelled(tensor: Tensor) -> bool:
-    """Whether it is of a subclass with which PyTorch computes as with the plain tensor (unlike DTensor, FakeTensor)."""
-    return type(tensor) is not Tensor and type(tensor).__torch_dispatch__ is Tensor.__torch_dispatch__
+def computes_as_plain(tensor: Tensor) -> bool:
+    """Whether PyTorch computes with it as with a plain tensor, which it may be (unlike DTensor, FakeTensor)."""
+    return type(tensor).__torch_dispatch__ is Tensor.__torch_dispatch__
 
 
 def plain(tensor: Tensor) -> Tensor:
@@ -17,7 +17,7 @@ def plain(tensor: Tensor) -> Tensor:
     After each operation PyTorch makes the alias from it. If the alias is later changed in place, or its gradient is to
     be measured, only the plain tensor is right. A view remains what it is, since the plain tensor would be another one.
     """
-    if torch.compiler.is_compiling() or not is_labelled(tensor):
+    if torch.compiler.is_compiling() or type(tensor) is Tensor or not computes_as_plain(tensor):
         return tensor
     with torch._C.DisableTorchFunctionSubclass():
         if not tensor.requires_grad:
