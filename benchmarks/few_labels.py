@@ -88,8 +88,8 @@ def main() -> None:
     if arguments.command == "prepare":
         prepare(places)
     elif arguments.command == "tune":
-        compared = dict.fromkeys((cell.source, cell.teacher, cell.method) for cell in plan)
-        train([cell for each in compared for cell in tuning_cells(arguments.dataset, *each)], tuning, places, arguments)
+        cells = {each.identity: each for cell in plan for each in tuning_cells(cell)}
+        train([*cells.values()], tuning, places, arguments)
     else:
         cells = tuned(plan, tuning, places)
         train(cells, Results(arguments.results / "few_labels.jsonl"), places, arguments)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from grid.cell import BATCH, cell_of
+from grid.cell import BATCH, TUNED, cell_of
 from grid.methods import METHODS
 from grid.results import Results
 from grid.statistics import Estimate, adjusted_p, bootstrap, of_trainings, paired
@@ -69,7 +69,7 @@ def lines(results: Results, **wanted: Collection[Any]) -> pd.DataFrame:
         results: of the grid.
         **wanted: allowed values of the cells' fields, such as ``n_labels=[10, 20]``.
     """
-    usual = {"batch": BATCH, "rate": 1, "kept": 0, "photographs": None}
+    usual = {"batch": BATCH, "rate": 1, "kept": 0, "photographs": None, "tuned": TUNED}
     every = [
         {**line, "label": label(line), "cell": cell_of(line).folder, "cpu": line.get("hardware", {}).get("cpu")}
         | {key: line["setting"].get(key, value) for key, value in usual.items()}

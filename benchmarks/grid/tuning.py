@@ -1,8 +1,8 @@
 """Chooses the setting of each method, without the people of the test.
 
-Each setting is trained twice with :data:`LABELS` labels, on people of fold 0 and on people of fold 1, and tested on all
-other people. The choice for a test fold uses only trainings on other folds, and in these only people of other folds, so
-nobody of the fold influences it.
+Each setting is trained twice, on people of fold 0 and on people of fold 1, and tested on all other people, with
+:data:`grid.cell.TUNED` labels unless the cell has another number. The choice for a test fold uses only trainings on
+other folds, and in these only people of other folds, so nobody of the fold influences it.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from collections.abc import Collection
 
 import pandas as pd
 
-from grid.cell import Cell
+from grid.cell import TUNED, Cell
 from grid.methods import METHODS, Setting
 from grid.results import Results
 
-LABELS, TUNING_FOLDS = 20, (0, 1)
+TUNING_FOLDS = (0, 1)
 
 
-def tuning_cells(dataset: str, source: str, teacher: str, method: str) -> list[Cell]:
-    """The cells of a method's tuning."""
+def tuning_cells(cell: Cell) -> list[Cell]:
+    """The cells that tune the method of ``cell``."""
+    labels = int(cell.setting.get("tuned", TUNED))
     return [
-        Cell(dataset, source, teacher, method, LABELS, fold, setting=setting, split="tuning")
-        for setting in METHODS[method].settings_for(source)
+        Cell(cell.dataset, cell.source, cell.teacher, cell.method, labels, fold, setting=setting, split="tuning")
+        for setting in METHODS[cell.method].settings_for(cell.source)
         for fold in TUNING_FOLDS
     ]
 
@@ -36,8 +37,7 @@ def tuned_as(cell: Cell) -> Cell:
 
 def is_tuned(results: Results, cell: Cell) -> bool:
     """Whether all settings for the method of ``cell`` were tried."""
-    cell = tuned_as(cell)
-    return all(each in results for each in tuning_cells(cell.dataset, cell.source, cell.teacher, cell.method))
+    return all(each in results for each in tuning_cells(tuned_as(cell)))
 
 
 def scores(results: Results, cell: Cell, held_out: Collection[str]) -> pd.DataFrame:
@@ -48,7 +48,7 @@ def scores(results: Results, cell: Cell, held_out: Collection[str]) -> pd.DataFr
         cell: the cell to choose for; its tuning must be complete.
         held_out: the images of its fold.
     """
-    wanted = tuning_cells(cell.dataset, cell.source, cell.teacher, cell.method)
+    wanted = tuning_cells(cell)
     errors = results.errors
     seen = errors[~errors.image.isin(held_out)].groupby("cell").error.mean()
     rows = [{**each.setting, "error": seen[each.folder]} for each in wanted if each.fold != cell.fold]

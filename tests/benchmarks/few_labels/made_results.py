@@ -19,9 +19,9 @@ def line(cell, errors, **more):
     return {**dataclasses.asdict(cell), **known, "errors": errors, **more}
 
 
-def tune(results, method, error, teacher="none"):
+def tune(results, method, error, **more):
     """Add the whole tuning of a method, its errors by setting, fold and image."""
-    for cell in tuning_cells("frl14", "dlib", teacher, method):
+    for cell in tuning_cells(grid_cell(method, 0, **more)):
         tested = [image for image in IMAGES if image not in FOLDS[cell.fold]]
         results.add(line(cell, {image: error(cell.setting, cell.fold, image) for image in tested}))
 

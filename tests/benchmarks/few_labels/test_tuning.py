@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from grid.cell import Cell
 from grid.methods import METHODS
 from grid.plans import CORE
 from grid.results import Results
@@ -74,10 +75,22 @@ def test_a_method_with_the_setting_of_ft(results):
     assert chosen(results, cell, FOLDS[0]) == {"lr": RATES[2], "weight": 0.002}
 
 
+def test_tuned_with_another_number_of_labels(results):
+    """Such a cell takes nothing from the usual tuning, not even for a method that takes FT's setting."""
+    own = {"tuned": 10.0}
+    cells = [grid_cell("FT", 2, setting=own), grid_cell("CTD-ED 0.002", 2, teacher="source", setting=own)]
+    tune(results, "FT", lambda setting, *_: 0.0 if setting["lr"] == RATES[1] else 1.0)
+    assert not any(is_tuned(results, cell) for cell in cells)
+    tune(results, "FT", lambda setting, *_: 0.0 if setting["lr"] == RATES[4] else 1.0, setting=own)
+    assert [chosen(results, cell, FOLDS[2])["lr"] for cell in cells] == [RATES[4]] * 2
+    assert chosen(results, grid_cell("FT", 2), FOLDS[2]) == {"lr": RATES[1]}
+    assert {cell.n_labels for cell in tuning_cells(cells[0])} == {10}
+
+
 @pytest.mark.parametrize(("method", "factor"), [("FT", 16), ("CTD-ED", 16), ("FE", 1)])
 def test_rates_suit_the_source_where_the_encoder_trains(method, factor):
     dlib, imagenet = (
-        [cell.setting["lr"] for cell in tuning_cells("frl14", source, "none", method)]
+        [cell.setting["lr"] for cell in tuning_cells(Cell("frl14", source, "none", method, 20, 0))]
         for source in ("dlib", "imagenet")
     )
     assert imagenet == pytest.approx([factor * rate for rate in dlib])
@@ -87,4 +100,4 @@ def test_rates_suit_the_source_where_the_encoder_trains(method, factor):
 def test_every_method_has_the_same_budget(compared):
     settings = METHODS[compared[2]].settings
     assert len({tuple(setting.items()) for setting in settings}) == 6
-    assert len({cell.identity for cell in tuning_cells("frl14", *compared)}) == 6 * len(TUNING_FOLDS)
+    assert len({cell.identity for cell in tuning_cells(Cell("frl14", *compared, 20, 0))}) == 6 * len(TUNING_FOLDS)
