@@ -152,9 +152,7 @@ def retuned(dataset: str) -> list[Cell]:
     """:data:`RETUNED` with the fewest labels, tuned with as many."""
     fewest = min(LABELS)
     cells = _cells(dataset, RETUNED, [fewest])
-    return [
-        dataclasses.replace(cell, seed=seed, setting={"tuned": fewest}) for seed in RETUNED_SEEDS for cell in cells
-    ]
+    return [dataclasses.replace(cell, seed=seed, setting={"tuned": fewest}) for seed in RETUNED_SEEDS for cell in cells]
 
 
 def longer(dataset: str) -> list[Cell]:
