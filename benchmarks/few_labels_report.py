@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 from grid import figures, plans, report
-from grid.cell import BATCH, STEPS, STRANGERS
+from grid.cell import BATCH, STEPS, STRANGERS, TUNED
 from grid.kept_report import draw_kept, kept_table, strangers_table
 from grid.results import Results
 from marked_page import filled
@@ -23,7 +23,7 @@ RESULTS = REPOSITORY / "benchmarks" / "results"
 PAGE, README = REPOSITORY / "docs" / "results.md", REPOSITORY / "README.md"
 SHOWN = ("FT", "CTD-ED", "CTD-ED decayed", "CTD-CD", "CTD-Com", "L2-SP", "LP-FT", "FE", "FT, imagenet")
 SUMMED_UP = ("FT", "CTD-CD", "CTD-ED", "CTD-Com", "CTD-ED decayed", "CTD-ED, random teacher", "L2-SP", "FE")
-MIDDLE, MOST = plans.LABELS[0], max(plans.LABELS)
+FEWEST, MIDDLE, MOST = sorted(plans.LABELS)
 BATCHES: Mapping[str, Collection[Any]] = {
     **{"label": ["FT", "CTD-ED"], "n_labels": [MOST]},
     "steps": {STEPS, *(steps for _, steps in plans.BATCHES)},
@@ -38,7 +38,7 @@ PAIRS = (
     ("FT, lfw", "FT, untrained"),
 )
 """Comparisons other than with FT."""
-USUAL: Mapping[str, Collection[Any]] = {"steps": [STEPS], "batch": [BATCH], "kept": [0]}
+USUAL: Mapping[str, Collection[Any]] = {"steps": [STEPS], "batch": [BATCH], "kept": [0], "tuned": [TUNED]}
 FIRST: Mapping[str, Collection[Any]] = {"source": ["dlib"], "seed": [0], "kept": [1]}
 KEPT: Mapping[str, Collection[Any]] = {
     "method": {method for *_, method in plans.KEPT},
@@ -78,6 +78,7 @@ PARTS: Mapping[str, Mapping[str, Collection[Any]]] = {
         **USUAL,
     },
     "seeds": {"method": plans.REPEATED, "source": ["dlib"], "n_labels": [MIDDLE], "seed": [0, 1], **USUAL},
+    "retuned": {"n_labels": [FEWEST], "seed": plans.RETUNED_SEEDS, "tuned": [FEWEST]},
     "longer": {"method": SHOWN, "n_labels": [MOST], "steps": [3 * STEPS]},
 }
 """The results that each part of the page shows, as a table and a figure; by the name of its mark."""
@@ -128,7 +129,10 @@ class Measured:
         if self.lines(**PICKED).size:
             tables["picked"] = report.pair_table(self.images(**PICKED), [("L2-SP", "FT")])
             tables["rate"] = report.pair_table(self.images(**PICKED), RATE_PAIRS)
-        tables["tuning"] = report.tuning_table(self._tuning, self.images(), self.lines())
+        for mark, labels in (("tuning", TUNED), ("retuning", FEWEST)):
+            lines = self.lines(tuned=[labels])
+            if lines.size:
+                tables[mark] = report.tuning_table(self._tuning, self.images(tuned=[labels]), lines)
         if self.lines(**BATCHES).get("batch", pd.Series()).nunique() > 1:
             tables["batches"] = report.batch_table(self.images(**BATCHES))
         asked = {"kept": KEPT, "unlabelled": UNLABELLED, "kept_elsewhere": KEPT_ELSEWHERE}
