@@ -94,7 +94,7 @@ class TapRecorder:
 
     def __init__(self, modules: Mapping[str, nn.Module], owner: str) -> None:
         self.owner = owner
-        self._children = {path: [name for name, _ in module.named_children()] for path, module in modules.items()}
+        self._inside = {path: _last_within(module) for path, module in modules.items()}
         self.ignored: Callable[[], Set[str]] = frozenset
         self.within_graphs = True
         self._arguments: tuple[str, ...] = ()
@@ -104,7 +104,7 @@ class TapRecorder:
     @property
     def paths(self) -> Set[str]:
         """The tapped paths."""
-        return self._children.keys()
+        return self._inside.keys()
 
     def attach_to_calls(self, model: nn.Module) -> None:
         """Record during every call of ``model`` itself, and keep the tensors it is called with.
@@ -268,8 +268,8 @@ class TapRecorder:
         )
 
     def _inner(self, path: str) -> str:
-        children = self._children[path]
-        return f"; perhaps tap {path + '.' + children[-1]!r} instead" if children else ""
+        inside = self._inside[path]
+        return f"; perhaps tap {f'{path}.{inside}'!r} instead" if inside else ""
 
     def remove(self) -> None:
         """Remove all hooks."""
@@ -279,6 +279,17 @@ class TapRecorder:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**{key: value for key, value in self.__dict__.items() if key != "_listens"}, "_step": None}
+
+
+def _last_within(module: nn.Module) -> str:
+    """The path of a module's last child, or of the last one in it if that is a list or dict, which is never called."""
+    names: list[str] = []
+    while children := list(module.named_children()):
+        name, module = children[-1]
+        names.append(name)
+        if not isinstance(module, (nn.ModuleList, nn.ModuleDict)):
+            break
+    return ".".join(names)
 
 
 def recorders_on(model: nn.Module) -> set[TapRecorder]:

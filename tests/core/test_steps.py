@@ -90,20 +90,35 @@ def test_compiled_teacher(plain, ed, expected, values) -> None:
         assert {"ed": expected(plain, images)["ed"]} == values(reg())
 
 
+def only(container: nn.Module) -> nn.Module:
+    (convolution,) = (module for module in container.modules() if isinstance(module, nn.Conv2d))
+    return convolution
+
+
 @pytest.mark.parametrize("kind", [tuple, list, dict])
-def test_output_that_is_no_tensor(net, ed, images, kind) -> None:
+@pytest.mark.parametrize(
+    ("within", "inner"),
+    [
+        (lambda convolution: convolution, "stage"),
+        (lambda convolution: nn.ModuleList([convolution]), "stage.0"),  # itself never called
+        (lambda convolution: nn.ModuleDict({"heads": nn.ModuleList([convolution])}), "stage.heads.0"),
+    ],
+    ids=["module", "list", "dict"],
+)
+def test_output_that_is_no_tensor(net, ed, images, kind, within, inner) -> None:
     class Stages(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.stage = nn.Conv2d(3, 4, 1)
+            self.stage = within(nn.Conv2d(3, 4, 1))
 
         def forward(self, x):
-            return dict(out=self.stage(x)) if kind is dict else kind([self.stage(x)])
+            return dict(out=only(self)(x)) if kind is dict else kind([only(self)(x)])
 
     student = nn.Sequential(Stages())
     reg = xr.CrossTaskRegularizer(student, xr.FrozenTeacher(net()), [ed(student="0", teacher="layer1")])
     student(images)
-    with pytest.raises(xr.TapError, match=f"student tap '0' gave a {kind.__name__}.*one tensor; perhaps tap '0.stage'"):
+    expected = f"student tap '0' gave a {kind.__name__}.*one tensor; perhaps tap '0.{inner}' instead"
+    with pytest.raises(xr.TapError, match=expected):
         reg()
 
 
