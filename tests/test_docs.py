@@ -27,6 +27,7 @@ ELSEWHERE = {
     "docs/mmengine.md": "tests/integrations/test_mmengine_page.py",
     "docs/mmpose.md": "tests/integrations/test_mmpose_runs.py",
     "docs/monai.md": "tests/integrations/test_monai_page.py",
+    "docs/nnunet.md": "tests/integrations/test_nnunet_page.py",
     "docs/predict.md": "tests/integrations/commands/test_pages.py",
     "docs/smp.md": "tests/integrations/test_smp_page.py",
     "docs/timm.md": "tests/integrations/test_timm_page.py",
