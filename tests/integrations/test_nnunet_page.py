@@ -153,8 +153,12 @@ def source(dimensions: int, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def started(trainer: Trainer, checkpoint: Path) -> Trainer:
-    """With ``-pretrained_weights``."""
+    """With ``-pretrained_weights``, and changed so much that the term is not almost 0."""
     load_pretrained_weights(trainer.network, str(checkpoint))
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for parameter in trainer.network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
     return trainer
 
 
