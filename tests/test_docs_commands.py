@@ -73,6 +73,8 @@ NOT_RUN = {
     "python benchmarks/job_cost.py": "is three whole trainings; tests/benchmarks/test_job_cost.py reads such logs",
     "python benchmarks/synthetic_faces.py": "trains the demonstration; tests/test_docs.py has its table",
     "python benchmarks/real_data.py": "needs photographs that are fetched by hand, and hours",
+    "nnUNetv2_train": "needs nnU-Net; where that is installed, tests/integrations/test_nnunet.py calls its functions",
+    "export nnUNet_extTrainer": "names the files for that",
     "python TOOL configs/mmpose/dlib/": "one run of that benchmark",
 }
 

@@ -66,12 +66,12 @@ for configuration in ("2d", "3d_fullres"):
 print(json.dumps(found))
 """
 PREDICT = """
-import os, sys
+import sys
 import torch
 sys.modules["xtask_reg"] = None  # not installed
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 predictor = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)
-predictor.initialize_from_trained_model_folder(os.path.join("..", ".."), ("all",))
+predictor.initialize_from_trained_model_folder("..", ("all",))
 print([*predictor.predict_sliding_window_return_logits(torch.randn(1, 24, 40, 36)).shape])
 """
 
