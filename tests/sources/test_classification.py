@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import cv2
 import numpy as np
 import pytest
@@ -33,6 +35,42 @@ def test_learns_and_reports_falling_losses():
     assert len(losses) == 8
     assert losses[-1] < 0.5 * losses[0]
     assert accuracy(net, *coloured(30), InputConvention()) == 1.0
+
+
+def test_trains_by_the_stated_procedure():
+    """Again without the library: the same steps of the optimizer on the batches that the network was given."""
+    images, labels = coloured(10)
+    net, seen = network(), []
+    again = copy.deepcopy(net)
+    net.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))
+    losses = list(train_classifier(net, images, labels, PIXELS, epochs=4, lr=3e-3, batch_size=4))
+
+    def found(given: torch.Tensor) -> tuple[int, bool]:
+        """Which image it is, and whether it is mirrored."""
+        pairs = [(number, mirrored) for number in range(10) for mirrored in (False, True)]
+        (pair,) = [pair for pair in pairs if given.equal(images[pair[0]].float().flip([2] * pair[1]))]
+        return pair
+
+    optimizer = torch.optim.Adam(again.parameters(), lr=3e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=12)
+    epochs = []
+    for start in range(0, 12, 3):
+        batches, total = [[found(image) for image in batch] for batch in seen[start : start + 3]], 0.0
+        assert sorted(number for batch in batches for number, _ in batch) == list(range(10))
+        for given, batch in zip(seen[start : start + 3], batches, strict=True):
+            chosen = [number for number, _ in batch]
+            again.zero_grad()
+            each = -again(given).log_softmax(1)[torch.arange(len(chosen)), labels[chosen]]
+            each.mean().backward()
+            optimizer.step()
+            schedule.step()
+            total += each.sum().item()
+        assert losses[start // 3] == pytest.approx(total / 10, rel=1e-5)
+        epochs.append(batches)
+    assert len({str(batches) for batches in epochs}) == 4  # shuffled anew
+    assert 10 < sum(mirrored for batches in epochs for batch in batches for _, mirrored in batch) < 30
+    for trained, expected in zip(net.parameters(), again.parameters(), strict=True):
+        torch.testing.assert_close(trained, expected)
 
 
 def test_seed_decides_everything():

@@ -165,6 +165,7 @@ UNREADABLE = {
     "two values": b"\x80\x02}}.",
     "negative length": b"\x80\x02T\xff\xff\xff\xff.",
     "unset memo": b"\x80\x02}h\x00s.",
+    "name without an array": VALID[:-2] + b"X\x01\x00\x00\x00au.",
     "call of a number": b"\x80\x02K\x01)R.",
     "raw data is a number": changed(VALID[VALID.index(b"h\x05X\x12") : VALID.index(b'q"t')], b"K\x05"),
     "text beyond latin1": changed(b"\xc2\x80?\x00", "\u0100?\x00".encode()),

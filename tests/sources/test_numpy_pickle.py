@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import pickletools
 import struct
 from collections import OrderedDict
 from pathlib import Path
@@ -78,6 +79,32 @@ def test_arrays_as_python_2_writes_them(python2_pickle, tmp_path: Path) -> None:
     assert_same(read(content, tmp_path), ARRAYS)
 
 
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_many_arrays(protocol: int, tmp_path: Path) -> None:
+    """What comes late in a file and is repeated, as the second dtype here, has a number of more than a byte."""
+    arrays = {f"f{size} {number}": np.ones(number + 1, f"f{size}") for size in (4, 8) for number in range(90)}
+    content = pickle.dumps(arrays, protocol)
+    assert "LONG_BINGET" in {opcode.name for opcode, *_ in pickletools.genops(content)}
+    assert_same(read(content, tmp_path), arrays)
+
+
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [
+        (b"\x8c\x09fc.weight", b"\x8d\x09" + bytes(7) + b"fc.weight"),
+        (b"C\x18" + SMALL["fc.weight"].tobytes(), b"\x8e\x18" + bytes(7) + SMALL["fc.weight"].tobytes()),
+    ],
+    ids=["text", "bytes"],
+)
+def test_lengths_of_eight_bytes(short: bytes, long: bytes, tmp_path: Path) -> None:
+    """As pickles have them for 4 GB and more."""
+    content = pickle.dumps(SMALL, 4)
+    assert content.count(short) == 1
+    content = b"\x80\x04" + content[11:].replace(short, long)  # without a frame
+    assert pickle.loads(content).keys() == SMALL.keys()
+    assert_same(read(content, tmp_path), SMALL)
+
+
 def test_an_ordered_dict_as_python_2_writes_it(python2_pickle, tmp_path: Path) -> None:
     """As ``OrderedDict([[name, array], ...])``."""
     pairs = b"".join(b"](%se" % python2_pickle({key: value})[5:-2] for key, value in SMALL.items())
@@ -103,6 +130,7 @@ def test_tensors_have_memory_of_their_own(tmp_path: Path) -> None:
         (OrderedDict(), "is empty"),
         ({"a": [1.5]}, "instruction BINFLOAT"),
         ({"a": 3}, "entry 'a', which is not an array"),
+        ({"a": None}, "entry 'a', which is not an array"),
         ({"a": {"b": SMALL["fc.bias"]}}, "entry 'a', which is not an array"),
         ({3: SMALL["fc.bias"]}, "keys that are not names"),
         ({"a": np.array([None, "x"])}, "array 'a', whose dtype is none of torch.float16, .*torch.int64"),
@@ -137,13 +165,14 @@ def test_empty_arrays_are_refused(protocol: int, tmp_path: Path) -> None:
     [
         (b"K\x06\x85", True),
         (b"K\x03K\x02\x86", True),
+        (b"\x8a\x01\x03\x8a\x01\x02\x86", True),
         (b"K\x02K\x04\x86", False),
         (b"J\xfe\xff\xff\xffJ\xfd\xff\xff\xff\x86", False),
         (b"(K\x06\x88t", False),
         (b"](K\x02K\x03e", False),
         (b"(" + b"K\x01" * 40 + b"K\x06t", False),
     ],
-    ids=["6", "3 x 2", "2 x 4", "-2 x -3", "6 x True", "list", "41 dimensions"],
+    ids=["6", "3 x 2", "3L x 2L", "2 x 4", "-2 x -3", "6 x True", "list", "41 dimensions"],
 )
 def test_shapes_must_fit_the_data(shape: bytes, fits: bool, tmp_path: Path) -> None:
     content = VALID.replace(b"K\x02K\x03\x86", shape)
@@ -160,3 +189,13 @@ def test_paths_without_a_file(tmp_path: Path) -> None:
         load_numpy_pickle(tmp_path / "missing.pkl")
     with pytest.raises(ValueError, match=f"{tmp_path.name} is not a regular file"):
         load_numpy_pickle(tmp_path)
+
+
+def test_errors_of_the_system_are_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    (tmp_path / "w.pkl").touch()
+    with pytest.raises(PermissionError, match="not yours"):
+        load_numpy_pickle(tmp_path / "w.pkl")

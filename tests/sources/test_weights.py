@@ -102,6 +102,16 @@ def test_parameters_become_plain_tensors(tmp_path: Path) -> None:
     assert not value.requires_grad
 
 
+def test_tensors_from_a_gpu_are_read_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file names the device of each tensor; this one has 100 devices."""
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:99")
+        torch.save(WEIGHTS, tmp_path / "w.pth")
+    with pytest.raises(RuntimeError, match="CUDA"):
+        torch.load(tmp_path / "w.pth")
+    assert_same(load_weights(tmp_path / "w.pth"), WEIGHTS)
+
+
 def test_symlinks_are_followed(tmp_path: Path) -> None:
     save_weights(WEIGHTS, tmp_path / "w.safetensors")
     (tmp_path / "link.safetensors").symlink_to("w.safetensors")
@@ -128,7 +138,10 @@ class Executes:
     ids=["zip", "legacy", "pickle"],
 )
 @pytest.mark.parametrize("function", [shutil.copyfile, os.mkdir], ids=["unknown", "blocked"])
-def test_a_pickle_executes_nothing(function, serialize, wrap, tmp_path: Path) -> None:
+@pytest.mark.parametrize("permission", ["0", "1"])
+def test_a_pickle_executes_nothing(permission, function, serialize, wrap, tmp_path: Path, monkeypatch) -> None:
+    """Not even where the environment lets ``torch.load`` execute code, as for old checkpoints of other libraries."""
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", permission)
     marker, path = tmp_path / "marker", tmp_path / "w.pth"
     arguments = (str(marker),) if function is os.mkdir else (str(path), str(marker))
     path.write_bytes(serialize(wrap(Executes(function, *arguments))))
@@ -209,9 +222,18 @@ def test_files_without_a_state_dict_are_refused(content: object, tmp_path: Path)
 
 
 @pytest.mark.filterwarnings("ignore:Sparse invariant checks")
-@pytest.mark.parametrize("value", [torch.eye(3).to_sparse(), torch.ones(2, device="meta")], ids=["sparse", "meta"])
-def test_tensors_without_dense_values_are_refused(value: Tensor, tmp_path: Path) -> None:
-    torch.save({"odd": value}, tmp_path / "w.pth")
+@pytest.mark.filterwarnings("ignore:.*quantiz")
+@pytest.mark.parametrize(
+    "value",
+    [
+        lambda: torch.eye(3).to_sparse(),
+        lambda: torch.ones(2, device="meta"),
+        lambda: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8),
+    ],
+    ids=["sparse", "meta", "quantized"],
+)
+def test_tensors_without_dense_values_are_refused(value: Callable[[], Tensor], tmp_path: Path) -> None:
+    torch.save({"odd": value()}, tmp_path / "w.pth")
     with pytest.raises(ValueError, match="odd is a sparse, quantized or meta tensor"):
         load_weights(tmp_path / "w.pth")
 
