@@ -137,7 +137,7 @@ def _followed(features: Tensor, calls: Sequence[_Call], scores: Tensor) -> Found
         steps.append(nn.Flatten())
     precise = torch.promote_types(start.dtype, torch.float32)
     connector = _trainable(steps).to(precise)
-    return (last, connector.train()) if last and _same(connector.eval()(start.to(precise)), scores) else None
+    return (last, connector.train()) if last and _gives(connector.eval(), start.to(precise), scores) else None
 
 
 def _between(features: Tensor) -> list[nn.Sequential]:
@@ -160,6 +160,14 @@ def _trainable(steps: Sequence[nn.Module]) -> nn.Sequential:
         if isinstance(module, _DropoutNd):
             module.p = 0.0
     return copied.requires_grad_()
+
+
+def _gives(connector: nn.Module, features: Tensor, scores: Tensor) -> bool:
+    """Whether it computes the scores from the features alone; its modules may have been called with more."""
+    try:
+        return _same(connector(features), scores)
+    except Exception:  # of nearly any type, where a module is called without an argument that it needs
+        return False
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

@@ -49,6 +49,32 @@ def with_two_layers() -> nn.Module:
     return network
 
 
+class Pair(nn.Module):
+    """Returns its scores beside what they are made from."""
+
+    def __init__(self, layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        return self.layers(features), features
+
+
+class First(nn.Module):
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(images)[0]
+
+
+def with_a_pair() -> nn.Module:
+    network = with_two_layers()
+    network.fc = Pair(network.fc)
+    return First(network)
+
+
 def with_a_window() -> nn.Module:
     layers = dict(list(resnet().named_children())[:-2])
     network = nn.Sequential()
@@ -60,7 +86,7 @@ def with_a_window() -> nn.Module:
 
 def vit(**options: object) -> nn.Module:
     sizes = {"img_size": 64, "patch_size": 16, "embed_dim": 24, "depth": 3, "num_heads": 2, "num_classes": 5}
-    return timm.create_model("vit_tiny_patch16_224", **sizes, **options)
+    return timm.create_model("vit_tiny_patch16_224", **sizes | options)
 
 
 class Averaging(SwinTransformer):
@@ -90,9 +116,29 @@ class Twice(nn.Module):
         return 2 * self.net(images)
 
 
+class Scaled(nn.Module):
+    def forward(self, x: Tensor, factor: float) -> Tensor:
+        return factor * x
+
+
+def with_a_factor(**named: float) -> nn.Module:
+    """Its head has a module that is called with a number, besides the features."""
+    network = with_two_layers()
+    network.scaled = Scaled()
+
+    def forward(images: Tensor) -> Tensor:
+        stem = network.maxpool(network.relu(network.bn1(network.conv1(images))))
+        features = network.layer4(network.layer3(network.layer2(network.layer1(stem))))
+        return network.fc(network.scaled(network.avgpool(features), *(() if named else (3.0,)), **named).flatten(1))
+
+    network.forward = forward
+    return network
+
+
 SOURCES: dict[str, tuple[Callable[[], nn.Module], str, str, type[nn.Module]]] = {
     "torchvision": (resnet, "layer4", "fc", xr.PooledClassifier),
     "two layers": (with_two_layers, "layer4", "fc", nn.Sequential),
+    "two layers in a module that returns a tuple": (with_a_pair, "net.layer4", "net.fc.layers", nn.Sequential),
     "window": (with_a_window, "layer4", "fc", xr.PooledClassifier),
     "wrapped": (lambda: nn.DataParallel(resnet()), "layer4", "fc", xr.PooledClassifier),
     "map of scores": (with_a_map_of_scores, "layer4", "fc", xr.PooledClassifier),
@@ -102,6 +148,7 @@ SOURCES: dict[str, tuple[Callable[[], nn.Module], str, str, type[nn.Module]]] = 
     "map of scores of two layers": (
         lambda: with_a_map_of_scores(nn.Conv2d(512, 512, 1), nn.ReLU()), "layer4", "fc", nn.Sequential
     ),
+    "from a vector": (with_two_layers, "fc.0", "fc.3", nn.Sequential),
     "dla": (lambda: timm.create_model("dla34", num_classes=5), "level5", "fc", xr.PooledClassifier),
     "mobilenet": (torchvision.models.mobilenet_v3_small, "features.12", "classifier", nn.Sequential),
     "vgg": (lambda: torchvision.models.vgg11(num_classes=5), "features.20", "classifier", nn.Sequential),
@@ -160,8 +207,17 @@ def test_the_copy_gives_the_source_s_scores_and_trains(name: str) -> None:
         (lambda: timm.create_model("deit_tiny_distilled_patch16_224", depth=3, img_size=64), "blocks.2"),
         (lambda: torchvision.models.densenet121(), "features.norm5"),
         (Twice, "net.layer4"),
+        (with_a_factor, "layer4"),
+        (lambda: with_a_factor(factor=3.0), "layer4"),
+        (resnet, "fc"),
+        (with_a_pair, "net.fc"),
+        (lambda: vit(global_pool="avg", img_size=(32, 64)), "blocks.2"),
     ],
-    ids=["no scores", "two heads", "an activation that is no module", "a factor"],
+    ids=[
+        *("no scores", "two heads", "an activation that is no module", "a factor"),
+        *("a factor that a module is given", "one by name", "the scores themselves", "a tuple"),
+        "patches that make no square",
+    ],
 )
 def test_what_cannot_be_followed(make: Callable[[], nn.Module], stage: str) -> None:
     assert followed(make(), stage) is None

@@ -81,8 +81,11 @@ def repacked(archive: bytes, compression: int, comment: bytes = b"") -> bytes:
 BOMB = repacked(saved({"a": torch.zeros(2**22)}), zipfile.ZIP_DEFLATED)  # 17 KB for 16 MB
 
 
-def with_second_directory(archive: bytes) -> bytes:
-    """Python's zipfile finds a directory without entries in front of the end record, PyTorch the true one."""
+def with_second_directory(archive: bytes, stated: bool = False, behind: bool = False) -> bytes:
+    """Python's zipfile finds a directory without entries in front of the end record, PyTorch the true one.
+
+    The end record may state the place that Python finds, and so may a comment behind it.
+    """
     end = archive.rfind(b"PK\x05\x06")
     *_, count, size, start, _ = struct.unpack("<4s4H2LH", archive[end:])
 
@@ -90,8 +93,10 @@ def with_second_directory(archive: bytes) -> bytes:
         return struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, size, start)
 
     locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, end, 1)
-    last = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 2**16 - 1, 2**16 - 1, 2**32 - 1, 2**32 - 1, 0)
-    return archive[:end] + end64(count, size, start) + end64(0, 0, end + 56) + locator + last
+    empty, comment = end + 56, struct.pack("<4s12xLH", b"no", end + 56, 0) if behind else b""
+    place, short = empty if stated else 2**32 - 1, 2**16 - 1
+    last = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, short, short, 2**32 - 1, place, len(comment)) + comment
+    return archive[:end] + end64(count, size, start) + end64(0, 0, empty) + locator + last
 
 
 def with_one_content_for_all(archive: bytes) -> bytes:
@@ -114,6 +119,8 @@ BOMBS = {
     "with a comment that looks like an end": repacked(BOMB, zipfile.ZIP_DEFLATED, b"x" * 8 + b"PK\x05\x06" + b"x" * 8),
     "with bytes behind it": BOMB + b"x" * 30,
     "with two directories": with_second_directory(BOMB),
+    "with two directories, one stated twice": with_second_directory(BOMB, stated=True),
+    "with two directories, one stated in a comment": with_second_directory(BOMB, behind=True),
     "overlapping": with_one_content_for_all(saved({str(i): torch.zeros(2**14) for i in range(50)})),
     "repeated values": saved({"a": torch.zeros(1).expand(2**40)}),
 }
