@@ -117,21 +117,42 @@ class Twice(nn.Module):
 
 
 class Scaled(nn.Module):
-    def forward(self, x: Tensor, factor: float) -> Tensor:
-        return factor * x
+    """Multiplies by the factor that it is called with."""
+
+    def __init__(self, default: float | None) -> None:
+        super().__init__()
+        self.default = default
+
+    def forward(self, x: Tensor, factor: float | None = None) -> Tensor:
+        return x * (factor or self.default)
 
 
-def with_a_factor(**named: float) -> nn.Module:
-    """Its head has a module that is called with a number, besides the features."""
+def with_a_factor(default: float | None) -> nn.Module:
     network = with_two_layers()
-    network.scaled = Scaled()
+    network.scaled = Scaled(default)
 
     def forward(images: Tensor) -> Tensor:
         stem = network.maxpool(network.relu(network.bn1(network.conv1(images))))
         features = network.layer4(network.layer3(network.layer2(network.layer1(stem))))
-        return network.fc(network.scaled(network.avgpool(features), *(() if named else (3.0,)), **named).flatten(1))
+        return network.fc(network.scaled(network.avgpool(features).flatten(1), 3.0))
 
     network.forward = forward
+    return network
+
+
+def with_a_norm() -> nn.Module:
+    network = with_a_window()
+    classifier = network.fc
+    del network.fc
+    network.add_module("norm", nn.BatchNorm2d(512))
+    network.add_module("fc", classifier)
+    return network
+
+
+def with_a_head_that_pools() -> nn.Module:
+    network = with_a_window()
+    layers = nn.Linear(512, 16), nn.ReLU(), nn.Linear(16, 5)
+    network.fc = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), *layers)
     return network
 
 
@@ -148,6 +169,8 @@ SOURCES: dict[str, tuple[Callable[[], nn.Module], str, str, type[nn.Module]]] = 
     "map of scores of two layers": (
         lambda: with_a_map_of_scores(nn.Conv2d(512, 512, 1), nn.ReLU()), "layer4", "fc", nn.Sequential
     ),
+    "window after a norm": (with_a_norm, "layer4", "fc", nn.Sequential),
+    "a head that pools": (with_a_head_that_pools, "layer4", "fc", nn.Sequential),
     "from a vector": (with_two_layers, "fc.0", "fc.3", nn.Sequential),
     "dla": (lambda: timm.create_model("dla34", num_classes=5), "level5", "fc", xr.PooledClassifier),
     "mobilenet": (torchvision.models.mobilenet_v3_small, "features.12", "classifier", nn.Sequential),
@@ -207,15 +230,15 @@ def test_the_copy_gives_the_source_s_scores_and_trains(name: str) -> None:
         (lambda: timm.create_model("deit_tiny_distilled_patch16_224", depth=3, img_size=64), "blocks.2"),
         (lambda: torchvision.models.densenet121(), "features.norm5"),
         (Twice, "net.layer4"),
-        (with_a_factor, "layer4"),
-        (lambda: with_a_factor(factor=3.0), "layer4"),
+        (lambda: with_a_factor(None), "layer4"),
+        (lambda: with_a_factor(1.0), "layer4"),
         (resnet, "fc"),
         (with_a_pair, "net.fc"),
         (lambda: vit(global_pool="avg", img_size=(32, 64)), "blocks.2"),
     ],
     ids=[
         *("no scores", "two heads", "an activation that is no module", "a factor"),
-        *("a factor that a module is given", "one by name", "the scores themselves", "a tuple"),
+        *("a module without its factor", "another factor", "the scores themselves", "a tuple"),
         "patches that make no square",
     ],
 )
