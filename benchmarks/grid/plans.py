@@ -41,7 +41,6 @@ PICKED: Sequence[Compared] = (
 )
 PICKED_SEEDS: Mapping[int, Sequence[int]] = {20: (2,), 10: (2, 3, 4)}
 """By the number of labels."""
-RETUNED = CORE[:2]
 RETUNED_SEEDS = (2, 3, 4)
 # the paper's weight, a random teacher whose term acts, other layers, other cosines, other regularizers
 VARIANTS: Sequence[Compared] = (
@@ -145,7 +144,7 @@ def picked(dataset: str) -> list[Cell]:
 def retuned(dataset: str) -> list[Cell]:
     """FT and CTD-ED with the fewest labels, tuned with as many."""
     fewest = min(LABELS)
-    cells = _cells(dataset, RETUNED, [fewest])
+    cells = _cells(dataset, CORE[:2], [fewest])
     return [dataclasses.replace(cell, seed=seed, setting={"tuned": fewest}) for seed in RETUNED_SEEDS for cell in cells]
 
 

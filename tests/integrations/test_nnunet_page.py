@@ -1,7 +1,7 @@
 """docs/nnunet.md, executed and checked.
 
-nnU-Net itself needs another version of timm than the other tests. Its trainer is replaced by one that does the same in the
-same order; ``test_nnunet.py`` runs the real one where it is installed.
+nnU-Net itself needs another version of timm than the other tests. Its trainer is replaced by one that does the same in
+the same order; ``test_nnunet.py`` runs the real one where it is installed.
 """
 
 from __future__ import annotations
