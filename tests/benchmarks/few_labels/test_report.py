@@ -222,3 +222,24 @@ def test_the_command_writes_and_draws_what_is_there(results, tmp_path, monkeypat
     page.write_text("no mark")
     with pytest.raises(ValueError, match="no <!-- grid -->"):
         few_labels_report.main()
+
+
+def test_trainings_tuned_with_other_labels_have_tables_of_their_own(results, tmp_path, monkeypatch):
+    def tables():
+        return few_labels_report.Measured(tmp_path, "frl14").tables()
+
+    tuning, own = Results(tmp_path / "few_labels_tuning.jsonl"), {"tuned": 10}
+    for method in ERRORS:
+        tune(tuning, method, lambda *_: 1.0)
+    before = tables()
+    for method, error in {"FT": 4.0, "FE": 5.0}.items():
+        tune(tuning, method, lambda *_: 2.0, setting=own)
+        for fold in range(5):
+            cell = grid_cell(method, fold, n_labels=10, setting={"lr": 1e-4, **own})
+            results.add(line(cell, dict.fromkeys(FOLDS[fold], error)))
+    retuned = few_labels_report.PARTS["retuned"]
+    monkeypatch.setitem(few_labels_report.PARTS, "retuned", {**retuned, "seed": [0]})
+    after = tables()
+    assert cells_of(after.pop("retuned"), "10", "FE")[5] == "**+25.0 (+25.0 to +25.0)**"
+    assert "| lr 1e-05 | 2.000 | " in after.pop("retuning")
+    assert after == before

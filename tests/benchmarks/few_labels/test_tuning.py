@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import few_labels
 import pytest
 from grid.cell import Cell
 from grid.methods import METHODS
@@ -85,6 +86,18 @@ def test_tuned_with_another_number_of_labels(results):
     assert [chosen(results, cell, FOLDS[2])["lr"] for cell in cells] == [RATES[4]] * 2
     assert chosen(results, grid_cell("FT", 2), FOLDS[2]) == {"lr": RATES[1]}
     assert {cell.n_labels for cell in tuning_cells(cells[0])} == {10}
+
+
+@pytest.mark.parametrize(("plan", "labels", "trainings"), [("core", 20, 144), ("retuned", 10, 24)])
+def test_the_command_tunes_each_method_once(plan, labels, trainings, tmp_path, monkeypatch):
+    """As many trainings as docs/results.md states."""
+    tuned = []
+    monkeypatch.setattr(few_labels, "train", lambda cells, *_: tuned.extend(cells))
+    arguments = ["--data-root", str(tmp_path), "--results", str(tmp_path), "--plan", plan]
+    monkeypatch.setattr("sys.argv", ["few_labels", "tune", *arguments])
+    few_labels.main()
+    assert len({cell.identity for cell in tuned}) == len(tuned) == trainings
+    assert {cell.n_labels for cell in tuned} == {labels}
 
 
 @pytest.mark.parametrize(("method", "factor"), [("FT", 16), ("CTD-ED", 16), ("FE", 1)])
