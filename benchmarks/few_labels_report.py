@@ -69,7 +69,7 @@ PICKED: Mapping[str, Collection[Any]] = {
 RATE_PAIRS = [("L2-SP", "FT at the rate of L2-SP"), ("FT at the rate of L2-SP", "FT")]
 """What L2-SP gains at its learning rate, and what the rate gains without it."""
 PARTS: Mapping[str, Mapping[str, Collection[Any]]] = {
-    "grid": {"method": {method for *_, method in plans.CORE}, "seed": [0], **USUAL},
+    "grid": {"method": {method for *_, method in (*plans.CORE, *plans.SOURCES)}, "seed": [0], **USUAL},
     "variants": {
         "method": {method for *_, method in plans.VARIANTS},
         "source": ["dlib"],

@@ -46,7 +46,8 @@ def cell_config(cell: Cell, places: Places, folder: Path) -> Config:
     # without it the random decoder's first gradients can ruin the encoder, which then predicts the mean shape for good
     warmup = {"type": "LinearLR", "start_factor": 0.01, "by_epoch": False, "end": cell.steps // 10}
     config.param_scheduler = [warmup, *config.param_scheduler]
-    config.model.backbone.init_cfg.checkpoint = str(weights_file(cell.source, places.prepared))
+    if source.weights:
+        config.model.backbone.init_cfg.checkpoint = str(weights_file(cell.source, places.prepared))
     if source.small_batches:
         config.model.backbone.norm_eval = True
     config.model.head.out_channels = landmarks.landmarks

@@ -28,7 +28,7 @@ class Method:
         changes: the changes of the config, given the source and the setting.
         settings: those tried in tuning, six each; none for a method that takes FT's setting.
         fixed: what it adds to FT's setting, or changes in it.
-        trains_encoder: whether ``lr`` in its settings is the encoder's rate, not the decoder's.
+        trains_encoder: whether ``lr`` in its settings is the rate of a pretrained encoder, not of what is new.
     """
 
     changes: Callable[[Source, Setting], Changes]
@@ -149,6 +149,10 @@ def _fe(source: Source, setting: Setting) -> Changes:
     return {"optim_wrapper": {"optimizer": {"lr": setting["lr"]}}, "model": {"frozen": ["backbone"]}}
 
 
+def _hg(source: Source, setting: Setting) -> Changes:
+    return {"optim_wrapper": {"optimizer": {"lr": setting["lr"]}}}
+
+
 def _ftp(source: Source, setting: Setting) -> Changes:
     return {**_rates(setting["lr"]), "model": {"frozen": ["backbone"], "frozen_but": [*source.last_stage]}}
 
@@ -195,6 +199,7 @@ METHODS = {
     "FT": Method(_ft, RATES),
     "FE": Method(_fe, HEAD_RATES, trains_encoder=False),
     "FTP": Method(_ftp, LAST_RATES),
+    "HG": Method(_hg, HEAD_RATES, trains_encoder=False),
     "CTD-CD": Method(_terms(_cd), WEIGHTS),
     "CTD-ED": Method(_terms(_ed), WEIGHTS),
     "CTD-Com": Method(_terms(_cd, _ed), WEIGHTS),

@@ -53,12 +53,13 @@ VARIANTS: Sequence[Compared] = (
     ("dlib", "source", "CTD-ED balanced, pooled"),
     ("dlib", "source", "AT"),
 )
-# one network from a source trained here, whose own classifier L_CD can use, and without a source
+# one network from a source trained here, whose own classifier L_CD can use, and without a source; the paper's Hourglass
 SOURCES: Sequence[Compared] = (
     ("lfw", "none", "FT"),
     ("lfw", "source", "CTD-ED"),
     ("lfw", "source", "CTD-CD"),
     ("untrained", "none", "FT"),
+    ("scratch", "none", "HG"),
 )
 
 # what is kept of the source's task, at three doses per constraint

@@ -11,6 +11,7 @@ import pandas as pd
 from grid.cell import BATCH, TUNED, cell_of
 from grid.methods import METHODS
 from grid.results import Results
+from grid.sources import SOURCES
 from grid.statistics import Estimate, adjusted_p, bootstrap, of_trainings, paired
 from grid.tuning import scores
 from xtask_reg.landmarks import LandmarkScores, score_images
@@ -57,9 +58,9 @@ def label(line: Mapping[str, Any]) -> str:
 
 
 def reference_of(name: str, source: str) -> str:
-    """The name of a method's reference: FT from the same source; for that, FT."""
+    """The name of a method's reference: FT from the same source; for that, and for a method without a source, FT."""
     plain = label({"method": PLAIN, "teacher": "none", "source": source})
-    return PLAIN if name == plain else plain
+    return plain if SOURCES[source].weights and name != plain else PLAIN
 
 
 def lines(results: Results, **wanted: Collection[Any]) -> pd.DataFrame:

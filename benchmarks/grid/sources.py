@@ -13,7 +13,8 @@ class Source:
 
     Attributes:
         config: the MMPose config that fine-tunes it, below ``configs/mmpose``.
-        weights: its file in the folder of prepared sources.
+        weights: its file in the folder of prepared sources; none if the student starts from scratch, and then nothing
+            below applies.
         last: tap of the last encoder features.
         earlier: tap one stage before, at twice the resolution.
         last_stage: what comes after it in the encoder, which alone trains in FTP.
@@ -26,11 +27,11 @@ class Source:
     """
 
     config: str
-    weights: str
-    last: str
-    earlier: str
-    last_stage: Sequence[str]
-    channels: int
+    weights: str = ""
+    last: str = ""
+    earlier: str = ""
+    last_stage: Sequence[str] = ()
+    channels: int = 0
     classes: int = 0
     small_batches: bool = False
     rate_factor: float = 1
@@ -79,6 +80,7 @@ SOURCES = {
         158,
         rate_factor=4,
     ),
+    "scratch": Source("dlib/td-hm_hourglass52_hg_landmarks-128x128.py"),
 }
 
 

@@ -53,6 +53,22 @@ def test_it_can_be_built(places, compared):
     assert len(model.regularizer.terms if model.regularizer else ()) == TERMS.get(compared[2], 0)
 
 
+def test_the_hourglass_differs_in_its_network_and_learning_rate_alone(places):
+    plain, other = (config_of(places, cell(*each)) for each in (("dlib", "none", "FT"), ("scratch", "none", "HG")))
+    of_the_source = {"source", "teacher", "monitor", "loss_cd", "loss_ed", "loss_sa", "loss_ca"}
+    network = {f"model.{part}" for part in ("type", "data_preprocessor", "backbone", "head", "train_cfg")}
+    own = {"stacks", "find_unused_parameters", "optim_wrapper"}
+    assert changed(plain.to_dict(), other.to_dict()) == of_the_source | network | own
+    heads = [config.model.head for config in (plain, other)]
+    assert [head.out_channels for head in heads] == [14, 14]
+    assert heads[0].decoder == heads[1].decoder
+    assert heads[0].loss == heads[1].loss
+    assert "checkpoint" not in str(other.model)
+    optimizers = [config.optim_wrapper.optimizer.to_dict() for config in (plain, other)]
+    assert optimizers[1] == {**optimizers[0], "lr": 6e-5}
+    assert "paramwise_cfg" not in other.optim_wrapper
+
+
 def test_a_random_teacher_has_other_weights(places):
     networks = {}
     for teacher in ("source", "random"):

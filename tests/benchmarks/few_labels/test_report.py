@@ -133,12 +133,16 @@ def test_the_reference_is_of_the_same_processor_where_there_is_one(tmp_path):
 
 
 def test_another_source_is_compared_with_its_own_fine_tuning(tmp_path):
-    """The other source is twice as bad and takes three times as long; its constraint adds a tenth to both."""
+    """The other source is twice as bad and takes three times as long; its constraint adds a tenth to both.
+
+    A network without a source is compared with FT.
+    """
     results = Results(tmp_path / "few_labels.jsonl")
     for source, method, factor, seconds in (
         ("dlib", "FT", 1, 10),
         ("imagenet", "FT", 2, 30),
         ("imagenet", "CTD-ED", 2.2, 33),
+        ("scratch", "HG", 4, 50),
     ):
         for fold in range(5):
             cell = dataclasses.replace(grid_cell(method, fold), source=source)
@@ -148,7 +152,8 @@ def test_another_source_is_compared_with_its_own_fine_tuning(tmp_path):
     found, time = report.differences(rows), report.times(lines)
     assert found["FT, imagenet", 20].percent.mean == pytest.approx(100)
     assert found["CTD-ED, imagenet", 20].percent.mean == pytest.approx(10)
-    assert time == {"FT": 1, "FT, imagenet": 3, "CTD-ED, imagenet": pytest.approx(1.1)}
+    assert found["HG, scratch", 20].percent.mean == pytest.approx(300)
+    assert time == {"FT": 1, "FT, imagenet": 3, "CTD-ED, imagenet": pytest.approx(1.1), "HG, scratch": 5}
 
 
 def test_only_what_is_wanted(results):

@@ -109,7 +109,7 @@ def test_rates_suit_the_source_where_the_encoder_trains(method, factor):
     assert imagenet == pytest.approx([factor * rate for rate in dlib])
 
 
-@pytest.mark.parametrize("compared", CORE, ids=" ".join)
+@pytest.mark.parametrize("compared", [*CORE, ("scratch", "none", "HG")], ids=" ".join)
 def test_every_method_has_the_same_budget(compared):
     settings = METHODS[compared[2]].settings
     assert len({tuple(setting.items()) for setting in settings}) == 6
