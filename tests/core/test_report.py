@@ -138,6 +138,25 @@ def test_weights_of_terms_without_stages(build, ed, images) -> None:
         assert model.regularizer.report["weight/ed"] == pytest.approx(weight)
 
 
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_term_that_has_ended(build, ed, saved) -> None:
+    """From the first measured step without it on, its weight is 0, and nothing else is said of it."""
+    ends = ed(weight=xr.LinearDecay(0.4, until=0.4), name="ends")
+    model = build(ends, ed(weight=0.1), monitor=xr.Monitor([], every=3))
+    for number in range(10):
+        model.regularizer.progress = number / 10
+        step(model, torch.randn(2, 3, 9, 11))
+        if saved:
+            model.regularizer.state_dict()
+        own = {key: value for key, value in model.regularizer.report.items() if key.endswith("/ends")}
+        if number < 6:
+            assert own.keys() == {"value/ends", "weight/ends", "ratio/ends"}
+            assert own["weight/ends"] == pytest.approx(0.4 if number < 3 else 0.1)
+        else:
+            assert own == {"weight/ends": 0}, number
+        assert model.regularizer.report["weight/ed"] == 0.1
+
+
 @pytest.mark.parametrize("with_term", [True, False])
 def test_idle_steps_copy_no_stage_and_run_no_teacher(build, ed, images, monkeypatch, with_term) -> None:
     model = build(*([ed(student="layer1", teacher="layer1")] if with_term else []), monitor=xr.Monitor(["layer2"], 3))

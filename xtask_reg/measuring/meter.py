@@ -81,6 +81,7 @@ class Meter:
         if self.was_measured:
             self.close()
             self._last = step
+            self._forget_ended(term.name for term in terms if term.weight == 0 and term.name not in step.terms)
         return step
 
     def report(self) -> dict[str, float]:
@@ -121,12 +122,11 @@ class Meter:
                 if balanced.update(*norms[term.name]):
                     self._student = step.student
                     warn_of_nothing_to_balance(term, balanced)
-        self._keep(step.report(norms), terms)
+        self._report |= step.report(norms)
 
-    def _keep(self, found: Mapping[str, float], terms: Iterable[Term]) -> None:
-        """Update the report; of a term that has ended, only its weight 0 stays in it."""
-        self._report |= found
-        for name in (term.name for term in terms if term.weight == 0 and f"weight/{term.name}" not in found):
+    def _forget_ended(self, names: Iterable[str]) -> None:
+        """Of terms that have ended, only their weight 0 stays in the report."""
+        for name in names:
             if f"weight/{name}" in self._report:
                 self._report[f"weight/{name}"] = 0.0
             for kind in ("value", "ratio"):
