@@ -138,23 +138,28 @@ def test_weights_of_terms_without_stages(build, ed, images) -> None:
         assert model.regularizer.report["weight/ed"] == pytest.approx(weight)
 
 
+@pytest.mark.parametrize("monitor", [None, xr.Monitor([], every=3)])
 @pytest.mark.parametrize("saved", [False, True])
-def test_a_term_that_has_ended(build, ed, saved) -> None:
-    """From the first measured step without it on, its weight is 0, and nothing else is said of it."""
-    ends = ed(weight=xr.LinearDecay(0.4, until=0.4), name="ends")
-    model = build(ends, ed(weight=0.1), monitor=xr.Monitor([], every=3))
-    for number in range(10):
-        model.regularizer.progress = number / 10
+@pytest.mark.parametrize("until", [0.5, 0.6, 0.7])  # ends in the step that is measured, before it, and after it
+@pytest.mark.parametrize("balanced", [False, True])
+def test_a_term_that_has_ended(build, ed, balanced, until, saved, monitor) -> None:
+    """From its end on its weight is 0, whatever was measured before, and nothing else is said of it."""
+    decay = xr.LinearDecay(0.4, until=until)
+    weight = xr.Balanced(decay, every=6) if balanced else decay
+    model = build(ed(weight=weight), ed(weight=0.1, name="other"), monitor=monitor)
+    said = []
+    for number in range(12):
+        model.regularizer.progress = number / 10 if number < 10 else 1
         step(model, torch.randn(2, 3, 9, 11))
         if saved:
             model.regularizer.state_dict()
-        own = {key: value for key, value in model.regularizer.report.items() if key.endswith("/ends")}
-        if number < 6:
-            assert own.keys() == {"value/ends", "weight/ends", "ratio/ends"}
-            assert own["weight/ends"] == pytest.approx(0.4 if number < 3 else 0.1)
-        else:
-            assert own == {"weight/ends": 0}, number
-        assert model.regularizer.report["weight/ed"] == 0.1
+        said.append({key: value for key, value in model.regularizer.report.items() if key.endswith("/ed")})
+    ends = round(10 * until)
+    measured = [each for each in said[:ends] if each]
+    assert bool(measured) is (balanced or monitor is not None)
+    assert all(each.keys() == {"value/ed", "weight/ed", "ratio/ed"} for each in measured)
+    assert said[ends:] == [{"weight/ed": 0.0} if measured else {}] * (12 - ends)
+    assert model.regularizer.report.get("weight/other", 0.1) == 0.1
 
 
 @pytest.mark.parametrize("with_term", [True, False])

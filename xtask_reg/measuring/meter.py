@@ -67,6 +67,7 @@ class Meter:
             return MeasuredStep()
         terms = list(terms)
         self._finish(terms)
+        self._forget_ended(terms)
         watched = self._watches
         balancing = {term.name for term in terms if _is_due(term)}
         places = {_place(term) for term in terms if watched or term.name in balancing}
@@ -81,7 +82,6 @@ class Meter:
         if self.was_measured:
             self.close()
             self._last = step
-            self._forget_ended(term.name for term in terms if term.weight == 0 and term.name not in step.terms)
         return step
 
     def report(self) -> dict[str, float]:
@@ -124,9 +124,9 @@ class Meter:
                     warn_of_nothing_to_balance(term, balanced)
         self._report |= step.report(norms)
 
-    def _forget_ended(self, names: Iterable[str]) -> None:
+    def _forget_ended(self, terms: Iterable[Term]) -> None:
         """Of terms that have ended, only their weight 0 stays in the report."""
-        for name in names:
+        for name in (term.name for term in terms if _has_ended(term)):
             if f"weight/{name}" in self._report:
                 self._report[f"weight/{name}"] = 0.0
             for kind in ("value", "ratio"):
@@ -136,9 +136,13 @@ class Meter:
         return {**self.__dict__, "_last": None, "_report": self.report()}
 
 
-def _is_due(term: Term) -> bool:
+def _has_ended(term: Term) -> bool:
     balanced = term.weighting
-    return isinstance(balanced, Balanced) and value_at(balanced.ratio, term.progress) > 0 and balanced.is_due
+    return (value_at(balanced.ratio, term.progress) if isinstance(balanced, Balanced) else term.weight) == 0
+
+
+def _is_due(term: Term) -> bool:
+    return isinstance(term.weighting, Balanced) and not _has_ended(term) and term.weighting.is_due
 
 
 def _place(term: Term) -> str | None:
