@@ -273,8 +273,9 @@ class CrossTaskRegularizer(nn.Module):
         ``value/<term>``, before it is weighted; ``weight/<term>``; ``ratio/<term>``, the norm of the weighted term's
         gradient at its tap over that of everything else, NaN if the latter is no more than rounding; ``cka/<stage>``
         between student and teacher, and ``cosine/<stage>`` if both have the same shape there. Terms are measured in the
-        monitor's steps; balanced terms, and others at their taps, also when the balance measures. In a distributed run,
-        each process reads the numbers of its own batch until the next step begins.
+        monitor's steps; balanced terms, and others at their taps, also when the balance measures. Of a term
+        that has ended, the weight 0 is all that is left. In a distributed run, each process reads the numbers of its
+        own batch until the next step begins.
         """
         return self._meter.report()
 
