@@ -55,6 +55,8 @@ def _grid(**values: Sequence[float]) -> list[Setting]:
 RATES = _grid(lr=(1e-5, 3e-5, 6e-5, 1e-4, 2e-4, 4e-4))
 # of the last stage alone, which tolerates larger ones
 LAST_RATES = _grid(lr=(3e-5, 6e-5, 1e-4, 2e-4, 4e-4, 8e-4))
+# of a network from scratch
+SCRATCH_RATES = _grid(lr=(1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 2e-3))
 HEAD_RATES = _grid(lr=(1e-4, 3e-4, 1e-3, 2e-3, 4e-3, 8e-3))
 # two learning rates, and for each a grid of weights over four decades; the second lies between the points of the first
 WEIGHTS = _grid(lr=(1e-4, 1e-4, 1e-4, 2e-4, 2e-4, 2e-4), weight=(1e-6, 1e-4, 1e-2, 1e-5, 1e-3, 1e-2))
@@ -199,7 +201,7 @@ METHODS = {
     "FT": Method(_ft, RATES),
     "FE": Method(_fe, HEAD_RATES, trains_encoder=False),
     "FTP": Method(_ftp, LAST_RATES),
-    "HG": Method(_hg, HEAD_RATES, trains_encoder=False),
+    "HG": Method(_hg, SCRATCH_RATES, trains_encoder=False),
     "CTD-CD": Method(_terms(_cd), WEIGHTS),
     "CTD-ED": Method(_terms(_ed), WEIGHTS),
     "CTD-Com": Method(_terms(_cd, _ed), WEIGHTS),
