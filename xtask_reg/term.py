@@ -131,7 +131,7 @@ class Term(nn.Module):
 
     def nothing(self, like: Tensor) -> Tensor:
         """Zero, with the connectors in its graph, so that DDP finds no unused parameters after the term has ended."""
-        zero = like.new_zeros((), dtype=torch.float32)
+        zero = like.new_zeros((), dtype=torch.promote_types(like.dtype, torch.float32))
         return sum((p.flatten()[:0].sum() for p in self.parameters() if p.requires_grad), zero)
 
     def extra_repr(self) -> str:

@@ -108,6 +108,18 @@ def test_ended_term_gives_zero_even_where_the_connector_is_not_finite(net, cd, i
     assert not reg.terms["cd"].student_connector.fc.weight.grad.any()
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_values_have_one_precision_before_and_after_the_end(net, ed, images, dtype) -> None:
+    student, source = net(2).to(dtype), net().to(dtype)
+    reg = build(student, source, ed())
+    found = []
+    for weight in (1.0, 0.0):
+        reg.set_weight("ed", weight)
+        student(images.to(dtype))
+        found.append(reg()["ed"].dtype)
+    assert found == [torch.promote_types(dtype, torch.float32)] * 2
+
+
 def test_the_other_term_goes_on_when_one_ends(plain, images, expected) -> None:
     reg = plain.regularizer
     for weight, factor in ((0, 0), (0.25, 0.5)):
