@@ -23,6 +23,19 @@ def test_summary():
     assert filled(readme, Measured(RESULTS, "frl14").summary()) == readme
 
 
+def test_the_hourglass_s_unfinished_tuning():
+    tried = {"HG": {}, "FT": {}}
+    for line in Results(RESULTS / "few_labels_tuning.jsonl").lines:
+        if (line["method"], line["source"]) in {("HG", "scratch"), ("FT", "dlib")} and line["n_labels"] == 20:
+            tried[line["method"]].setdefault(line["setting"]["lr"], {})[line["fold"]] = line["me"]
+    means = {method: {rate: sum(folds.values()) / 2 for rate, folds in own.items()} for method, own in tried.items()}
+    assert all(folds.keys() == {0, 1} for own in tried.values() for folds in own.values())
+    assert [len(own) for own in tried.values()] == [3, 6]
+    assert max(means["HG"].values()) < min(means["FT"].values())
+    assert f"{means['HG'][1e-4]:.3f} at 1e-4, the mean of two trainings, where FT has " in PAGE.read_text()
+    assert f"FT has {min(means['FT'].values()):.3f} at its best" in PAGE.read_text()
+
+
 def test_every_cell_has_its_errors():
     results = Results(RESULTS / "few_labels.jsonl")
     errors = results.errors.groupby("cell").error
