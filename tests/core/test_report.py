@@ -140,7 +140,7 @@ def test_weights_of_terms_without_stages(build, ed, images) -> None:
 
 @pytest.mark.parametrize("monitor", [None, xr.Monitor([], every=3)])
 @pytest.mark.parametrize("saved", [False, True])
-@pytest.mark.parametrize("until", [0.5, 0.6, 0.7])  # ends in the step that is measured, before it, and after it
+@pytest.mark.parametrize("until", [0.5, 0.6, 0.7])  # ends before the step that is measured, in it, and after it
 @pytest.mark.parametrize("balanced", [False, True])
 def test_a_term_that_has_ended(build, ed, balanced, until, saved, monitor) -> None:
     """From its end on its weight is 0, whatever was measured before, and nothing else is said of it."""
