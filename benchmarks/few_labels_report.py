@@ -1,4 +1,4 @@
-"""Tables and figures of docs/results.md, and README's table, from the result files of few_labels.py alone.
+"""Tables and figures of the pages about the grid, and README's table, from the result files of few_labels.py alone.
 
 python benchmarks/few_labels_report.py
 """
@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 REPOSITORY = Path(__file__).parent.parent
 RESULTS = REPOSITORY / "benchmarks" / "results"
-PAGE, README = REPOSITORY / "docs" / "results.md", REPOSITORY / "README.md"
+DOCS, README = REPOSITORY / "docs", REPOSITORY / "README.md"
 SHOWN = ("FT", "CTD-ED", "CTD-ED decayed", "CTD-CD", "CTD-Com", "L2-SP", "LP-FT", "FE", "FT, imagenet")
 SUMMED_UP = ("FT", "CTD-CD", "CTD-ED", "CTD-Com", "CTD-ED decayed", "CTD-ED, random teacher", "L2-SP", "FE")
 FEWEST, MIDDLE, MOST = sorted(plans.LABELS)
@@ -116,38 +116,9 @@ class Measured:
         elsewhere = report.images(self._again, **self._dataset) if self._again.lines else None
         return report.differences(self.images(**PARTS[part]), elsewhere)
 
-    def tables(self) -> dict[str, str]:
-        """The tables by the names of their marks."""
-        tables = {
-            part: report.main_table(
-                self.images(**PARTS[part]), self.lines(**PARTS[part]), self.differences(part), self.time
-            )
-            for part in self.parts()
-        }
-        if {label for pair in PAIRS for label in pair} <= {*self.lines(seed=[0], **USUAL).label}:
-            tables["pairs"] = report.pair_table(self.images(seed=[0], **USUAL), PAIRS)
-        if self.lines(**PICKED).size:
-            tables["picked"] = report.pair_table(self.images(**PICKED), [("L2-SP", "FT")])
-            tables["rate"] = report.pair_table(self.images(**PICKED), RATE_PAIRS)
-        for mark, labels in (("tuning", TUNED), ("retuning", FEWEST)):
-            lines = self.lines(tuned=[labels])
-            if lines.size:
-                tables[mark] = report.tuning_table(self._tuning, self.images(tuned=[labels]), lines)
-        if self.lines(**BATCHES).get("batch", pd.Series()).nunique() > 1:
-            tables["batches"] = report.batch_table(self.images(**BATCHES))
-        asked = {"kept": KEPT, "unlabelled": UNLABELLED, "kept_elsewhere": KEPT_ELSEWHERE}
-        asked |= {"kept_again": KEPT_AGAIN, "kept_twice": KEPT_TWICE}
-        for mark, wanted in asked.items():
-            lines = self.lines(**wanted)
-            if lines.size:
-                rows = self.images(**wanted)
-                tables[mark] = kept_table(lines, rows, report.differences(rows))
-        if self.strangers.size:
-            tables["strangers"] = strangers_table(self.strangers)
-        if self._again.lines:
-            once = self.images(**PARTS["grid"])
-            tables["repeat"] = report.repeat_table(once, report.images(self._again, **self._dataset))
-        return tables
+    def tables(self) -> dict[str, dict[str, str]]:
+        """The tables by their pages, and by the names of their marks."""
+        return {"results.md": self._compared(), "kept.md": self._kept(), "tuning.md": self._tuned()}
 
     def summary(self) -> dict[str, str]:
         """README's table, by the name of its mark."""
@@ -166,6 +137,46 @@ class Measured:
             **{f"ced_{count}": figures.ced(own, shown) for count, own in rows.groupby("n_labels")},
         }
 
+    def _compared(self) -> dict[str, str]:
+        tables = {
+            part: report.main_table(
+                self.images(**PARTS[part]), self.lines(**PARTS[part]), self.differences(part), self.time
+            )
+            for part in self.parts()
+        }
+        if {label for pair in PAIRS for label in pair} <= {*self.lines(seed=[0], **USUAL).label}:
+            tables["pairs"] = report.pair_table(self.images(seed=[0], **USUAL), PAIRS)
+        if self.lines(**PICKED).size:
+            tables["picked"] = report.pair_table(self.images(**PICKED), [("L2-SP", "FT")])
+            tables["rate"] = report.pair_table(self.images(**PICKED), RATE_PAIRS)
+        if self.lines(**BATCHES).get("batch", pd.Series()).nunique() > 1:
+            tables["batches"] = report.batch_table(self.images(**BATCHES))
+        if self._again.lines:
+            once = self.images(**PARTS["grid"])
+            tables["repeat"] = report.repeat_table(once, report.images(self._again, **self._dataset))
+        return tables
+
+    def _tuned(self) -> dict[str, str]:
+        tables = {}
+        for mark, labels in (("tuning", TUNED), ("retuning", FEWEST)):
+            lines = self.lines(tuned=[labels])
+            if lines.size:
+                tables[mark] = report.tuning_table(self._tuning, self.images(tuned=[labels]), lines)
+        return tables
+
+    def _kept(self) -> dict[str, str]:
+        tables = {}
+        asked = {"kept": KEPT, "unlabelled": UNLABELLED, "kept_elsewhere": KEPT_ELSEWHERE}
+        asked |= {"kept_again": KEPT_AGAIN, "kept_twice": KEPT_TWICE}
+        for mark, wanted in asked.items():
+            lines = self.lines(**wanted)
+            if lines.size:
+                rows = self.images(**wanted)
+                tables[mark] = kept_table(lines, rows, report.differences(rows))
+        if self.strangers.size:
+            tables["strangers"] = strangers_table(self.strangers)
+        return tables
+
 
 def _is_there(lines: pd.DataFrame, wanted: Mapping[str, Collection[Any]]) -> bool:
     """Whether there are several methods, and trainings for each wanted number."""
@@ -179,14 +190,17 @@ def main() -> None:
     """Write the tables into the pages, and the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the result files")
-    parser.add_argument("--page", type=Path, default=PAGE, help="where the tables belong")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="folder of the pages with the tables")
     parser.add_argument("--readme", type=Path, default=README, help="where the summary belongs")
     parser.add_argument("--dataset", default="frl14")
     arguments = parser.parse_args()
     measured = Measured(arguments.results, arguments.dataset)
-    for page, tables in ((arguments.page, measured.tables()), (arguments.readme, measured.summary())):
-        page.write_text(filled(page.read_text(), tables))
-    images = arguments.page.parent / "images"
+    tables = {arguments.docs / page: own for page, own in measured.tables().items() if own}
+    tables[arguments.readme] = measured.summary()
+    pages = {page: filled(page.read_text(), own) for page, own in tables.items()}
+    for page, text in pages.items():
+        page.write_text(text)
+    images = arguments.docs / "images"
     images.mkdir(exist_ok=True)
     for name, figure in measured.figures().items():
         figure.savefig(images / f"results_{name}.png", dpi=110)

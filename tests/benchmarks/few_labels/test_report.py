@@ -202,13 +202,14 @@ def test_the_command_writes_and_draws_what_is_there(results, tmp_path, monkeypat
         tune(tuning, method, lambda *_: 1.0)
         short = grid_cell(method, 0, steps=COST_STEPS, setting={"lr": 1e-4})
         results.add(line(short, dict.fromkeys(FOLDS[0], 9.0), seconds=SECONDS[method] / 4))
-    page = tmp_path / "page.md"
-    page.write_text("before\n<!-- grid -->\nold\n<!-- end -->\n<!-- tuning -->\n<!-- end -->\nafter\n")
+    page, tuned = tmp_path / "results.md", tmp_path / "tuning.md"
+    page.write_text("before\n<!-- grid -->\nold\n<!-- end -->\nafter\n")
+    tuned.write_text("<!-- tuning -->\n<!-- end -->\n")
     readme = tmp_path / "readme.md"
     readme.write_text("<!-- results -->\n<!-- end -->\n")
     monkeypatch.setattr(few_labels_report, "SUMMED_UP", ("FT", "FE", "LP-FT"))
     monkeypatch.setattr(
-        "sys.argv", ["report", "--results", str(tmp_path), "--page", str(page), "--readme", str(readme)]
+        "sys.argv", ["report", "--results", str(tmp_path), "--docs", str(tmp_path), "--readme", str(readme)]
     )
     few_labels_report.main()
     wanted = {"steps": [STEPS]}
@@ -216,9 +217,8 @@ def test_the_command_writes_and_draws_what_is_there(results, tmp_path, monkeypat
     rows = report.images(results, **wanted)
     grid = report.main_table(rows, report.lines(results, **wanted), report.differences(rows), time)
     chosen = report.tuning_table(tuning, report.images(results), report.lines(results))
-    assert page.read_text() == (
-        f"before\n<!-- grid -->\n\n{grid}\n\n<!-- end -->\n<!-- tuning -->\n\n{chosen}\n\n<!-- end -->\nafter\n"
-    )
+    assert page.read_text() == f"before\n<!-- grid -->\n\n{grid}\n\n<!-- end -->\nafter\n"
+    assert tuned.read_text() == f"<!-- tuning -->\n\n{chosen}\n\n<!-- end -->\n"
     # means 1.2, 1.7 and 1.1 at 20 labels, half a pixel more at 10
     assert "| 10 | 1.700 | 2.200 (**+29.4 %**) | 1.600 (**-5.9 %**) |" in readme.read_text()
     assert "| 20 | 1.200 | 1.700 (**+41.7 %**) | 1.100 (**-8.3 %**) |" in readme.read_text()
@@ -231,7 +231,8 @@ def test_the_command_writes_and_draws_what_is_there(results, tmp_path, monkeypat
 
 def test_trainings_tuned_with_other_labels_have_tables_of_their_own(results, tmp_path, monkeypatch):
     def tables():
-        return few_labels_report.Measured(tmp_path, "frl14").tables()
+        pages = few_labels_report.Measured(tmp_path, "frl14").tables()
+        return {mark: table for own in pages.values() for mark, table in own.items()}
 
     tuning, own = Results(tmp_path / "few_labels_tuning.jsonl"), {"tuned": 10}
     for method in ERRORS:

@@ -1,21 +1,23 @@
-"""docs/results.md has the numbers of the committed results."""
+"""The pages about the grid have the numbers of the committed results."""
 
 from __future__ import annotations
 
+import re
+
 import pytest
-from few_labels_report import PAGE, PARTS, README, RESULTS, Measured
+from few_labels_report import DOCS, PARTS, README, RESULTS, Measured
 from grid.report import cell_of
 from grid.results import Results
 from marked_page import filled
 
 
 def test_tables():
-    page = PAGE.read_text()
     tables = Measured(RESULTS, "frl14").tables()
-    assert tables.keys() >= {"grid", "variants", "tuning"}
-    assert filled(page, tables) == page
-    for part in PARTS.keys() - tables.keys():
-        assert f"<!-- {part} -->" not in page
+    assert tables["results.md"].keys() >= PARTS.keys()
+    for name, own in tables.items():
+        page = (DOCS / name).read_text()
+        assert filled(page, own) == page
+        assert {*re.findall("<!-- (.*) -->", page)} == {*own, "end"}
 
 
 def test_summary():
@@ -32,8 +34,9 @@ def test_the_hourglass_s_unfinished_tuning():
     assert all(folds.keys() == {0, 1} for own in tried.values() for folds in own.values())
     assert [len(own) for own in tried.values()] == [3, 6]
     assert max(means["HG"].values()) < min(means["FT"].values())
-    assert f"{means['HG'][1e-4]:.3f} at 1e-4, the mean of two trainings, where FT has " in PAGE.read_text()
-    assert f"FT has {min(means['FT'].values()):.3f} at its best" in PAGE.read_text()
+    page = (DOCS / "results.md").read_text()
+    assert f"{means['HG'][1e-4]:.3f} at 1e-4, the mean of two trainings, where FT has " in page
+    assert f"FT has {min(means['FT'].values()):.3f} at its best" in page
 
 
 def test_every_cell_has_its_errors():
