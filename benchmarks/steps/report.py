@@ -46,21 +46,22 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def times_table(record: pd.Series, memory: Mapping[str, int] | None) -> str:
-    """The methods of one setting."""
+    """The methods of one setting; seconds are shown only for a GPU."""
     lines = [
-        "| step | seconds, median | / FT | / floor | quartiles | peak memory, MB | / floor |",
+        "| step | / FT | / floor | quartiles | peak memory, MB | / floor | seconds, median |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, values in record.seconds.items():
         median, lower, upper = ratio(record.seconds, name, FLOOR)
         held = (
-            "|  |"
+            "| |"
             if memory is None or name not in memory
             else f"{memory[name] / 1e6:.0f} | {memory[name] / memory[FLOOR]:.3f} |"
         )
+        seconds = f"{np.median(values):.4g}" if record.device == "cuda" else ""
         lines.append(
-            f"| {name} | {np.median(values):.4g} | {ratio(record.seconds, name, PLAIN)[0]:.3f} | {median:.3f} "
-            f"| {lower:.3f} to {upper:.3f} | {held}"
+            f"| {name} | {ratio(record.seconds, name, PLAIN)[0]:.3f} | {median:.3f} "
+            f"| {lower:.3f} to {upper:.3f} | {held} {seconds} |"
         )
     return "\n".join(lines)
 

@@ -126,7 +126,9 @@ def test_ratios_and_targets_by_hand(tmp_path: Path) -> None:
     file.write_text("".join(json.dumps(each) + "\n" for each in records))
     results = report.read(file)
     page = report.settings_tables(results) + report.targets_table(results)
-    assert "| xtask_reg | 2.04 | 2.040 | 1.020 | 1.010 to 1.040 | 10 | 1.010 |" in page
+    assert "| xtask_reg | 2.040 | 1.020 | 1.010 to 1.040 | 10 | 1.010 |  |" in page
+    on_gpu = report.settings_tables(pd.DataFrame([record(device="cuda", hardware={"gpu": "one"})]))
+    assert "| xtask_reg | 2.040 | 1.020 | 1.010 to 1.040 | | | 2.04 |" in on_gpu
     where = "| net | 2 | float32 |"
     assert f"{where} xtask_reg / floor | 1.020 | 1.010 to 1.040 | 1.02 | not decided |" in page
     assert f"{where} all weights 0 / FT | 1.020 | 1.020 to 1.020 | 1.01 | missed |" in page

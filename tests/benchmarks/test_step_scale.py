@@ -31,16 +31,22 @@ def test_tables_by_hand(tmp_path: Path) -> None:
         LOSSES: [0.01, 0.01, 0.01],
     }
     point = {"batch": 4, "side": 128, "terms": 1, "teachers": 1, "seconds": seconds}
+    twice = {
+        **point,
+        "batch": 8,
+        "seconds": {name: [2 * value for value in values] for name, values in seconds.items()},
+    }
     ddp = [
         {"processes": count, "method": name, "seconds": [value] * 3}
         for name, values in {PLAIN: (0.1, 0.125), OURS: (0.2, 0.25)}.items()
         for count, value in zip((1, 2), values)
     ]
-    results = scale_report.read(write(tmp_path / "results.jsonl", [point, *ddp]))
+    results = scale_report.read(write(tmp_path / "results.jsonl", [twice, point, {**point, "terms": 4}, *ddp]))
     page = scale_report.points_table(results) + scale_report.processes_table(results)
-    assert "| 4 | 128 | 1 | 1 | 100.0 | 90.0 | 10.0 | 200.0 | 210.0 | 1.050 | 1.050 | 10.0 |" in page
-    assert "| FT | 100.0 | 125.0 | 0.80 |" in page
-    assert "| xtask_reg | 200.0 | 250.0 | 0.80 |" in page
+    assert "| 4 | 128 | 1 | 1 | 1.000 | 0.900 | 0.100 | 2.000 | 2.100 | 1.050 | 1.050 | 0.100 |" in page
+    assert "| 8 | 128 | 1 | 1 | 2.000 | 1.800 | 0.200 | 4.000 | 4.200 | 1.050 | 1.050 | 0.200 |" in page
+    assert "| FT | 1.00 | 1.25 | 0.80 |" in page
+    assert "| xtask_reg | 2.00 | 2.50 | 0.80 |" in page
 
 
 def test_whole_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
