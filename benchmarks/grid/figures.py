@@ -62,8 +62,9 @@ def _interval(axes: Axes, height: int, comparison: Comparison) -> None:
     if abs(found.mean) < LIMIT:
         axes.plot([found.low, found.high], [height] * 2, color=colour, linewidth=2)
         axes.plot(found.mean, height, "o", color=colour)
-        if found.high > LIMIT:
-            axes.plot(LIMIT, height, ">", color=colour, clip_on=False)
+        for edge, is_beyond, arrow in ((-LIMIT, found.low < -LIMIT, "<"), (LIMIT, found.high > LIMIT, ">")):
+            if is_beyond:
+                axes.plot(edge, height, arrow, color=colour, clip_on=False)
     else:
         side = "right" if found.mean > 0 else "left"
         edge = np.copysign(LIMIT, found.mean)
