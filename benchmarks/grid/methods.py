@@ -147,12 +147,12 @@ def _ft(source: Source, setting: Setting) -> Changes:
     return _rates(setting["lr"])
 
 
-def _fe(source: Source, setting: Setting) -> Changes:
-    return {"optim_wrapper": {"optimizer": {"lr": setting["lr"]}}, "model": {"frozen": ["backbone"]}}
-
-
 def _hg(source: Source, setting: Setting) -> Changes:
     return {"optim_wrapper": {"optimizer": {"lr": setting["lr"]}}}
+
+
+def _fe(source: Source, setting: Setting) -> Changes:
+    return {**_hg(source, setting), "model": {"frozen": ["backbone"]}}
 
 
 def _ftp(source: Source, setting: Setting) -> Changes:

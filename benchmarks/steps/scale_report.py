@@ -37,8 +37,9 @@ def by_point(results: pd.DataFrame) -> pd.DataFrame:
             | {"ratio": np.median(times[OURS] / times[FLOOR]), "to_model": np.median(times[OURS] / model)}
         )
     points = pd.DataFrame(rows).sort_values(POINT)
-    times = [*times, "model", "beyond"]
-    points[times] /= points.set_index(POINT)[PLAIN][tuple(_usual(points))]
+    points[[PLAIN, FLOOR, OURS, TEACHER, LOSSES, "model", "beyond"]] /= points.set_index(POINT)[PLAIN][
+        tuple(_usual(points))
+    ]
     return points
 
 

@@ -6,10 +6,11 @@ import dataclasses
 
 import few_labels_report
 import pytest
-from grid import report
+from grid import figures, report
 from grid.cell import STEPS
 from grid.plans import COST_STEPS
 from grid.results import Results
+from grid.statistics import Estimate
 from made_results import FOLDS, grid_cell, line, tune
 
 ERRORS = {"FT": 1.0, "FE": 1.5, "LP-FT": 0.9}
@@ -177,6 +178,18 @@ def test_only_what_is_wanted(results):
 )
 def test_names(line, name):
     assert report.label(line) == name
+
+
+def test_an_interval_beyond_the_axis_has_an_arrow():
+    """The axis ends at -20 and 20 %: the first goes beyond the left end, the second beyond the right one."""
+    intervals = {"HG": (-15, -25, -5), "FTP": (15, 5, 25), "FT": (0, -5, 5), "FE": (50, 40, 60)}
+    against = {
+        (name, 20): report.Comparison(Estimate(*interval), less=0, trainings=5, p=0.01)
+        for name, interval in intervals.items()
+    }
+    drawn = figures.forest(against).axes[0].lines
+    arrows = [(each.get_marker(), *each.get_xydata()[0]) for each in drawn if each.get_marker() in ("<", ">")]
+    assert arrows == [("<", -20, 0), (">", 20, 1)]
 
 
 def test_tuning_table(results, tmp_path):
