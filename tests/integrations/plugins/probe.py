@@ -19,6 +19,11 @@ def checksum(network: torch.nn.Module) -> str:
     return content.hexdigest()
 
 
+def copied(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The network's state on the CPU, where later steps do not change it."""
+    return {key: value.to("cpu", copy=True) for key, value in network.state_dict().items()}
+
+
 @HOOKS.register_module()
 class Probe(Hook):
     """Writes one dictionary to ``out`` when the run ends."""
@@ -32,12 +37,12 @@ class Probe(Hook):
     def before_train(self, runner: Any) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         self.regularizer = getattr(model, "regularizer", None)
-        self.seen["start"] = {key: value.clone() for key, value in model.state_dict().items()}
+        self.seen["start"] = copied(model)
         self.seen["epoch"] = runner.epoch
         if self.regularizer is not None:
             self.network = self.regularizer.teacher.network
-            self.seen["connectors"] = {key: value.clone() for key, value in self.regularizer.state_dict().items()}
-            self.seen["teacher"] = {key: value.clone() for key, value in self.network.state_dict().items()}
+            self.seen["connectors"] = copied(self.regularizer)
+            self.seen["teacher"] = copied(self.network)
             self.seen["before"] = checksum(self.network)
             self.network.register_forward_hook(self.teacher_was_called)
             optimized = {id(p) for group in runner.optim_wrapper.param_groups for p in group["params"]}
@@ -63,5 +68,5 @@ class Probe(Hook):
     def after_train(self, runner: Any) -> None:
         if self.regularizer is not None:
             self.seen["after"] = checksum(self.network)
-            self.seen["last_connectors"] = dict(self.regularizer.state_dict())
+            self.seen["last_connectors"] = copied(self.regularizer)
         torch.save(self.seen, self.out if runner.rank == 0 else f"{self.out}.rank{runner.rank}")

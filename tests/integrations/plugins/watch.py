@@ -19,13 +19,13 @@ OnStart = Callable[[Runner], object]
 
 
 def values(model: nn.Module) -> dict[str, Tensor]:
-    """Copies of everything that could change, by name; the first part of a name is the owner."""
+    """Copies on the CPU of everything that could change, by name; the first part of a name is the owner."""
     state = dict(model.state_dict())
     regularizer = getattr(model, "regularizer", None)
     if regularizer is not None:
         state |= regularizer.state_dict(prefix="connectors.")
         state |= regularizer.teacher.network.state_dict(prefix="teacher.")
-    return {key: value.clone() for key, value in state.items()}
+    return {key: value.to("cpu", copy=True) for key, value in state.items()}
 
 
 def part(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
