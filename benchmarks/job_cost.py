@@ -124,7 +124,11 @@ def main() -> None:
     settings["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS")
     jobs = JOBS[arguments.device]
     with tempfile.TemporaryDirectory() as folder:
-        options = prepare(Path(folder), arguments.images) | {"train_dataloader.num_workers": arguments.workers}
+        options = prepare(Path(folder), arguments.images)
+        options |= {
+            "train_dataloader.num_workers": arguments.workers,
+            "train_dataloader.persistent_workers": arguments.workers > 0,
+        }
         for number, name in enumerate(arguments.only or jobs):
             found = run(jobs[name], Path(folder) / str(number), options, arguments.images, arguments.epochs)
             append(arguments.results, {"job": name, **settings, **found, **provenance()})

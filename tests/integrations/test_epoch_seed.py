@@ -12,29 +12,45 @@ from xtask_reg.sources import load_weights
 
 CONNECTOR = "terms.loss_cd.student_connector.fc.weight"
 EPOCHS, STEPS = 3, 2
+SINGLE = {"num_workers": 1, "persistent_workers": True, "batch_size": None}
 PLUGINS = ["xtask_reg.integrations.mmpose", "probe", "die"]
 
 
 @pytest.fixture(scope="session")
-def runs(shared, tool_command, process, config_path, options):
+def train(tool_command, process, config_path, options):
+    """``train(folder, name, workers, persistent)``: run tools/train.py, and again after it was killed, if it was."""
+
+    def run(folder: Path, name: str, workers: int, persistent: bool, **environment: str) -> None:
+        config = folder / "run.py"
+        config.write_text(f"_base_ = [{config_path('ctd-com')!r}]\ncustom_imports = dict(imports={PLUGINS})\n")
+        extra = {
+            "train_cfg.max_epochs": EPOCHS,
+            "train_dataloader.num_workers": workers,
+            "train_dataloader.persistent_workers": persistent,
+            "default_hooks.probe.type": "Probe",
+            "default_hooks.probe.out": folder / f"{name}.pt",
+            "default_hooks.die.type": "Die",
+        }
+        arguments = [str(config), "--work-dir", str(folder / name), "--resume"]
+        command = tool_command("train", arguments, {**options, **extra})
+        if environment:
+            assert process(command, folder, **environment).returncode == -9
+            assert not (folder / f"{name}.pt").exists()
+        result = process(command, folder)
+        assert result.returncode == 0, result.stderr[-3000:]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def runs(shared, train):
     """``runs(workers)``: the probe's records of an uninterrupted run and of one killed in mid-epoch and resumed; and
-    the checkpoint from which the latter was resumed."""
+    the checkpoint from which the latter was resumed. Workers persist."""
 
     def get(workers: int) -> list[dict[str, Any]]:
         def make(folder: Path) -> None:
-            config = folder / "run.py"
-            config.write_text(f"_base_ = [{config_path('ctd-com')!r}]\ncustom_imports = dict(imports={PLUGINS})\n")
-            extra = {"train_cfg.max_epochs": EPOCHS, "train_dataloader.num_workers": workers,
-                     "default_hooks.probe.type": "Probe", "default_hooks.die.type": "Die"}  # fmt: skip
-            for name in ("whole", "killed"):
-                arguments = [str(config), "--work-dir", str(folder / name), "--resume"]
-                out = {"default_hooks.probe.out": folder / f"{name}.pt"}
-                command = tool_command("train", arguments, {**options, **extra, **out})
-                if name == "killed":
-                    assert process(command, folder, DIE_AT=str(STEPS + 1)).returncode == -9
-                    assert not (folder / "killed.pt").exists()
-                result = process(command, folder)
-                assert result.returncode == 0, result.stderr[-3000:]
+            train(folder, "whole", workers, workers > 0)
+            train(folder, "killed", workers, workers > 0, DIE_AT=str(STEPS + 1))
 
         folder = shared(f"epoch-seed-{workers}", make)
         return [
@@ -51,6 +67,7 @@ def test_resumed_run_is_the_uninterrupted_one(runs, workers):
     assert resumed["epoch"] == 1
     assert len(resumed["inputs"]) == (EPOCHS - 1) * STEPS
     assert resumed["inputs"] == whole["inputs"][STEPS:]
+    assert resumed["random"] == whole["random"][STEPS:]
     losses = [[step["loss"] for step in seen["logged"]] for seen in (whole, resumed)]
     assert losses[1] == pytest.approx(losses[0][STEPS:], rel=0, abs=1e-6)
 
@@ -76,9 +93,15 @@ def test_each_epoch_has_augmentations_of_its_own(runs, workers):
     assert len(set(whole["inputs"])) == EPOCHS * STEPS
 
 
-def test_persistent_workers_are_refused(tiny_runner):
-    changes = {"train_dataloader.num_workers": 1, "train_dataloader.persistent_workers": True}
-    with pytest.raises(ValueError, match="needs train_dataloader.persistent_workers=False"):
+def test_new_workers_in_each_epoch_draw_what_persistent_ones_do(runs, train, tmp_path):
+    whole, *_ = runs(2)
+    train(tmp_path, "new", 2, persistent=False)
+    assert torch.load(tmp_path / "new.pt", weights_only=True)["inputs"] == whole["inputs"]
+
+
+def test_persistent_workers_for_single_samples_are_refused(tiny_runner):
+    changes = {f"train_dataloader.{key}": value for key, value in SINGLE.items()}
+    with pytest.raises(ValueError, match=r"persistent_workers=False where workers read single samples"):
         tiny_runner(changes).train()
 
 

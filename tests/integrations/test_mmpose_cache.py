@@ -29,6 +29,7 @@ def finite(options) -> dict[str, Any]:
     return {
         **options,
         "train_dataloader.num_workers": 2,
+        "train_dataloader.persistent_workers": True,
         "train_cfg.max_epochs": EPOCHS,
         "train_cfg.val_interval": EPOCHS,
     }

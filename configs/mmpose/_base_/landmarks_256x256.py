@@ -22,7 +22,7 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=2,
     num_workers=2,
-    persistent_workers=False,  # EpochSeedHook seeds the workers in each epoch
+    persistent_workers=True,
     sampler=dict(type="DefaultSampler", shuffle=True),
     collate_fn=dict(type="stacked_collate"),
     dataset=dict(type=dataset_type, data_root=data_root, ann_file="train.json", pipeline=train_pipeline),

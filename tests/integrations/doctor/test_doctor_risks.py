@@ -88,7 +88,6 @@ ALSO = [
     ),
     ("flip", subset(0, 3, 5), "points of the other side: philtrum_top_left$"),
     ("never-annotated", {"train_dataloader.dataset.data_root": "PARTLY"}, "shows nose_bottom$"),
-    ("epoch-seed", {"train_dataloader.num_workers": 1, "train_dataloader.persistent_workers": True}, "persistent"),
     (
         "shapes",
         {"model.terms.0.student": "backbone.layer3"},

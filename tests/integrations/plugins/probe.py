@@ -32,7 +32,8 @@ class Probe(Hook):
 
     def __init__(self, out: str) -> None:
         self.out = str(out)
-        self.seen: dict[str, Any] = {"inputs": [], "lr": [], "logged": [], "training": [], "pixels": [], "taught": []}
+        lists = ("inputs", "lr", "logged", "training", "pixels", "taught", "random")
+        self.seen: dict[str, Any] = {name: [] for name in lists}
 
     def before_train(self, runner: Any) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -60,6 +61,7 @@ class Probe(Hook):
         targets = b"".join(s.gt_fields.heatmaps.numpy().tobytes() for s in data_batch["data_samples"])
         self.seen["inputs"].append(hashlib.sha256(pixels + targets).hexdigest())
         self.seen["pixels"] += [hashlib.sha256(image.numpy().tobytes()).hexdigest() for image in data_batch["inputs"]]
+        self.seen["random"].append(hashlib.sha256(torch.get_rng_state().numpy().tobytes()).hexdigest())
         self.seen["lr"].append(runner.optim_wrapper.get_lr()["lr"][0])
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:

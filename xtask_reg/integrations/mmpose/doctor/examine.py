@@ -66,13 +66,12 @@ def _look(start: Start) -> Facts:
 
 def _run_facts(config: Config, runner: Runner, step: Step) -> RunFacts:
     folders = [str(hook.folder) for hook in runner.hooks if isinstance(hook, UnlabelledImagesHook)]
-    loader, wrapper = config.train_dataloader, config.get("model_wrapper_cfg") or config
+    wrapper = config.get("model_wrapper_cfg") or config
     return RunFacts(
         device=str(next(runner.model.parameters()).device),
         seed=runner.seed,
         has_cross_task_hook=any(isinstance(hook, CrossTaskHook) for hook in runner.hooks),
         has_epoch_seed_hook=any(isinstance(hook, EpochSeedHook) for hook in runner.hooks),
-        persistent_workers=bool(loader.get("num_workers") and loader.get("persistent_workers")),
         find_unused_parameters=bool(wrapper.get("find_unused_parameters", False)),
         thaws={path: hook["until"] for hook in thawing(config) for path in hook["paths"]},
         unlabelled=None if step.unlabelled is None else folders[-1],

@@ -137,7 +137,6 @@ class RunFacts:
         seed: of the run.
         has_cross_task_hook: whether connectors and balanced weights are saved, and schedules know the progress.
         has_epoch_seed_hook: whether epochs are seeded.
-        persistent_workers: whether the training set's workers outlive an epoch.
         find_unused_parameters: whether distributed training tolerates parameters without a gradient.
         thaws: modules that ``FreezeUntilHook`` freezes at first, and the fraction of the training at which they thaw;
             the examination shows the training after that.
@@ -149,7 +148,6 @@ class RunFacts:
     seed: int
     has_cross_task_hook: bool
     has_epoch_seed_hook: bool
-    persistent_workers: bool
     find_unused_parameters: bool
     thaws: dict[str, float]
     unlabelled: str | None

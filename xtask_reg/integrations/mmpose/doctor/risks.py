@@ -136,12 +136,6 @@ def _run(facts: Facts) -> Iterator[Risk]:
             "epochs are not seeded: a resumed run gets different augmentations from an uninterrupted one",
             "add dict(type='EpochSeedHook') to custom_hooks",
         )
-    elif run.persistent_workers:
-        yield Risk(
-            "epoch-seed",
-            "EpochSeedHook refuses persistent workers: training would stop at the start",
-            "set train_dataloader.persistent_workers=False",
-        )
     unused = facts.parameters.without_gradient
     if unused and not run.find_unused_parameters:
         yield Risk(
