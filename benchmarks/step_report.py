@@ -40,7 +40,9 @@ def tables(results: Path) -> dict[str, str]:
     if job.exists():
         found["job"] = job_report.table(job_report.read(job))
     if loader.exists():
-        found["loader"] = job_report.loader_table(json.loads(loader.read_text())["milliseconds"])
+        waited = json.loads(loader.read_text())["milliseconds"]
+        found["collation"] = job_report.loader_table(waited["collation"], "batch", job_report.COLLATIONS)
+        found["workers"] = job_report.loader_table(waited["workers"], "workers", job_report.WORKERS)
     return found
 
 

@@ -10,6 +10,9 @@ import pandas as pd
 
 from steps.names import PLAIN
 
+COLLATIONS = ("stacked_collate", "pseudo_collate")
+WORKERS = ("persistent workers", "new ones")
+
 
 def read(path: Path) -> pd.DataFrame:
     """The last line of each job in the result file."""
@@ -34,12 +37,11 @@ def table(results: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def loader_table(milliseconds: Mapping[str, Mapping[str, list[float]]]) -> str:
-    """How long one collation makes the training wait, relative to the other in the same round, in Markdown."""
-    lines = ["| batch | `stacked_collate` / `pseudo_collate` | quartiles |", "|---|---|---|"]
-    for size, waited in milliseconds.items():
-        lower, median, upper = np.quantile(
-            np.divide(waited["stacked_collate"], waited["pseudo_collate"]), (0.25, 0.5, 0.75)
-        )
-        lines.append(f"| {size} | {median:.2f} | {lower:.2f} to {upper:.2f} |")
+def loader_table(milliseconds: Mapping[str, Mapping[str, list[float]]], heading: str, ways: tuple[str, str]) -> str:
+    """How long the first of two ways makes the training wait, relative to the other in the same round, in Markdown."""
+    lines = [f"| {heading} | {ways[0]} / {ways[1]} | quartiles |", "|---|---|---|"]
+    for number, waited in milliseconds.items():
+        first, second = (waited[way] for way in ways)
+        lower, median, upper = np.quantile(np.divide(first, second), (0.25, 0.5, 0.75))
+        lines.append(f"| {number} | {median:.2f} | {lower:.2f} to {upper:.2f} |")
     return "\n".join(lines)
