@@ -165,7 +165,8 @@ def test_boxes_and_millimetres(command, config_file, checkpoint, photographs, by
     options = ["--boxes", tmp_path / "boxes.csv", "--distance", tmp_path / "pairs.json", "--mm-per-pixel", "0.25"]
     assert command("predict", config_file, checkpoint, first, second, "--out", out, "--json", *options) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert (facts["images"], facts["faces"], facts["landmarks"], facts["device"]) == (2, 3, 14, "cpu")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    assert (facts["images"], facts["faces"], facts["landmarks"], facts["device"]) == (2, 3, 14, device)
     assert facts["faces_per_second"] == pytest.approx(3 / facts["seconds"])
     table, widths = pd.read_csv(out / "landmarks.csv"), pd.read_csv(out / "distances.csv")["width_mm"]
     content = json.loads((out / "landmarks.json").read_text())

@@ -104,14 +104,14 @@ class Stop(Hook):
 
 @pytest.fixture
 def at_first_step(tiny_runner) -> Callable[..., tuple[nn.Module, Any]]:
-    """``at_first_step(changes)``: the tiny model and batch as they are before the first step."""
+    """``at_first_step(changes)``: the tiny model and batch as they are before the first step, on the CPU."""
 
     def get(changes: Mapping[str, Any]) -> tuple[nn.Module, Any]:
         runner, stop = tiny_runner(changes), Stop()
         runner.register_hook(stop)
         with pytest.raises(FirstBatch):
             runner.train()
-        return runner.model, stop.batch
+        return runner.model.cpu(), stop.batch
 
     return get
 
