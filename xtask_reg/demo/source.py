@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.device import get_device
 
 from xtask_reg.inputs import InputConvention
 from xtask_reg.integrations.mmengine.source import untrained_source
@@ -31,7 +32,7 @@ def train_source(
         The accuracy on the held-out images.
     """
     torch.manual_seed(0)
-    network = untrained_source(model)
+    network = untrained_source(model).to(get_device())
     preprocessor = model.data_preprocessor
     convention = InputConvention(tuple(preprocessor.mean), tuple(preprocessor.std), value_range=255)
     images, labels, _ = read_identities(table)
@@ -40,6 +41,7 @@ def train_source(
         progress(loss)
     score = accuracy(network, images[kept], labels[kept], convention)
     assert network.classifier is not None
+    network.cpu()
     weights = {**network.backbone.state_dict(), **network.classifier.state_dict()}
     facts = {"task": "synthetic identities", "accuracy": f"{score:.4f}"}
     save_weights(weights, out, facts | convention.to_metadata())
