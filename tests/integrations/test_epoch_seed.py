@@ -12,6 +12,7 @@ from xtask_reg.sources import load_weights
 
 CONNECTOR = "terms.loss_cd.student_connector.fc.weight"
 EPOCHS, STEPS = 3, 2
+TWO_WORKERS = {"num_workers": 2, "persistent_workers": True, "batch_size": 2}
 SINGLE = {"num_workers": 1, "persistent_workers": True, "batch_size": None}
 PLUGINS = ["xtask_reg.integrations.mmpose", "probe", "die"]
 
@@ -97,6 +98,15 @@ def test_new_workers_in_each_epoch_draw_what_persistent_ones_do(runs, train, tmp
     whole, *_ = runs(2)
     train(tmp_path, "new", 2, persistent=False)
     assert torch.load(tmp_path / "new.pt", weights_only=True)["inputs"] == whole["inputs"]
+
+
+def test_workers_draw_different_numbers(tiny_config, watch):
+    """Two workers that read one image again and again: no two batches are the same."""
+    config = tiny_config({f"train_dataloader.{key}": value for key, value in TWO_WORKERS.items()})
+    once = {**config.train_dataloader.dataset, "indices": 1}
+    config.train_dataloader.dataset = dict(type="RepeatDataset", times=8, dataset=once)
+    _, seen = watch.run(config)
+    assert len({batch.tobytes() for batch in seen.batches}) == len(seen.batches) == 2 * 8 // 2
 
 
 def test_persistent_workers_for_single_samples_are_refused(tiny_runner):
