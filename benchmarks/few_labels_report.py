@@ -15,7 +15,7 @@ from grid import figures, plans, report
 from grid.cell import BATCH, STEPS, STRANGERS, TUNED
 from grid.kept_report import draw_kept, kept_table, strangers_table
 from grid.results import Results
-from marked_page import filled
+from marked_page import fill
 from matplotlib.figure import Figure
 
 REPOSITORY = Path(__file__).parent.parent
@@ -197,9 +197,7 @@ def main() -> None:
     measured = Measured(arguments.results, arguments.dataset)
     tables = {arguments.docs / page: own for page, own in measured.tables().items() if own}
     tables[arguments.readme] = measured.summary()
-    pages = {page: filled(page.read_text(), own) for page, own in tables.items()}
-    for page, text in pages.items():
-        page.write_text(text)
+    fill(tables)
     images = arguments.docs / "images"
     images.mkdir(exist_ok=True)
     for name, figure in measured.figures().items():

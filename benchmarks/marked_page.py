@@ -4,6 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
+
+
+def fill(pages: Mapping[Path, Mapping[str, str]]) -> None:
+    """Write tables into pages; none is written if a table lacks its mark.
+
+    Raises:
+        ValueError: if a table has no mark in its page.
+    """
+    texts = {page: filled(page.read_text(), tables) for page, tables in pages.items()}
+    for page, text in texts.items():
+        page.write_text(text)
 
 
 def filled(page: str, tables: Mapping[str, str]) -> str:

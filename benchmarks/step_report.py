@@ -1,5 +1,5 @@
-"""Tables and pictures of docs/performance.md, from the results of step_cost.py, step_scale.py, job_cost.py and
-loader_cost.py alone.
+"""Tables and pictures of docs/performance.md and docs/steps.md, from the results of step_cost.py, step_scale.py,
+job_cost.py and loader_cost.py alone.
 
 python benchmarks/step_report.py
 """
@@ -8,30 +8,39 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
-from marked_page import filled
+from marked_page import fill
 from matplotlib.figure import Figure
 from steps import job_report, report, scale_report
 
 REPOSITORY = Path(__file__).parent.parent
 
 
-def tables(results: Path) -> dict[str, str]:
-    """The tables of the page by name, without those of missing result files."""
+def tables(results: Path) -> dict[str, dict[str, str]]:
+    """The tables by name, for each page, without those of missing result files."""
+    steps = dict(_by_device(results / "step_cost.jsonl"))
+    every = {f"settings{suffix}": report.settings_tables(measured) for suffix, measured in steps.items()}
+    return {"performance.md": _compared(steps) | _others(results), "steps.md": every}
+
+
+def _compared(steps: Mapping[str, pd.DataFrame]) -> dict[str, str]:
     found: dict[str, str] = {}
-    names = ("step_cost.jsonl", "step_scale.jsonl", "job_cost.jsonl", "loader_cost.json")
-    cost, scale, job, loader = (results / name for name in names)
-    for suffix, measured in _by_device(cost):
+    for suffix, measured in steps.items():
         found |= {
             f"targets{suffix}": report.targets_table(measured),
-            f"settings{suffix}": report.settings_tables(measured),
             f"options{suffix}": report.options_table(measured),
         }
         if suffix:  # absolute times are shown only for GPUs
             found["throughput"] = report.throughput_table(measured)
+    return found
+
+
+def _others(results: Path) -> dict[str, str]:
+    found: dict[str, str] = {}
+    scale, job, loader = (results / name for name in ("step_scale.jsonl", "job_cost.jsonl", "loader_cost.json"))
     if scale.exists():
         measured = scale_report.read(scale)
         found["points"] = scale_report.points_table(measured)
@@ -66,11 +75,11 @@ def main() -> None:
     """Write tables and pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=REPOSITORY / "benchmarks" / "results")
-    parser.add_argument("--page", type=Path, default=REPOSITORY / "docs" / "performance.md")
+    parser.add_argument("--docs", type=Path, default=REPOSITORY / "docs", help="folder of the pages")
     arguments = parser.parse_args()
-    arguments.page.write_text(filled(arguments.page.read_text(), tables(arguments.results)))
+    fill({arguments.docs / page: own for page, own in tables(arguments.results).items() if own})
     for name, figure in pictures(arguments.results).items():
-        figure.savefig(arguments.page.parent / "images" / name, dpi=110, bbox_inches="tight")
+        figure.savefig(arguments.docs / "images" / name, dpi=110, bbox_inches="tight")
 
 
 if __name__ == "__main__":

@@ -46,24 +46,21 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def times_table(record: pd.Series, memory: Mapping[str, int] | None) -> str:
-    """The methods of one setting; seconds are shown only for a GPU."""
-    lines = [
-        "| step | / FT | / floor | quartiles | peak memory, MB | / floor | seconds, median |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name, values in record.seconds.items():
-        median, lower, upper = ratio(record.seconds, name, FLOOR)
-        held = (
-            "| |"
-            if memory is None or name not in memory
-            else f"{memory[name] / 1e6:.0f} | {memory[name] / memory[FLOOR]:.3f} |"
-        )
-        seconds = f"{np.median(values):.4g}" if record.device == "cuda" else ""
-        lines.append(
-            f"| {name} | {ratio(record.seconds, name, PLAIN)[0]:.3f} | {median:.3f} "
-            f"| {lower:.3f} to {upper:.3f} | {held} {seconds} |"
-        )
-    return "\n".join(lines)
+    """The methods of one setting; with memory if it was measured, and with seconds for a GPU."""
+    heads = ["step", "/ FT", "/ floor", "quartiles"]
+    heads += [] if memory is None else ["peak memory, MB", "/ floor"]
+    heads += ["seconds"] if record.device == "cuda" else []
+    rows = [heads, ["---"] * len(heads), *(_method(record, name, memory) for name in record.seconds)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _method(record: pd.Series, name: str, memory: Mapping[str, int] | None) -> list[str]:
+    """The row of one method."""
+    median, lower, upper = ratio(record.seconds, name, FLOOR)
+    row = [name, f"{ratio(record.seconds, name, PLAIN)[0]:.3f}", f"{median:.3f}", f"{lower:.3f} to {upper:.3f}"]
+    if memory is not None:
+        row += [f"{memory[name] / 1e6:.0f}", f"{memory[name] / memory[FLOOR]:.3f}"] if name in memory else ["", ""]
+    return row + ([f"{np.median(record.seconds[name]):.4g}"] if record.device == "cuda" else [])
 
 
 def options_table(results: pd.DataFrame) -> str:

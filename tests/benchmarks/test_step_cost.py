@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import step_cost
 import step_report
 import torch
+from marked_page import filled
 from mmpose.models import ResNet
 from steps import measuring, methods, names, report, scale_report
 from steps.networks import RESNET_STAGES, Case
@@ -25,7 +27,7 @@ REPORT = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import step_report
-sys.argv[1:] = ["--results", sys.argv[2], "--page", sys.argv[2] + "/docs/performance.md"]
+sys.argv[1:] = ["--results", sys.argv[2], "--docs", sys.argv[2] + "/docs"]
 step_report.main()
 assert not {"torch", "xtask_reg", "mmpose"} & sys.modules.keys()
 """
@@ -126,9 +128,10 @@ def test_ratios_and_targets_by_hand(tmp_path: Path) -> None:
     file.write_text("".join(json.dumps(each) + "\n" for each in records))
     results = report.read(file)
     page = report.settings_tables(results) + report.targets_table(results)
-    assert "| xtask_reg | 2.040 | 1.020 | 1.010 to 1.040 | 10 | 1.010 |  |" in page
+    assert "| xtask_reg | 2.040 | 1.020 | 1.010 to 1.040 | 10 | 1.010 |\n" in page
+    assert "| step | / FT | / floor | quartiles | peak memory, MB | / floor |\n" in page
     on_gpu = report.settings_tables(pd.DataFrame([record(device="cuda", hardware={"gpu": "one"})]))
-    assert "| xtask_reg | 2.040 | 1.020 | 1.010 to 1.040 | | | 2.04 |" in on_gpu
+    assert "| xtask_reg | 2.040 | 1.020 | 1.010 to 1.040 | 2.04 |\n" in on_gpu
     where = "| net | 2 | float32 |"
     assert f"{where} xtask_reg / floor | 1.020 | 1.010 to 1.040 | 1.02 | not decided |" in page
     assert f"{where} all weights 0 / FT | 1.020 | 1.020 to 1.020 | 1.01 | missed |" in page
@@ -176,27 +179,30 @@ def test_whole_benchmark(results: Path, tmp_path: Path) -> None:
     assert records["times"]["hardware"]["cores"]
     command = [sys.executable, "-c", REPORT, str(REPOSITORY / "benchmarks"), str(tmp_path)]
     (tmp_path / "docs" / "images").mkdir(parents=True)
-    page = tmp_path / "docs" / "performance.md"
-    page.write_text(
-        "".join(f"# {name}\n<!-- {name} -->\nold\n<!-- end -->\n" for name in ("targets", "settings", "options"))
-    )
+    pages = {"performance.md": ("targets", "options"), "steps.md": ("settings",)}
+    for page, marks in pages.items():
+        empty = "".join(f"# {name}\n<!-- {name} -->\nold\n<!-- end -->\n" for name in marks)
+        (tmp_path / "docs" / page).write_text(empty)
     subprocess.run(command, check=True)
-    text = page.read_text()
+    text = "".join((tmp_path / "docs" / page).read_text() for page in pages)
     assert "old" not in text
     assert f"**tiny, batch 2, cpu, float32, {torch.get_num_threads()} thread" in text
-    assert cv2.imread(str(page.parent / "images" / "step_cost.png")).std() > 20
+    assert cv2.imread(str(tmp_path / "docs" / "images" / "step_cost.png")).std() > 20
 
 
 def test_a_table_without_a_place_is_an_error() -> None:
     with pytest.raises(ValueError, match="the page has no <!-- targets -->"):
-        step_report.filled("# Performance\n", {"targets": "| |"})
+        filled("# Performance\n", {"targets": "| |"})
 
 
-def test_the_page_has_the_tables_of_the_results() -> None:
-    page = (REPOSITORY / "docs" / "performance.md").read_text()
-    tables = step_report.tables(REPOSITORY / "benchmarks" / "results")
-    assert {"targets", "settings", "options"} <= tables.keys()
-    assert step_report.filled(page, tables) == page
+def test_the_pages_have_the_tables_of_the_results() -> None:
+    found = step_report.tables(REPOSITORY / "benchmarks" / "results")
+    assert {"targets", "options"} <= found["performance.md"].keys()
+    assert "settings" in found["steps.md"]
+    for name, tables in found.items():
+        page = (REPOSITORY / "docs" / name).read_text()
+        assert filled(page, tables) == page
+        assert {*re.findall(r"<!-- (\w+) -->", page)} - {"end"} == tables.keys()
 
 
 def test_readme_has_the_largest_median() -> None:
