@@ -46,6 +46,12 @@ def _default_scope() -> None:
     init_default_scope("mmpose")
 
 
+@pytest.fixture(autouse=True)
+def _repeatable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU, two convolutions of the same give the same to the last bit."""
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+
+
 @pytest.fixture
 def watch() -> ModuleType:
     """``plugins/watch.py``, which records what happens in a run."""
