@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.device import get_device
 
 from xtask_reg.inputs import InputConvention
 from xtask_reg.integrations.mmengine.source import untrained_source
@@ -32,7 +31,7 @@ def train_source(
         The accuracy on the held-out images.
     """
     torch.manual_seed(0)
-    network = untrained_source(model).to(get_device())
+    network = untrained_source(model).to("cuda" if torch.cuda.is_available() else "cpu")
     preprocessor = model.data_preprocessor
     convention = InputConvention(tuple(preprocessor.mean), tuple(preprocessor.std), value_range=255)
     images, labels, _ = read_identities(table)
