@@ -17,7 +17,6 @@ import json
 import logging
 import tempfile
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +64,14 @@ def collations(folder: Path, size: int, rounds: int, ahead: float) -> dict[str, 
     return _without_the_first(found)
 
 
+def two_loaders(folder: Path, number: int) -> dict[str, DataLoader[Any]]:
+    """Data loaders with this number of workers, which persist and which do not."""
+    return {
+        name: loader(folder, num_workers=number, persistent_workers=persistent)
+        for name, persistent in zip(WORKERS, (True, False), strict=True)
+    }
+
+
 def workers(folder: Path, number: int, rounds: int) -> dict[str, list[float]]:
     """Milliseconds until the first batch of an epoch, in each round.
 
@@ -73,7 +80,7 @@ def workers(folder: Path, number: int, rounds: int) -> dict[str, list[float]]:
         number: of workers.
         rounds: epochs to time of each kind, after one that does not count.
     """
-    loaders = {name: loader(folder, num_workers=number, persistent_workers=name == WORKERS[0]) for name in WORKERS}
+    loaders = two_loaders(folder, number)
     found: dict[str, list[float]] = {name: [] for name in WORKERS}
     for _ in range(rounds + 1):
         for name, each in loaders.items():
@@ -81,18 +88,14 @@ def workers(folder: Path, number: int, rounds: int) -> dict[str, list[float]]:
             epoch = iter(each)
             next(epoch)
             found[name].append(_since(start))
-            _exhaust(epoch)
+            for _ in epoch:
+                pass
             del epoch  # new workers end with it
     return _without_the_first(found)
 
 
 def _since(start: float) -> float:
     return round(1000 * (time.perf_counter() - start), 3)
-
-
-def _exhaust(epoch: Iterable[Any]) -> None:
-    for _ in epoch:
-        pass
 
 
 def _without_the_first(found: dict[str, list[float]]) -> dict[str, list[float]]:

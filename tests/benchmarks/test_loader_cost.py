@@ -8,6 +8,8 @@ import sys
 import loader_cost
 from steps import job_report
 
+from xtask_reg.data import synthetic
+
 
 def test_whole_benchmark(tmp_path, monkeypatch) -> None:
     out = tmp_path / "loader_cost.json"
@@ -24,6 +26,17 @@ def test_whole_benchmark(tmp_path, monkeypatch) -> None:
         "workers": {"1": {"persistent workers": 2, "new ones": 2}},
     }
     assert found["hardware"]["cores"]
+
+
+def test_which_workers_persist(tmp_path) -> None:
+    synthetic.write_landmark_set(tmp_path, range(2), 1, 64, split="train")
+    loaders = loader_cost.two_loaders(tmp_path, 3)
+    assert {name: each.persistent_workers for name, each in loaders.items()} == {
+        "persistent workers": True,
+        "new ones": False,
+    }
+    assert {each.num_workers for each in loaders.values()} == {3}
+    assert loader_cost.loader(tmp_path).persistent_workers  # the shipped configs, as the page says
 
 
 def test_table_by_hand() -> None:

@@ -16,7 +16,7 @@ import pytest
 import step_cost
 import step_report
 import torch
-from marked_page import filled
+from marked_page import fill, filled
 from mmpose.models import ResNet
 from steps import measuring, methods, names, report, scale_report
 from steps.networks import RESNET_STAGES, Case
@@ -193,6 +193,15 @@ def test_whole_benchmark(results: Path, tmp_path: Path) -> None:
 def test_a_table_without_a_place_is_an_error() -> None:
     with pytest.raises(ValueError, match="the page has no <!-- targets -->"):
         filled("# Performance\n", {"targets": "| |"})
+
+
+def test_a_missing_place_leaves_all_pages_as_they_were(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.md", tmp_path / "second.md"
+    for page in (first, second):
+        page.write_text("<!-- own -->\nold\n<!-- end -->\n")
+    with pytest.raises(ValueError, match="the page has no <!-- other -->"):
+        fill({first: {"own": "new"}, second: {"other": "new"}})
+    assert "old" in first.read_text()
 
 
 def test_the_pages_have_the_tables_of_the_results() -> None:

@@ -13,7 +13,7 @@ from xtask_reg.sources import load_weights
 CONNECTOR = "terms.loss_cd.student_connector.fc.weight"
 EPOCHS, STEPS = 3, 2
 TWO_WORKERS = {"num_workers": 2, "persistent_workers": True, "batch_size": 2}
-SINGLE = {"num_workers": 1, "persistent_workers": True, "batch_size": None}
+SINGLE = {"num_workers": 1, "batch_size": None}
 PLUGINS = ["xtask_reg.integrations.mmpose", "probe", "die"]
 
 
@@ -109,9 +109,9 @@ def test_workers_draw_different_numbers(tiny_config, watch):
     assert len({batch.tobytes() for batch in seen.batches}) == len(seen.batches) == 2 * 8 // 2
 
 
-def test_persistent_workers_for_single_samples_are_refused(tiny_runner):
+def test_workers_that_read_single_samples_are_refused(tiny_runner):
     changes = {f"train_dataloader.{key}": value for key, value in SINGLE.items()}
-    with pytest.raises(ValueError, match=r"persistent_workers=False where workers read single samples"):
+    with pytest.raises(ValueError, match="set train_dataloader.batch_size, which is None, or num_workers=0"):
         tiny_runner(changes).train()
 
 

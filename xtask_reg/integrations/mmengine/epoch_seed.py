@@ -26,8 +26,8 @@ class EpochSeedHook(Hook):
     persist makes no difference to what they draw.
 
     Raises:
-        ValueError: before training, if the loop is not one over epochs, or persistent workers read single samples
-            instead of batches.
+        ValueError: before training, if the loop is not one over epochs, or workers read single samples instead of
+            batches.
     """
 
     def __init__(self) -> None:
@@ -39,10 +39,10 @@ class EpochSeedHook(Hook):
                 f"EpochSeedHook needs train_cfg.by_epoch=True; the loop is {type(runner.train_loop).__name__}"
             )
         loader = runner.train_dataloader
-        if loader.batch_sampler is None and loader.persistent_workers:
+        if loader.num_workers > 0 and loader.batch_sampler is None:
             raise ValueError(
-                "EpochSeedHook needs train_dataloader.persistent_workers=False where workers read single samples "
-                "(batch_size=None)"
+                "EpochSeedHook seeds workers that read batches: set train_dataloader.batch_size, which is None, or "
+                "num_workers=0"
             )
         loader.worker_init_fn = functools.partial(_follow, self._of_workers)
         if loader.persistent_workers:
@@ -57,7 +57,7 @@ class EpochSeedHook(Hook):
 
 
 def _follow(epoch_seed: Tensor, worker: int) -> None:
-    """Seed a worker when it starts, and before its first batch after each change of the shared ``epoch_seed``."""
+    """Make a worker seed itself before its first batch after each change of the shared ``epoch_seed``."""
     torch.set_num_threads(1)
     info = get_worker_info()
     assert info is not None
@@ -65,17 +65,13 @@ def _follow(epoch_seed: Tensor, worker: int) -> None:
     read = getattr(dataset, "__getitems__", None) or functools.partial(_one_by_one, dataset)
     seeded_with = None
 
-    def follow() -> None:
+    def getitems(indices: Sequence[int]) -> Any:
         nonlocal seeded_with
         if (now := int(epoch_seed)) != seeded_with:
             _seed(int(np.random.SeedSequence([now, worker]).generate_state(1)[0]))
             seeded_with = now
-
-    def getitems(indices: Sequence[int]) -> Any:
-        follow()
         return read(indices)
 
-    follow()
     dataset.__getitems__ = getitems  # what PyTorch calls for a batch
 
 
