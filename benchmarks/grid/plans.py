@@ -61,6 +61,16 @@ SOURCES: Sequence[Compared] = (
     ("untrained", "none", "FT"),
     ("scratch", "none", "HG"),
 )
+# a decoder that reads every stage, as the Hourglass's does, behind networks with a source and without
+DECODERS: Sequence[Compared] = (
+    ("dlib-multiscale", "none", "FT"),
+    ("dlib-multiscale", "source", "CTD-ED"),
+    ("dlib-multiscale", "source", "CTD-CD"),
+)
+DECODERS_ELSEWHERE: Sequence[Compared] = (
+    ("lfw-multiscale", "none", "FT"),
+    ("untrained-multiscale", "none", "FT"),
+)
 
 # what is kept of the source's task, at three doses per constraint
 KEPT: Sequence[Compared] = (
@@ -124,6 +134,11 @@ def cost(dataset: str) -> list[Cell]:
 def sources(dataset: str) -> list[Cell]:
     """:data:`SOURCES` at the number of labels of the tuning."""
     return _cells(dataset, SOURCES, LABELS[:1])
+
+
+def decoders(dataset: str) -> list[Cell]:
+    """:data:`DECODERS` for every number of labels, :data:`DECODERS_ELSEWHERE` at that of the tuning."""
+    return [*_cells(dataset, DECODERS, LABELS), *_cells(dataset, DECODERS_ELSEWHERE, LABELS[:1])]
 
 
 def seeds(dataset: str) -> list[Cell]:
@@ -216,5 +231,5 @@ def _cells(dataset: str, compared: Sequence[Compared], labels: Sequence[int]) ->
 PLANS = {
     **{"core": core, "variants": variants, "seeds": seeds, "longer": longer, "batches": batches},
     **{"cost": cost, "sources": sources, "kept": kept, "strangers": strangers, "repeat": repeat},
-    **{"unlabelled": unlabelled, "picked": picked, "retuned": retuned, "kept-again": kept_again},
+    **{"unlabelled": unlabelled, "picked": picked, "retuned": retuned, "kept-again": kept_again, "decoders": decoders},
 }

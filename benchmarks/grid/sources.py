@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -39,7 +39,7 @@ class Source:
 
 
 RES18 = "demo/td-hm_res18_ft_synthetic-128x128.py"
-SOURCES = {
+_NETWORKS = {
     "dlib": Source(
         "dlib/td-hm_dlib29_ft_landmarks-128x128.py",
         "dlib.safetensors",
@@ -81,6 +81,19 @@ SOURCES = {
         rate_factor=4,
     ),
     "scratch": Source("dlib/td-hm_hourglass52_hg_landmarks-128x128.py"),
+}
+SOURCES = {
+    **_NETWORKS,
+    # the same with a decoder that reads the maps of all stages
+    "dlib-multiscale": replace(
+        _NETWORKS["dlib"],
+        config="dlib/td-hm_dlib29-multiscale_ft_landmarks-128x128.py",
+        last="backbone.net.blocks.256_2",
+    ),
+    **{
+        f"{name}-multiscale": replace(_NETWORKS[name], config="demo/td-hm_res18-multiscale_ft_synthetic-128x128.py")
+        for name in ("lfw", "untrained")
+    },
 }
 
 

@@ -20,6 +20,7 @@ _BLOCKS = (
     *("32_1", "32_2", "32_3", "64_down", "64_1", "64_2", "64_3"),
     *("128_down", "128_1", "128_2", "256_down", "256_1", "256_2", "256_down_out"),
 )
+_LAST_OF_STAGES = ("32_3", "64_3", "128_2", "256_2")
 
 
 class ConvAffine(nn.Module):
@@ -70,31 +71,47 @@ class DlibResNet29(nn.Module):
         dense: ``False`` is the published network: images (B, 3, H, W) to an embedding (B, 128), for H, W >= 103
             (nominally 150). ``True`` stops before the block ``256_down_out`` and pads stem and pooling, so that H and W
             divisible by 32 give (B, 256, H / 32, W / 32), for H, W >= 45; it has no parameters of the parts left out.
+        every_stage: give the last maps of all four stages, for a decoder that reads them: of 32, 64, 128 and 256
+            channels, at a quarter of the image's sides and at half of that each.
 
     The images are as :data:`DLIB_INPUT` says.
 
     Raises:
-        ValueError: in ``forward``, for anything but a batch of three-channel images that are large enough.
+        ValueError: for ``every_stage`` of the published network; in ``forward``, for anything but a batch of
+            three-channel images that are large enough.
     """
 
-    def __init__(self, dense: bool = False) -> None:
+    def __init__(self, dense: bool = False, every_stage: bool = False) -> None:
         super().__init__()
+        if every_stage and not dense:
+            raise ValueError("every_stage=True with dense=False; expected dense=True: an embedding has no stages")
         self.dense = dense
+        self.every_stage = every_stage
         self.min_size = 45 if dense else 103
         self.stem = ConvAffine(3, 32, 7, stride=2, padding=3 if dense else 0)
         self.blocks = nn.Sequential(_residual_blocks(_BLOCKS[:-1] if dense else _BLOCKS))
         if not dense:
             self.fc = nn.Linear(256, 128, bias=False)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
         if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < self.min_size:
             raise ValueError(
                 f"images of shape {tuple(images.shape)}; expected (B, 3, H, W) with H and W of at least "
                 f"{self.min_size}: resize them"
             )
         x = F.max_pool2d(F.relu(self.stem(images)), 3, stride=2, padding=1 if self.dense else 0)
+        if self.every_stage:
+            return self._stages(x)
         x = self.blocks(x)
         return x if self.dense else self.fc(x.mean((2, 3)))
+
+    def _stages(self, x: Tensor) -> tuple[Tensor, ...]:
+        maps = []
+        for name, block in self.blocks.named_children():
+            x = block(x)
+            if name in _LAST_OF_STAGES:
+                maps.append(x)
+        return tuple(maps)
 
 
 def _residual_blocks(names: tuple[str, ...]) -> OrderedDict[str, nn.Module]:
@@ -119,13 +136,15 @@ def dlib_resnet29(weights: str | os.PathLike[str] | None = None) -> DlibResNet29
     return net
 
 
-def dlib_resnet29_dense(weights: str | os.PathLike[str] | None = None) -> DlibResNet29:
+def dlib_resnet29_dense(weights: str | os.PathLike[str] | None = None, every_stage: bool = False) -> DlibResNet29:
     """The dense network, (B, 3, H, W) to (B, 256, H / 32, W / 32); with the published file ``weights``, or random.
+
+    With ``every_stage`` it gives the maps of all stages, as :class:`DlibResNet29` describes.
 
     Raises:
         FileNotFoundError, ValueError: if the file is missing, unreadable, or of another network.
     """
-    net = DlibResNet29(dense=True)
+    net = DlibResNet29(dense=True, every_stage=every_stage)
     if weights is not None:
         load_covering(net, load_weights(weights), ignore=("blocks.256_down_out.", "fc."), name=str(weights))
     return net
