@@ -64,8 +64,8 @@ SOURCES: Sequence[Compared] = (
 # a decoder that reads every stage, as the Hourglass's does, behind networks with a source and without
 DECODERS: Sequence[Compared] = (
     ("dlib-multiscale", "none", "FT"),
+    ("dlib-multiscale", "none", "FE"),
     ("dlib-multiscale", "source", "CTD-ED"),
-    ("dlib-multiscale", "source", "CTD-CD"),
 )
 DECODERS_ELSEWHERE: Sequence[Compared] = (
     ("lfw-multiscale", "none", "FT"),
