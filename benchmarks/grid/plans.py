@@ -138,7 +138,8 @@ def sources(dataset: str) -> list[Cell]:
 
 def decoders(dataset: str) -> list[Cell]:
     """:data:`DECODERS` for every number of labels, :data:`DECODERS_ELSEWHERE` at that of the tuning."""
-    return [*_cells(dataset, DECODERS, LABELS), *_cells(dataset, DECODERS_ELSEWHERE, LABELS[:1])]
+    first = _cells(dataset, (*DECODERS, *DECODERS_ELSEWHERE), LABELS[:1])
+    return [*first, *_cells(dataset, DECODERS, LABELS[1:])]
 
 
 def seeds(dataset: str) -> list[Cell]:

@@ -22,6 +22,10 @@ SWIN = dict(img_size=64, window_size=4, embed_dim=8, depths=(1,) * 4, num_heads=
         (dict(module="timm/resnet10t", kwargs=dict(out_indices=(4,))), [(512, 2)]),
         (dict(module="timm/resnet10t.c3_in1k", kwargs=dict(out_indices=(3, 4))), [(256, 4), (512, 2)]),
         (dict(module="xtask_reg.sources:dlib_resnet29_dense"), [(256, 2)]),
+        (
+            dict(module="xtask_reg.sources:dlib_resnet29_dense", kwargs=dict(every_stage=True)),
+            [(32, 16), (64, 8), (128, 4), (256, 2)],
+        ),
         (dict(module="timm/swin_tiny_patch4_window7_224", kwargs=SWIN), [(8, 16), (16, 8), (32, 4), (64, 2)]),
         (dict(module="torch.nn:Conv2d", kwargs=dict(in_channels=3, out_channels=5, kernel_size=1)), [(5, 64)]),
     ],

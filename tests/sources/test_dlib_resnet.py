@@ -82,6 +82,24 @@ def test_forward_agrees_with_the_description(dense: bool, size: tuple[int, int])
         )
 
 
+def test_the_maps_of_every_stage_are_those_inside_the_dense_network() -> None:
+    single, every = random_net(dense=True), DlibResNet29(dense=True, every_stage=True)
+    every.load_state_dict(single.state_dict())
+    inside: dict[str, Tensor] = {}
+    for name, block in single.blocks.named_children():
+        block.register_forward_hook(lambda _, __, output, name=name: inside.update({name: output}))
+    images = torch.randn(2, 3, 128, 96, generator=torch.Generator().manual_seed(3))
+    last, maps = single(images), every(images)
+    assert [tuple(each.shape) for each in maps] == [(2, 32, 32, 24), (2, 64, 16, 12), (2, 128, 8, 6), (2, 256, 4, 3)]
+    assert all(torch.equal(own, inside[name]) for own, name in zip(maps, ("32_3", "64_3", "128_2", "256_2")))
+    assert torch.equal(maps[-1], last)
+
+
+def test_an_embedding_has_no_stages() -> None:
+    with pytest.raises(ValueError, match="every_stage=True with dense=False; expected dense=True"):
+        DlibResNet29(every_stage=True)
+
+
 @pytest.mark.parametrize("dense", [False, True])
 def test_parameters_are_named_and_shaped_as_published(dense: bool) -> None:
     assert {key: tuple(value.shape) for key, value in DlibResNet29(dense).state_dict().items()} == published_shapes(
@@ -142,6 +160,7 @@ def test_factories_load_a_file_of_the_embedding_network(tmp_path: Path) -> None:
     save_weights(weights, tmp_path / "net.safetensors")
     for net in (dlib_resnet29(tmp_path / "net.safetensors"), dlib_resnet29_dense(tmp_path / "net.safetensors")):
         assert all(torch.equal(value, weights[key]) for key, value in net.state_dict().items())
+    assert len(dlib_resnet29_dense(every_stage=True)(torch.zeros(1, 3, 64, 64))) == 4
 
 
 @pytest.mark.parametrize("factory", [dlib_resnet29, dlib_resnet29_dense])

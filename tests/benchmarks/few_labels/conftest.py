@@ -9,6 +9,7 @@ import pytest
 import torch
 from grid.places import Places
 from made_results import write_identities
+from mmpose.registry import MODELS
 
 from xtask_reg.data import synthetic
 from xtask_reg.sources import dlib_resnet29_dense, save_weights
@@ -26,7 +27,9 @@ def places(tmp_path_factory):
     torch.manual_seed(0)
     classifier = {"fc.weight": torch.randn(158, 256), "fc.bias": torch.zeros(158)}
     (root / "sources").mkdir()
-    save_weights({**dlib_resnet29_dense().state_dict(), **classifier}, root / "sources" / "dlib.safetensors", {})
+    narrow = MODELS.build({"type": "ResNet", "depth": 18, "base_channels": 32})
+    for name, network in (("dlib", dlib_resnet29_dense()), ("lfw", narrow), ("untrained", narrow)):
+        save_weights({**network.state_dict(), **classifier}, root / "sources" / f"{name}.safetensors", {})
     noise = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), np.uint8)
     write_identities(root / "data", noise, "abaabb", seen=2)
     return Places(root / "data", root / "sources")

@@ -6,8 +6,10 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import torch
 from grid.cell import Cell
 from grid.config import cell_config, fingerprint
+from grid.methods import SIZE
 from grid.places import Places
 from grid.plans import CORE, KEPT, LABELS, ON_PORTRAITS, PLANS, VARIANTS, batches, core, cost
 from mmpose.registry import MODELS
@@ -67,6 +69,22 @@ def test_the_hourglass_differs_in_its_network_and_learning_rate_alone(places):
     optimizers = [config.optim_wrapper.optimizer.to_dict() for config in (plain, other)]
     assert optimizers[1] == {**optimizers[0], "lr": 6e-5}
     assert "paramwise_cfg" not in other.optim_wrapper
+
+
+@pytest.mark.parametrize("source", ["dlib", "lfw", "untrained"])
+def test_another_decoder_is_all_that_a_multiscale_network_changes(places, source):
+    own = (f"{source}-multiscale", "none", "FT")
+    plain, other = (config_of(places, cell(*each)) for each in ((source, "none", "FT"), own))
+    assert changed(plain.to_dict(), other.to_dict()) == {"model.backbone", "model.neck", "model.head"}
+    heads = [config.model.head for config in (plain, other)]
+    assert changed({"model": heads[0]}, {"model": heads[1]}) <= {
+        f"model.{key}" for key in ("in_channels", "deconv_out_channels", "conv_out_channels", "conv_kernel_sizes")
+    }
+    model = MODELS.build(other.model)
+    model.init_weights()
+    maps = model.extract_feat(torch.zeros(1, 3, *SIZE))
+    assert [tuple(each.shape) for each in maps] == [(1, 32 + 64 + 128 + 256, 32, 32)]
+    assert model.head.forward(maps).shape == (1, 14, 32, 32)
 
 
 def test_a_random_teacher_has_other_weights(places):
