@@ -38,6 +38,15 @@ PAIRS = (
     ("FT, lfw", "FT, untrained"),
 )
 """Comparisons other than with FT."""
+DECODER_PAIRS = (
+    ("FE, dlib-multiscale", "FT"),
+    ("FT, dlib-multiscale", "HG, scratch"),
+    ("FT, lfw-multiscale", "FT, lfw"),
+    ("FT, untrained-multiscale", "FT, untrained"),
+    ("FT, lfw-multiscale", "FT, untrained-multiscale"),
+    ("FE, dlib-multiscale", "FE, untrained-multiscale"),
+)
+"""What another decoder does with each source, and what the source does with it."""
 USUAL: Mapping[str, Collection[Any]] = {"steps": [STEPS], "batch": [BATCH], "kept": [0], "tuned": [TUNED]}
 FIRST: Mapping[str, Collection[Any]] = {"source": ["dlib"], "seed": [0], "kept": [1]}
 KEPT: Mapping[str, Collection[Any]] = {
@@ -69,7 +78,18 @@ PICKED: Mapping[str, Collection[Any]] = {
 RATE_PAIRS = [("L2-SP", "FT at the rate of L2-SP"), ("FT at the rate of L2-SP", "FT")]
 """What L2-SP gains at its learning rate, and what the rate gains without it."""
 PARTS: Mapping[str, Mapping[str, Collection[Any]]] = {
-    "grid": {"method": {method for *_, method in (*plans.CORE, *plans.SOURCES)}, "seed": [0], **USUAL},
+    "grid": {
+        "method": {method for *_, method in (*plans.CORE, *plans.SOURCES)},
+        "source": {source for source, *_ in (*plans.CORE, *plans.SOURCES)},
+        "seed": [0],
+        **USUAL,
+    },
+    "decoders": {
+        "method": ["FT", "FE", "CTD-ED 0.002", "HG"],
+        "source": {source for source, *_ in (*plans.DECODERS, *plans.DECODERS_ELSEWHERE, *plans.SOURCES)} | {"dlib"},
+        "seed": [0],
+        **USUAL,
+    },
     "variants": {
         "method": {method for *_, method in plans.VARIANTS},
         "source": ["dlib"],
@@ -146,6 +166,8 @@ class Measured:
         }
         if {label for pair in PAIRS for label in pair} <= {*self.lines(seed=[0], **USUAL).label}:
             tables["pairs"] = report.pair_table(self.images(seed=[0], **USUAL), PAIRS)
+        if "decoders" in tables:
+            tables["decoder_pairs"] = report.pair_table(self.images(**PARTS["decoders"]), DECODER_PAIRS)
         if self.lines(**PICKED).size:
             tables["picked"] = report.pair_table(self.images(**PICKED), [("L2-SP", "FT")])
             tables["rate"] = report.pair_table(self.images(**PICKED), RATE_PAIRS)

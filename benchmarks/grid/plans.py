@@ -65,11 +65,12 @@ SOURCES: Sequence[Compared] = (
 DECODERS: Sequence[Compared] = (
     ("dlib-multiscale", "none", "FT"),
     ("dlib-multiscale", "none", "FE"),
-    ("dlib-multiscale", "source", "CTD-ED"),
+    ("dlib-multiscale", "source", "CTD-ED 0.002"),
 )
 DECODERS_ELSEWHERE: Sequence[Compared] = (
     ("lfw-multiscale", "none", "FT"),
     ("untrained-multiscale", "none", "FT"),
+    ("untrained-multiscale", "none", "FE"),
 )
 
 # what is kept of the source's task, at three doses per constraint
@@ -137,9 +138,9 @@ def sources(dataset: str) -> list[Cell]:
 
 
 def decoders(dataset: str) -> list[Cell]:
-    """:data:`DECODERS` for every number of labels, :data:`DECODERS_ELSEWHERE` at that of the tuning."""
+    """All at the number of labels of the tuning, and FT and FE of :data:`DECODERS` with the others."""
     first = _cells(dataset, (*DECODERS, *DECODERS_ELSEWHERE), LABELS[:1])
-    return [*first, *_cells(dataset, DECODERS, LABELS[1:])]
+    return [*first, *_cells(dataset, DECODERS[:2], LABELS[1:])]
 
 
 def seeds(dataset: str) -> list[Cell]:
