@@ -30,7 +30,7 @@ def read(name: str) -> Config:
 
 
 def paper(system: str) -> str:
-    (name,) = (name for name in CONFIGS if f"_{system}_landmarks-256x256" in name)
+    (name,) = (name for name in CONFIGS if f"_{system}_landmarks-256x256" in name and "/" not in name)
     return name
 
 
@@ -83,6 +83,24 @@ TRAINS |= dict.fromkeys(("ctd-cd", "ctd-com", "ctd-att"), RESNET50 + CLASSIFIER)
 def test_number_of_trainable_parameters(system):
     """Torchvision's ResNet-50 without fc has 23508032 parameters, its layer4 14964736."""
     assert parameters(MODELS.build(read(paper(system)).model), trainable=True) == TRAINS[system] + decoder(2048, 14)
+
+
+@pytest.mark.parametrize("system", ["ft", "fe"])
+def test_a_multiscale_decoder_is_all_that_such_a_config_changes(system):
+    """Its convolutions, 1x1 of the 3840 channels of all stages and 3x3, have biases and batch norms."""
+    plain, other = read(paper(system)), read(f"multiscale/td-hm_res50-multiscale_{system}_landmarks-256x256.py")
+    model, theirs = (config.model.to_dict() for config in (other, plain))
+    assert model.pop("neck") == dict(type="FeatureMapProcessor", concat=True)
+    assert {key for key in model if model[key] != theirs[key]} == {"backbone", "head"}
+    assert model["backbone"] == {**theirs["backbone"], "out_indices": (0, 1, 2, 3)}
+    assert {key: model["head"][key] for key in ("loss", "decoder")} == {
+        key: theirs["head"][key] for key in ("loss", "decoder")
+    }
+    own = 3840 * 256 + 256 * 256 * 9 + 2 * 3 * 256 + 256 * 14 + 14
+    with torch.device("meta"):
+        built = MODELS.build(other.model).eval()
+        assert built.head.forward(built.extract_feat(torch.empty(1, 3, 256, 256))).shape == (1, 14, 64, 64)
+    assert parameters(built, trainable=True) == TRAINS[system] + own
 
 
 @pytest.mark.parametrize("stacks", [1, 2])

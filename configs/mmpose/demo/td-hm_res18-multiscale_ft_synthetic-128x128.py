@@ -1,13 +1,5 @@
-# FT with a decoder that reads the maps of all stages, enlarged to the finest and concatenated (MMPose's for HRNetV2),
-# instead of the last map alone.
-_base_ = ["./td-hm_res18_ft_synthetic-128x128.py"]
-model = dict(
-    backbone=dict(out_indices=(0, 1, 2, 3)),
-    neck=dict(type="FeatureMapProcessor", concat=True),
-    head=dict(
-        in_channels=32 + 64 + 128 + 256,
-        deconv_out_channels=None,
-        conv_out_channels=(256, 256),
-        conv_kernel_sizes=(1, 3),
-    ),
-)
+# FT with a decoder that reads the maps of all stages.
+_base_ = ["./td-hm_res18_ft_synthetic-128x128.py", "../_base_/multiscale.py"]
+head = _base_.multiscale_head
+head.in_channels = 32 + 64 + 128 + 256
+model = dict(backbone=dict(out_indices=(0, 1, 2, 3)), neck=_base_.multiscale_neck, head=head)
