@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 KEYS = ("split", "dataset", "source", "teacher", "method", "n_labels", "seed", "fold", "steps", "setting")
-STEPS, BATCH = 400, 5
+STEPS, BATCH, SIZE = 400, 5, 128
 TUNED = 20
 """The number of labels with which methods are tuned, unless a cell has another."""
 STRANGERS = 2
@@ -31,7 +31,8 @@ class Cell:
         setting: learning rate, weight and other options of the method; ``batch``, images per step if not :data:`BATCH`;
             ``rate``, a factor of all learning rates; ``monitored``, 0 to measure only the error at the end; ``kept``, 1
             to test the source's task too at the end, or :data:`STRANGERS`; ``photographs``, their number for the terms,
-            if not all; ``tuned``, the labels of the tuning if not :data:`TUNED`.
+            if not all; ``tuned``, the labels of the tuning if not :data:`TUNED`; ``size``, of the images in pixels if
+            not :data:`SIZE`.
         split: ``'test'`` trains on people outside the fold and tests on the fold. ``'tuning'`` trains on people of
             the fold and tests on all others; the choice of settings then ignores those whom it must not see.
     """

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from grid.cell import BATCH, Cell
+from grid.cell import BATCH, SIZE, Cell
 from grid.datasets import DATASETS
 from grid.methods import changes_of
 from grid.places import Places
@@ -35,6 +35,9 @@ def cell_config(cell: Cell, places: Places, folder: Path) -> Config:
         loader = config[f"{split}_dataloader"]
         loader.num_workers, loader.persistent_workers = 0, False
         loader.dataset.update({**data, "ann_file": str(folder / file)})
+        for step in loader.dataset.pipeline:
+            if "input_size" in step:
+                step.input_size = (int(cell.setting.get("size", SIZE)),) * 2
     config.train_dataloader.batch_size = min(int(cell.setting.get("batch", BATCH)), cell.n_labels)
     epochs = round(cell.steps / (cell.n_labels // config.train_dataloader.batch_size))
     config.train_dataloader.drop_last = True

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from grid.cell import BATCH
+from grid.cell import BATCH, SIZE
 from grid.sources import SOURCES, Source
 
-SIZE = (128, 128)
-"""Size in pixels of the labelled images and of the photographs."""
 HEAD_LR = 1e-3
 """Learning rate of the decoder, which is new in every method."""
 
@@ -189,7 +187,7 @@ def _at_doses(name: str, make: MakeTerm, weights: Sequence[float]) -> dict[str, 
 
 
 def _on_images_at_doses(name: str, make: MakeTerm) -> dict[str, Method]:
-    on = (({"folder": PHOTOGRAPHS}, PHOTOGRAPH_DOSES), ({"folder": PORTRAITS, "size": SIZE}, PORTRAIT_DOSES))
+    on = (({"folder": PHOTOGRAPHS}, PHOTOGRAPH_DOSES), ({"folder": PORTRAITS, "size": (SIZE, SIZE)}, PORTRAIT_DOSES))
     return {
         f"{name} {weight:g}, {images['folder']}": Method(_on_images(make, images), fixed={"weight": weight})
         for images, doses in on

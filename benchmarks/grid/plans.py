@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
-from grid.cell import BATCH, STEPS, STRANGERS, Cell
+from grid.cell import BATCH, SIZE, STEPS, STRANGERS, Cell
 from grid.datasets import FOLDS
 from grid.methods import ALPHAS, DOSES, PHOTOGRAPH_DOSES
 
@@ -65,9 +65,9 @@ SOURCES: Sequence[Compared] = (
 DECODERS: Sequence[Compared] = (
     ("dlib-multiscale", "none", "FT"),
     ("dlib-multiscale", "none", "FE"),
-    ("dlib-multiscale", "source", "CTD-ED 0.002"),
 )
-DECODERS_ELSEWHERE: Sequence[Compared] = (
+DECODERS_ONCE: Sequence[Compared] = (
+    ("dlib-multiscale", "source", "CTD-ED 0.002"),
     ("lfw-multiscale", "none", "FT"),
     ("untrained-multiscale", "none", "FT"),
     ("untrained-multiscale", "none", "FE"),
@@ -138,9 +138,15 @@ def sources(dataset: str) -> list[Cell]:
 
 
 def decoders(dataset: str) -> list[Cell]:
-    """All at the number of labels of the tuning, and FT and FE of :data:`DECODERS` with the others."""
-    first = _cells(dataset, (*DECODERS, *DECODERS_ELSEWHERE), LABELS[:1])
-    return [*first, *_cells(dataset, DECODERS[:2], LABELS[1:])]
+    """:data:`DECODERS` for every number of labels, :data:`DECODERS_ONCE` at that of the tuning."""
+    first = [*_cells(dataset, DECODERS, LABELS[:1]), *_cells(dataset, DECODERS_ONCE, LABELS[:1])]
+    return [*first, *_cells(dataset, DECODERS, LABELS[1:])]
+
+
+def larger(dataset: str) -> list[Cell]:
+    """:data:`DECODERS` and FT at the number of labels of the tuning, on images of twice the sides."""
+    cells = _cells(dataset, (CORE[0], *DECODERS), LABELS[:1])
+    return [dataclasses.replace(cell, setting={"size": 2 * SIZE}) for cell in cells]
 
 
 def seeds(dataset: str) -> list[Cell]:
@@ -233,5 +239,6 @@ def _cells(dataset: str, compared: Sequence[Compared], labels: Sequence[int]) ->
 PLANS = {
     **{"core": core, "variants": variants, "seeds": seeds, "longer": longer, "batches": batches},
     **{"cost": cost, "sources": sources, "kept": kept, "strangers": strangers, "repeat": repeat},
-    **{"unlabelled": unlabelled, "picked": picked, "retuned": retuned, "kept-again": kept_again, "decoders": decoders},
+    **{"unlabelled": unlabelled, "picked": picked, "retuned": retuned, "kept-again": kept_again},
+    **{"decoders": decoders, "larger": larger},
 }

@@ -11,6 +11,7 @@ from prepare_efficientnet_lite0 import INPUT, convert
 from torch import Tensor, nn
 
 from grid import identities
+from grid.cell import SIZE
 from grid.datasets import DATASETS
 from grid.places import Places
 from grid.sources import SOURCES
@@ -28,7 +29,6 @@ WEIGHT_DECAY = 1e-5
 EPOCHS = 20
 """Epochs of the source trained here, over the images of lfw158 that are not held out."""
 PREPARED = Path("runs/few-labels/prepared")
-SIZE = 128
 """Size of the synthetic faces in pixels."""
 
 

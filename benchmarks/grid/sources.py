@@ -24,6 +24,7 @@ class Source:
         rate_factor: the factor of the learning rates tried for the encoder: a network with batch norm tolerates, and
             needs, larger ones than one without.
         holds_out: n, if its training did not see every n-th image of lfw158; 0 if it was not trained on these.
+        multiscale: whether the decoder reads the maps of every stage instead of the last.
     """
 
     config: str
@@ -36,6 +37,7 @@ class Source:
     small_batches: bool = False
     rate_factor: float = 1
     holds_out: int = 0
+    multiscale: bool = False
 
 
 RES18 = "demo/td-hm_res18_ft_synthetic-128x128.py"
@@ -82,18 +84,16 @@ _NETWORKS = {
     ),
     "scratch": Source("dlib/td-hm_hourglass52_hg_landmarks-128x128.py"),
 }
+_RES18_MULTISCALE = {"config": "demo/td-hm_res18-multiscale_ft_synthetic-128x128.py", "multiscale": True}
 SOURCES = {
     **_NETWORKS,
-    # the same with a decoder that reads the maps of all stages
     "dlib-multiscale": replace(
         _NETWORKS["dlib"],
         config="dlib/td-hm_dlib29-multiscale_ft_landmarks-128x128.py",
         last="backbone.net.blocks.256_2",
+        multiscale=True,
     ),
-    **{
-        f"{name}-multiscale": replace(_NETWORKS[name], config="demo/td-hm_res18-multiscale_ft_synthetic-128x128.py")
-        for name in ("lfw", "untrained")
-    },
+    **{f"{name}-multiscale": replace(_NETWORKS[name], **_RES18_MULTISCALE) for name in ("lfw", "untrained")},
 }
 
 

@@ -103,6 +103,19 @@ def test_a_multiscale_decoder_is_all_that_such_a_config_changes(system):
     assert parameters(built, trainable=True) == TRAINS[system] + own
 
 
+def test_the_multiscale_config_of_the_page(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "mmpose.md").read_text()
+    block = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
+    (tmp_path / "own.py").write_text(block.replace('"../', f'"{configs()}/'))
+    own, plain = Config.fromfile(tmp_path / "own.py").model, read(paper("ctd-ed")).model
+    theirs = read("multiscale/td-hm_res50-multiscale_ft_landmarks-256x256.py").model
+    assert {key: own[key] for key in ("backbone", "neck", "head")} == {
+        key: theirs[key] for key in ("backbone", "neck", "head")
+    }
+    assert {key for key in own if own[key] != plain.get(key)} == {"backbone", "neck", "head"}
+    assert MODELS.build(own) is not None
+
+
 @pytest.mark.parametrize("stacks", [1, 2])
 def test_hourglass_is_that_of_mmpose(stacks):
     config = read(paper("hg"))

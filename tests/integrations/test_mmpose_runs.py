@@ -264,7 +264,7 @@ def test_inference_without_the_source(com, predicted, tiny_config):
 
 
 def test_inference_as_the_page_has_it(com, predicted, tiny_config):
-    block, _ = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    _, block, _ = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     image = predicted["images"][0]
     given = {"config": tiny_config({}), "checkpoint": str(com / "epoch_2.pth"), "image": image["image"]}
     exec(compile(block, "docs/mmpose.md", "exec"), given)

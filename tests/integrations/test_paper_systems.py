@@ -1,4 +1,7 @@
-"""The systems of the paper and of its successor as shipped, at 256 px: four iterations and two test images. Slow."""
+"""The systems of the paper and of its successor as shipped, and FT and FE with a decoder that reads every stage.
+
+At 256 px: four iterations and two test images. Slow.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 NAMES = {system: f"td-hm_res50_{system}_landmarks-256x256.py" for system in ("fe", "ftp", "ft")}
 NAMES |= {"hg": "td-hm_hourglass52_hg_landmarks-256x256.py"}
 NAMES |= {system: f"td-hm_res50_{system}_landmarks-256x256.py" for system in ("ctd-cd", "ctd-ed", "ctd-com", "ctd-att")}
-TRAINS = {"fe": ("head.",), "ftp": ("head.", "backbone.layer4.")}
+NAMES |= {
+    f"multiscale-{each}": f"multiscale/td-hm_res50-multiscale_{each}_landmarks-256x256.py" for each in ("ft", "fe")
+}
+TRAINS = {**dict.fromkeys(("fe", "multiscale-fe"), ("head.",)), "ftp": ("head.", "backbone.layer4.")}
 TERMS = {"ctd-cd": {"loss_cd"}, "ctd-ed": {"loss_ed"}, "ctd-com": {"loss_cd", "loss_ed"}}
 TERMS["ctd-att"] = {"loss_cd", "loss_ed", "loss_sa", "loss_ca"}
 PLUGINS = ["xtask_reg.integrations.mmpose", "probe"]

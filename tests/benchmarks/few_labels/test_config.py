@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from grid.cell import Cell
+from grid.cell import SIZE, Cell
 from grid.config import cell_config, fingerprint
-from grid.methods import SIZE
 from grid.places import Places
-from grid.plans import CORE, KEPT, LABELS, ON_PORTRAITS, PLANS, VARIANTS, batches, core, cost
+from grid.plans import CORE, KEPT, LABELS, ON_PORTRAITS, PLANS, VARIANTS, batches, core, cost, larger
 from mmpose.registry import MODELS
 
 DLIB = [each for each in dict.fromkeys((*CORE, *VARIANTS, *KEPT, *ON_PORTRAITS)) if each[0] == "dlib"]
@@ -71,6 +70,22 @@ def test_the_hourglass_differs_in_its_network_and_learning_rate_alone(places):
     assert "paramwise_cfg" not in other.optim_wrapper
 
 
+@pytest.mark.parametrize("own", larger("frl14")[:3], ids=lambda own: own.folder)
+def test_larger_images_are_all_that_changes_with_them(places, own):
+    own = dataclasses.replace(own, setting={"lr": 1e-4, **own.setting})
+    usual = dataclasses.replace(own, setting={"lr": 1e-4})
+    plain, other = (config_of(places, each).to_dict() for each in (usual, own))
+    loaders = {f"{split}_dataloader" for split in ("train", "val", "test")}
+    assert changed(plain, other) == loaders
+    for loader in loaders:
+        steps = [config[loader]["dataset"]["pipeline"] for config in (plain, other)]
+        differ = [(one, two) for one, two in zip(*steps, strict=True) if one != two]
+        assert [(one["input_size"], two) for one, two in differ] == [
+            ((128, 128), {**one, "input_size": (256, 256)}) for one, _ in differ
+        ]
+        assert len(differ) == 1
+
+
 @pytest.mark.parametrize("source", ["dlib", "lfw", "untrained"])
 def test_another_decoder_is_all_that_a_multiscale_network_changes(places, source):
     own = (f"{source}-multiscale", "none", "FT")
@@ -83,7 +98,7 @@ def test_another_decoder_is_all_that_a_multiscale_network_changes(places, source
     }
     model = MODELS.build(other.model)
     model.init_weights()
-    maps = model.extract_feat(torch.zeros(1, 3, *SIZE))
+    maps = model.extract_feat(torch.zeros(1, 3, SIZE, SIZE))
     assert [tuple(each.shape) for each in maps] == [(1, 32 + 64 + 128 + 256, 32, 32)]
     assert model.head.forward(maps).shape == (1, 14, 32, 32)
 

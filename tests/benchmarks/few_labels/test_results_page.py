@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 from few_labels_report import DOCS, PARTS, README, RESULTS, Measured
-from grid.methods import SIZE
+from grid.cell import SIZE
 from grid.report import cell_of
 from grid.results import Results
 from grid.sources import SOURCES
@@ -41,7 +41,7 @@ def test_the_sizes_of_the_networks():
         model = read_config(configs() / SOURCES[source].config).model
         network = nn.Sequential(*(MODELS.build(part) for part in (model.backbone, model.head))).eval()
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            network(torch.zeros(1, 3, *SIZE))
+            network(torch.zeros(1, 3, SIZE, SIZE))
         millions, operations = sum(each.numel() for each in network.parameters()) / 1e6, counter.get_total_flops() / 2e9
         sizes.append(f"{millions:.1f} million parameters and {operations:.1f} billion multiply-adds")
     assert f"{sizes[0]} per image, FT's network {sizes[1]}" in " ".join((DOCS / "results.md").read_text().split())
