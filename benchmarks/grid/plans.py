@@ -65,12 +65,8 @@ SOURCES: Sequence[Compared] = (
 DECODERS: Sequence[Compared] = (
     ("dlib-multiscale", "none", "FT"),
     ("dlib-multiscale", "none", "FE"),
-)
-DECODERS_ONCE: Sequence[Compared] = (
-    ("dlib-multiscale", "source", "CTD-ED 0.002"),
-    ("lfw-multiscale", "none", "FT"),
     ("untrained-multiscale", "none", "FT"),
-    ("untrained-multiscale", "none", "FE"),
+    ("lfw-multiscale", "none", "FT"),
 )
 
 # what is kept of the source's task, at three doses per constraint
@@ -138,14 +134,13 @@ def sources(dataset: str) -> list[Cell]:
 
 
 def decoders(dataset: str) -> list[Cell]:
-    """:data:`DECODERS` for every number of labels, :data:`DECODERS_ONCE` at that of the tuning."""
-    first = [*_cells(dataset, DECODERS, LABELS[:1]), *_cells(dataset, DECODERS_ONCE, LABELS[:1])]
-    return [*first, *_cells(dataset, DECODERS, LABELS[1:])]
+    """:data:`DECODERS` at the number of labels of the tuning."""
+    return _cells(dataset, DECODERS, LABELS[:1])
 
 
 def larger(dataset: str) -> list[Cell]:
-    """:data:`DECODERS` and FT at the number of labels of the tuning, on images of twice the sides."""
-    cells = _cells(dataset, (CORE[0], *DECODERS), LABELS[:1])
+    """FT, and FE with the other decoder, at the number of labels of the tuning, on images of twice the sides."""
+    cells = _cells(dataset, (CORE[0], DECODERS[1]), LABELS[:1])
     return [dataclasses.replace(cell, setting={"size": 2 * SIZE}) for cell in cells]
 
 

@@ -70,7 +70,7 @@ def test_the_hourglass_differs_in_its_network_and_learning_rate_alone(places):
     assert "paramwise_cfg" not in other.optim_wrapper
 
 
-@pytest.mark.parametrize("own", larger("frl14")[:3], ids=lambda own: own.folder)
+@pytest.mark.parametrize("own", larger("frl14")[:2], ids=lambda own: own.folder)
 def test_larger_images_are_all_that_changes_with_them(places, own):
     own = dataclasses.replace(own, setting={"lr": 1e-4, **own.setting})
     usual = dataclasses.replace(own, setting={"lr": 1e-4})
