@@ -199,6 +199,11 @@ def kept_again(dataset: str) -> list[Cell]:
     return sorted((dataclasses.replace(cell, setting={"kept": 1}) for cell in cells), key=lambda cell: cell.fold)
 
 
+def kept_decoders(dataset: str) -> list[Cell]:
+    """The same with the other decoder."""
+    return [dataclasses.replace(cell, setting={"kept": 1}) for cell in _cells(dataset, DECODERS[:2], LABELS[:1])]
+
+
 def strangers(dataset: str) -> list[Cell]:
     """:data:`STRANGERS_KEPT`; the source's task is tested on people whom no term has seen."""
     setting = {"kept": STRANGERS}
@@ -235,5 +240,5 @@ PLANS = {
     **{"core": core, "variants": variants, "seeds": seeds, "longer": longer, "batches": batches},
     **{"cost": cost, "sources": sources, "kept": kept, "strangers": strangers, "repeat": repeat},
     **{"unlabelled": unlabelled, "picked": picked, "retuned": retuned, "kept-again": kept_again},
-    **{"decoders": decoders, "larger": larger},
+    **{"decoders": decoders, "larger": larger, "kept-decoders": kept_decoders},
 }
