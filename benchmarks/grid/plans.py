@@ -192,16 +192,16 @@ def kept(dataset: str) -> list[Cell]:
     return [dataclasses.replace(cell, setting={"kept": 1}) for cell in _cells(dataset, KEPT, LABELS[:1])]
 
 
+def kept_decoders(dataset: str) -> list[Cell]:
+    """The same with the other decoder."""
+    return [dataclasses.replace(cell, setting={"kept": 1}) for cell in _cells(dataset, DECODERS[:2], LABELS[:1])]
+
+
 def kept_again(dataset: str) -> list[Cell]:
     """:data:`KEPT_ELSEWHERE`, and :data:`KEPT_AGAIN` with another seed."""
     again = [dataclasses.replace(cell, seed=1) for cell in _cells(dataset, KEPT_AGAIN, LABELS[:1])]
     cells = [*_cells(dataset, KEPT_ELSEWHERE, LABELS[:1]), *again]
     return sorted((dataclasses.replace(cell, setting={"kept": 1}) for cell in cells), key=lambda cell: cell.fold)
-
-
-def kept_decoders(dataset: str) -> list[Cell]:
-    """The same with the other decoder."""
-    return [dataclasses.replace(cell, setting={"kept": 1}) for cell in _cells(dataset, DECODERS[:2], LABELS[:1])]
 
 
 def strangers(dataset: str) -> list[Cell]:
