@@ -61,12 +61,11 @@ SOURCES: Sequence[Compared] = (
     ("untrained", "none", "FT"),
     ("scratch", "none", "HG"),
 )
-# a decoder that reads every stage, as the Hourglass's does, behind networks with a source and without
+# a decoder that reads every stage, as the Hourglass's does, behind a network with a source and one without
 DECODERS: Sequence[Compared] = (
     ("dlib-multiscale", "none", "FT"),
     ("dlib-multiscale", "none", "FE"),
     ("untrained-multiscale", "none", "FT"),
-    ("lfw-multiscale", "none", "FT"),
 )
 
 # what is kept of the source's task, at three doses per constraint

@@ -84,7 +84,6 @@ _NETWORKS = {
     ),
     "scratch": Source("dlib/td-hm_hourglass52_hg_landmarks-128x128.py"),
 }
-_RES18_MULTISCALE = {"config": "demo/td-hm_res18-multiscale_ft_synthetic-128x128.py", "multiscale": True}
 SOURCES = {
     **_NETWORKS,
     "dlib-multiscale": replace(
@@ -93,7 +92,9 @@ SOURCES = {
         last="backbone.net.blocks.256_2",
         multiscale=True,
     ),
-    **{f"{name}-multiscale": replace(_NETWORKS[name], **_RES18_MULTISCALE) for name in ("lfw", "untrained")},
+    "untrained-multiscale": replace(
+        _NETWORKS["untrained"], config="demo/td-hm_res18-multiscale_ft_synthetic-128x128.py", multiscale=True
+    ),
 }
 
 

@@ -28,7 +28,7 @@ def places(tmp_path_factory):
     classifier = {"fc.weight": torch.randn(158, 256), "fc.bias": torch.zeros(158)}
     (root / "sources").mkdir()
     narrow = MODELS.build({"type": "ResNet", "depth": 18, "base_channels": 32})
-    for name, network in (("dlib", dlib_resnet29_dense()), ("lfw", narrow), ("untrained", narrow)):
+    for name, network in (("dlib", dlib_resnet29_dense()), ("untrained", narrow)):
         save_weights({**network.state_dict(), **classifier}, root / "sources" / f"{name}.safetensors", {})
     noise = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), np.uint8)
     write_identities(root / "data", noise, "abaabb", seen=2)
