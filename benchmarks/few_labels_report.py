@@ -12,9 +12,10 @@ from typing import Any
 
 import pandas as pd
 from grid import figures, plans, report
-from grid.cell import BATCH, STEPS, STRANGERS, TUNED
+from grid.cell import BATCH, SIZE, STEPS, STRANGERS, TUNED
 from grid.kept_report import draw_kept, kept_table, strangers_table
 from grid.results import Results
+from grid.sources import SOURCES
 from marked_page import fill
 from matplotlib.figure import Figure
 
@@ -39,15 +40,16 @@ PAIRS = (
 )
 """Comparisons other than with FT."""
 DECODER_PAIRS = (
-    ("FE, dlib-multiscale", "FT"),
+    ("FE, dlib-multiscale", "FT, dlib-multiscale"),
     ("FT, dlib-multiscale", "HG, scratch"),
-    ("FT, lfw-multiscale", "FT, lfw"),
     ("FT, untrained-multiscale", "FT, untrained"),
-    ("FT, lfw-multiscale", "FT, untrained-multiscale"),
-    ("FE, dlib-multiscale", "FE, untrained-multiscale"),
+    ("FT, dlib-multiscale", "FT, untrained-multiscale"),
 )
 """What another decoder does with each source, and what the source does with it."""
-USUAL: Mapping[str, Collection[Any]] = {"steps": [STEPS], "batch": [BATCH], "kept": [0], "tuned": [TUNED]}
+USUAL: Mapping[str, Collection[Any]] = {
+    **{"steps": [STEPS], "batch": [BATCH], "size": [SIZE]},
+    **{"kept": [0], "tuned": [TUNED]},
+}
 FIRST: Mapping[str, Collection[Any]] = {"source": ["dlib"], "seed": [0], "kept": [1]}
 KEPT: Mapping[str, Collection[Any]] = {
     "method": {method for *_, method in plans.KEPT},
@@ -63,6 +65,8 @@ KEPT_TWICE: Mapping[str, Collection[Any]] = {
 }
 KEPT_ELSEWHERE: Mapping[str, Collection[Any]] = {**FIRST, "source": ["lfw"]}
 """The same with other labelled people, with these and the first together, and from another source."""
+KEPT_DECODERS: Mapping[str, Collection[Any]] = {**FIRST, "method": ["FT", "FE"], "source": ["dlib", "dlib-multiscale"]}
+KEPT_DRAWN: Mapping[str, Collection[Any]] = {**KEPT, "source": ["dlib", "dlib-multiscale"]}
 UNLABELLED: Mapping[str, Collection[Any]] = {
     "method": {"FT", "FE", *(method for *_, method in (*plans.ON_PHOTOGRAPHS, *plans.ON_PORTRAITS))},
     **FIRST,
@@ -85,11 +89,13 @@ PARTS: Mapping[str, Mapping[str, Collection[Any]]] = {
         **USUAL,
     },
     "decoders": {
-        "method": ["FT", "FE", "CTD-ED 0.002", "HG"],
-        "source": {source for source, *_ in (*plans.DECODERS, *plans.DECODERS_ELSEWHERE, *plans.SOURCES)} | {"dlib"},
+        "method": ["FT", "FE", "HG"],
+        "source": ["dlib", "untrained", "dlib-multiscale", "untrained-multiscale", "scratch"],
+        "n_labels": [MIDDLE],
         "seed": [0],
         **USUAL,
     },
+    "larger": {"source": ["dlib", "dlib-multiscale"], "seed": [0], **USUAL, "size": [2 * SIZE]},
     "variants": {
         "method": {method for *_, method in plans.VARIANTS},
         "source": ["dlib"],
@@ -133,7 +139,8 @@ class Measured:
 
     def differences(self, part: str) -> dict[tuple[str, int], report.Comparison]:
         """The methods of a part compared with plain fine-tuning, on the same processor if possible."""
-        elsewhere = report.images(self._again, **self._dataset) if self._again.lines else None
+        usual = all(PARTS[part].get(key) == value for key, value in USUAL.items())
+        elsewhere = report.images(self._again, **self._dataset) if self._again.lines and usual else None
         return report.differences(self.images(**PARTS[part]), elsewhere)
 
     def tables(self) -> dict[str, dict[str, str]]:
@@ -149,13 +156,20 @@ class Measured:
         lines, rows = self.lines(**PARTS["grid"]), self.images(**PARTS["grid"])
         shown = [name for name in SHOWN if name in set(rows.label)]
         return {
-            **{part: figures.forest(found) for part in self.parts() if len(found := self.differences(part)) > 1},
+            **{
+                part: figures.forest(found, 2 * figures.LIMIT if part == "decoders" else figures.LIMIT)
+                for part in self.parts()
+                if len(found := self.differences(part)) > 1
+            },
             "labels": figures.error_by_labels(rows, shown),
             "curves": figures.curves(lines, shown),
-            **({"kept": draw_kept(self.kept, report.differences(self.images(**KEPT)))} if self.kept.size else {}),
+            **({"kept": self._drawn()} if self.kept.size else {}),
             **({"cost": figures.cost(self.differences("grid"), self.time)} if self.time else {}),
             **{f"ced_{count}": figures.ced(own, shown) for count, own in rows.groupby("n_labels")},
         }
+
+    def _drawn(self) -> Figure:
+        return draw_kept(self.lines(**KEPT_DRAWN), report.differences(self.images(**KEPT_DRAWN)))
 
     def _compared(self) -> dict[str, str]:
         tables = {
@@ -189,7 +203,7 @@ class Measured:
     def _kept(self) -> dict[str, str]:
         tables = {}
         asked = {"kept": KEPT, "unlabelled": UNLABELLED, "kept_elsewhere": KEPT_ELSEWHERE}
-        asked |= {"kept_again": KEPT_AGAIN, "kept_twice": KEPT_TWICE}
+        asked |= {"kept_again": KEPT_AGAIN, "kept_twice": KEPT_TWICE, "kept_decoders": KEPT_DECODERS}
         for mark, wanted in asked.items():
             lines = self.lines(**wanted)
             if lines.size:
@@ -201,11 +215,12 @@ class Measured:
 
 
 def _is_there(lines: pd.DataFrame, wanted: Mapping[str, Collection[Any]]) -> bool:
-    """Whether there are several methods, and trainings for each wanted number."""
+    """Whether there are several methods, and trainings for each wanted number and with each wanted other decoder."""
+    if lines.get("label", pd.Series()).nunique() < 2:
+        return False
     numbers = ("n_labels", "seed", "steps")
-    return lines.get("label", pd.Series()).nunique() > 1 and all(
-        set(lines[key]) == set(wanted[key]) for key in numbers if key in wanted
-    )
+    others = {source for source in wanted.get("source", ()) if SOURCES[source].multiscale}
+    return others <= {*lines.source} and all(set(lines[key]) == set(wanted[key]) for key in numbers if key in wanted)
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from xtask_reg.palette import COLOURS, curve_style
 
 LIMIT = 20
 """Differences beyond so many percent are written instead of drawn."""
-MARKERS = "os^Dv<>P*X"
+MARKERS = "os^Dv<>P*Xph"
 SEEN = 1.3
 """Distributions of errors are drawn up to so many heatmap pixels."""
 
@@ -38,17 +38,22 @@ def error_by_labels(rows: pd.DataFrame, names: Sequence[str]) -> Figure:
     return figure
 
 
-def forest(differences: Mapping[tuple[str, int], Comparison]) -> Figure:
-    """The differences to FT with their intervals, one panel for each number of labels; the clear ones in colour."""
+def forest(differences: Mapping[tuple[str, int], Comparison], limit: float = LIMIT) -> Figure:
+    """The differences to FT with their intervals, one panel for each number of labels; the clear ones in colour.
+
+    Args:
+        differences: by method and number of labels.
+        limit: of the axes, in percent; a larger difference is written out.
+    """
     counts = sorted({n_labels for _, n_labels in differences})
     names = list(dict.fromkeys(name for name, _ in differences))
     figure = Figure(figsize=(2.2 + 2.8 * len(counts), 1.2 + 0.3 * len(names)), layout="constrained")
     for axes, n_labels in zip(figure.subplots(1, len(counts), squeeze=False, sharey=True, sharex=True)[0], counts):
         for height, name in enumerate(names):
             if (name, n_labels) in differences:
-                _interval(axes, height, differences[name, n_labels])
+                _interval(axes, height, differences[name, n_labels], limit)
         axes.axvline(0, color="0.3", linewidth=0.8)
-        axes.set(title=f"{n_labels} labels", xlabel="change in error from FT, %", xlim=(-LIMIT, LIMIT))
+        axes.set(title=f"{n_labels} labels", xlabel="change in error from FT, %", xlim=(-limit, limit))
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.grid(axis="x", color="0.9")
@@ -56,18 +61,18 @@ def forest(differences: Mapping[tuple[str, int], Comparison]) -> Figure:
     return figure
 
 
-def _interval(axes: Axes, height: int, comparison: Comparison) -> None:
+def _interval(axes: Axes, height: int, comparison: Comparison, limit: float) -> None:
     found = comparison.percent
     colour = "0.45" if not comparison.is_clear else COLOURS[0] if found.mean < 0 else COLOURS[1]
-    if abs(found.mean) < LIMIT:
+    if abs(found.mean) < limit:
         axes.plot([found.low, found.high], [height] * 2, color=colour, linewidth=2)
         axes.plot(found.mean, height, "o", color=colour)
-        for edge, is_beyond, arrow in ((-LIMIT, found.low < -LIMIT, "<"), (LIMIT, found.high > LIMIT, ">")):
+        for edge, is_beyond, arrow in ((-limit, found.low < -limit, "<"), (limit, found.high > limit, ">")):
             if is_beyond:
                 axes.plot(edge, height, arrow, color=colour, clip_on=False)
     else:
         side = "right" if found.mean > 0 else "left"
-        edge = np.copysign(LIMIT, found.mean)
+        edge = np.copysign(limit, found.mean)
         text = f" {found.mean:+.0f} ({found.low:+.0f} to {found.high:+.0f}) "
         axes.text(edge, height, text, color=colour, ha=side, va="center")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from grid.cell import BATCH, TUNED, cell_of
+from grid.cell import BATCH, SIZE, TUNED, cell_of
 from grid.methods import METHODS
 from grid.results import Results
 from grid.sources import SOURCES
@@ -58,9 +58,10 @@ def label(line: Mapping[str, Any]) -> str:
 
 
 def reference_of(name: str, source: str) -> str:
-    """The name of a method's reference: FT from the same source; for that, and for a method without a source, FT."""
+    """The name of a method's reference: FT from the same source; FT for that, and without a source or its decoder."""
     plain = label({"method": PLAIN, "teacher": "none", "source": source})
-    return plain if SOURCES[source].weights and name != plain else PLAIN
+    has_own = SOURCES[source].weights and not SOURCES[source].multiscale
+    return plain if has_own and name != plain else PLAIN
 
 
 def lines(results: Results, **wanted: Collection[Any]) -> pd.DataFrame:
@@ -70,7 +71,7 @@ def lines(results: Results, **wanted: Collection[Any]) -> pd.DataFrame:
         results: of the grid.
         **wanted: allowed values of the cells' fields, such as ``n_labels=[10, 20]``.
     """
-    usual = {"batch": BATCH, "rate": 1, "kept": 0, "photographs": None, "tuned": TUNED}
+    usual = {"batch": BATCH, "rate": 1, "kept": 0, "photographs": None, "tuned": TUNED, "size": SIZE}
     every = [
         {**line, "label": label(line), "cell": cell_of(line).folder, "cpu": line.get("hardware", {}).get("cpu")}
         | {key: line["setting"].get(key, value) for key, value in usual.items()}

@@ -136,7 +136,7 @@ def test_the_reference_is_of_the_same_processor_where_there_is_one(tmp_path):
 def test_another_source_is_compared_with_its_own_fine_tuning(tmp_path):
     """The other source is twice as bad and takes three times as long; its constraint adds a tenth to both.
 
-    A network without a source is compared with FT.
+    A network without a source, or with another decoder, is compared with FT.
     """
     results = Results(tmp_path / "few_labels.jsonl")
     for source, method, factor, seconds in (
@@ -144,6 +144,8 @@ def test_another_source_is_compared_with_its_own_fine_tuning(tmp_path):
         ("imagenet", "FT", 2, 30),
         ("imagenet", "CTD-ED", 2.2, 33),
         ("scratch", "HG", 4, 50),
+        ("dlib-multiscale", "FT", 0.5, 20),
+        ("dlib-multiscale", "FE", 0.6, 15),
     ):
         for fold in range(5):
             cell = dataclasses.replace(grid_cell(method, fold), source=source)
@@ -154,7 +156,12 @@ def test_another_source_is_compared_with_its_own_fine_tuning(tmp_path):
     assert found["FT, imagenet", 20].percent.mean == pytest.approx(100)
     assert found["CTD-ED, imagenet", 20].percent.mean == pytest.approx(10)
     assert found["HG, scratch", 20].percent.mean == pytest.approx(300)
-    assert time == {"FT": 1, "FT, imagenet": 3, "CTD-ED, imagenet": pytest.approx(1.1), "HG, scratch": 5}
+    assert found["FT, dlib-multiscale", 20].percent.mean == pytest.approx(-50)
+    assert found["FE, dlib-multiscale", 20].percent.mean == pytest.approx(-40)
+    assert time == {
+        **{"FT": 1, "FT, imagenet": 3, "CTD-ED, imagenet": pytest.approx(1.1), "HG, scratch": 5},
+        **{"FT, dlib-multiscale": 2, "FE, dlib-multiscale": 1.5},
+    }
 
 
 def test_only_what_is_wanted(results):
@@ -262,3 +269,20 @@ def test_trainings_tuned_with_other_labels_have_tables_of_their_own(results, tmp
     assert cells_of(after.pop("retuned"), "10", "FE")[5] == "**+25.0 (+25.0 to +25.0)**"
     assert "| lr 1e-05 | 2.000 | " in after.pop("retuning")
     assert after == before
+
+
+def test_larger_images_are_compared_among_themselves(tmp_path):
+    """FT has an error of 2 on images of twice the sides, 1 on the usual ones, also on the other method's processor."""
+    here, again = (Results(tmp_path / f"few_labels{name}.jsonl") for name in ("", "_repeat"))
+    large = {"lr": 1e-4, "size": 256}
+    for fold, images in enumerate(FOLDS):
+        frozen = dataclasses.replace(grid_cell("FE", fold, setting=large), source="dlib-multiscale")
+        here.add(line(grid_cell("FT", fold), dict.fromkeys(images, 1.0), hardware={"cpu": "first"}))
+        here.add(line(grid_cell("FT", fold, setting=large), dict.fromkeys(images, 2.0), hardware={"cpu": "first"}))
+        here.add(line(frozen, dict.fromkeys(images, 1.5), hardware={"cpu": "second"}))
+        again.add(line(grid_cell("FT", fold), dict.fromkeys(images, 1.0), hardware={"cpu": "second"}))
+    measured = few_labels_report.Measured(tmp_path, "frl14")
+    assert "larger" in measured.parts()
+    found = measured.differences("larger")
+    assert {key: each.percent.mean for key, each in found.items()} == {("FE, dlib-multiscale", 20): pytest.approx(-25)}
+    assert "FE, dlib-multiscale" not in {name for name, _ in measured.differences("grid")}

@@ -35,16 +35,19 @@ def test_summary():
 
 
 def test_the_sizes_of_the_networks():
-    """Parameters and multiply-adds of the networks of FT and HG."""
+    """Parameters and multiply-adds of the networks of HG, of FT, and of FT with another decoder."""
     sizes = []
-    for source in ("scratch", "dlib"):
+    for source in ("scratch", "dlib", "dlib-multiscale"):
         model = read_config(configs() / SOURCES[source].config).model
-        network = nn.Sequential(*(MODELS.build(part) for part in (model.backbone, model.head))).eval()
+        parts = [model[part] for part in ("backbone", "neck", "head") if part in model]
+        network = nn.Sequential(*map(MODELS.build, parts)).eval()
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             network(torch.zeros(1, 3, SIZE, SIZE))
         millions, operations = sum(each.numel() for each in network.parameters()) / 1e6, counter.get_total_flops() / 2e9
         sizes.append(f"{millions:.1f} million parameters and {operations:.1f} billion multiply-adds")
-    assert f"{sizes[0]} per image, FT's network {sizes[1]}" in " ".join((DOCS / "results.md").read_text().split())
+    page = " ".join((DOCS / "results.md").read_text().split())
+    assert f"{sizes[0]} per image, FT's network {sizes[1]}" in page
+    assert f"more operations: {sizes[2]}." in page
 
 
 def test_every_cell_has_its_errors():
