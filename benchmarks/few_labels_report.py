@@ -47,8 +47,11 @@ DECODER_PAIRS = (
 )
 """What another decoder does with each source, and what the source does with it."""
 USUAL: Mapping[str, Collection[Any]] = {
-    **{"steps": [STEPS], "batch": [BATCH], "size": [SIZE]},
-    **{"kept": [0], "tuned": [TUNED]},
+    "steps": [STEPS],
+    "batch": [BATCH],
+    "size": [SIZE],
+    "kept": [0],
+    "tuned": [TUNED],
 }
 FIRST: Mapping[str, Collection[Any]] = {"source": ["dlib"], "seed": [0], "kept": [1]}
 KEPT: Mapping[str, Collection[Any]] = {

@@ -72,7 +72,7 @@ class DlibResNet29(nn.Module):
             (nominally 150). ``True`` stops before the block ``256_down_out`` and pads stem and pooling, so that H and W
             divisible by 32 give (B, 256, H / 32, W / 32), for H, W >= 45; it has no parameters of the parts left out.
         every_stage: give the last maps of all four stages, for a decoder that reads them: of 32, 64, 128 and 256
-            channels, at a quarter of the image's sides and at half of that each.
+            channels; the first has a quarter of the image's sides, each other half of those before it.
 
     The images are as :data:`DLIB_INPUT` says.
 
