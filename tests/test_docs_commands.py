@@ -36,6 +36,7 @@ RUN = {
     "make demo": "tests/demo/test_demo.py",
     "python TOOL configs/mmpose/td-hm_res50_ctd-ed_landmarks-256x256.py": "tests/integrations/test_any_source.py",
     "python TOOL configs/mmpose/td-hm_res50_ft_landmarks-256x256.py": "tests/integrations/test_wise_ft.py",
+    "python TOOL configs/mmpose/multiscale": "tests/integrations/test_paper_systems.py",
     "python TOOL configs/mmpose/timm": "tests/integrations/test_any_source.py",
     "python TOOL work_dirs/ft": "tests/integrations/test_mmpose_runs.py",
     "python TOOL configs/mmpose/demo": "tests/integrations/test_mmpose_runs.py",

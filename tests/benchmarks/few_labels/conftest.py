@@ -27,8 +27,8 @@ def places(tmp_path_factory):
     torch.manual_seed(0)
     classifier = {"fc.weight": torch.randn(158, 256), "fc.bias": torch.zeros(158)}
     (root / "sources").mkdir()
-    narrow = MODELS.build({"type": "ResNet", "depth": 18, "base_channels": 32})
-    for name, network in (("dlib", dlib_resnet29_dense()), ("untrained", narrow)):
+    narrow = {"type": "ResNet", "depth": 18, "base_channels": 32}
+    for name, network in {"dlib": dlib_resnet29_dense(), "untrained": MODELS.build(narrow)}.items():
         save_weights({**network.state_dict(), **classifier}, root / "sources" / f"{name}.safetensors", {})
     noise = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), np.uint8)
     write_identities(root / "data", noise, "abaabb", seen=2)
