@@ -11,6 +11,7 @@ from grid.places import Places
 from made_results import write_identities
 from mmpose.registry import MODELS
 
+import xtask_reg.integrations.mmpose_compat  # noqa: F401 - makes the import of MMPose's networks possible
 from xtask_reg.data import synthetic
 from xtask_reg.sources import dlib_resnet29_dense, save_weights
 
